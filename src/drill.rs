@@ -60,5 +60,5 @@ pub(crate) mod verify_evidence;
 pub(crate) use context::{Context, Event};
 pub(crate) use evidence::Report;
 pub(crate) use plan::{Afterwards, BaselineChoice, CopyLogin, DEFAULT_FROM, Plan, Request, copy_settings};
-pub(crate) use preflight::plan;
+pub(crate) use preflight::plan_drill;
 pub(crate) use run::{run, run_alone};

@@ -10,6 +10,7 @@
 //! apply      asks, adopts what a lost answer hid, waits, sets the rest
 //! ```
 
+pub(crate) mod activity;
 pub(crate) mod apply;
 pub(crate) mod isolation;
 pub(crate) mod log_in;
@@ -26,13 +27,13 @@ use crate::when::{self, format_time};
 /// What the user asked to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// The newest snapshot, whoever took it: RDS by itself, a person, AWS Backup.
+    /// The newest snapshot of any origin: automated, manual, AWS Backup.
     LatestSnapshot,
     /// The newest automated snapshot.
     LatestAutomated,
     /// The newest manual snapshot.
     LatestManual,
-    /// The newest moment that can be had.
+    /// The latest restorable time.
     Latest,
     /// A snapshot by id.
     Snapshot(SnapshotId),

@@ -86,14 +86,14 @@ impl std::str::FromStr for Lifetime {
         if let (Ok(number), Some(per_unit)) = (number, per_unit) {
             return match number.checked_mul(per_unit) {
                 Some(months) if months <= 12 * 100 => Ok(Lifetime::Months(months)),
-                _ => Err("it is at most 100 years; write `forever` for longer".to_owned()),
+                _ => Err("the maximum is 100 years; write `forever` for longer".to_owned()),
             };
         }
         let span = humantime::parse_duration(text)
-            .map_err(|error| format!("{error}; write it as in 30d, 12 months, 7 years, forever"))?;
+            .map_err(|error| format!("{error}; examples are 30d, 12 months, 7 years and forever"))?;
         match TimeDelta::from_std(span) {
             Ok(span) if span <= TimeDelta::days(36_525) => Ok(Lifetime::Span(span)),
-            _ => Err("it is at most 100 years; write `forever` for longer".to_owned()),
+            _ => Err("the maximum is 100 years; write `forever` for longer".to_owned()),
         }
     }
 }
@@ -119,7 +119,7 @@ impl fmt::Display for Lifetime {
 pub(crate) struct Rule {
     /// Every copy, for this long.
     pub keep_for: Lifetime,
-    /// The newest so many of each database, however old.
+    /// Keep the newest N backups of each database, however old.
     pub keep_last: usize,
     /// The last copy of each of the newest so many days (UTC) that have one.
     pub keep_daily: usize,
@@ -188,10 +188,9 @@ impl Rules {
     pub(crate) fn of(&self, class: &str) -> Result<&Rule> {
         self.0.get(class).ok_or_else(|| {
             let known: Vec<String> = self.0.keys().map(|name| format!("`{name}`")).collect();
-            Error::request(format!("there is no retention class `{}`", class.escape_default())).hint(format!(
-                "Choose one of {}, or add it to `[retention]` in lifeboat.toml.",
-                known.join(", ")
-            ))
+            Error::request(format!("retention class `{}` does not exist", class.escape_default())).hint(
+                format!("Choose one of {}, or add it to `[retention]` in lifeboat.toml.", known.join(", ")),
+            )
         })
     }
 }
@@ -203,7 +202,7 @@ fn check_class_name(name: &str) -> Result<()> {
     if is_plain && starts_well && !name.ends_with('-') && !name.contains("--") && name.len() <= 60 {
         return Ok(());
     }
-    Err(Error::request(format!("`{}` is no name for a retention class", name.escape_default())).hint(
+    Err(Error::request(format!("`{}` is not a valid name for a retention class", name.escape_default())).hint(
         "Use at most 60 lower-case letters, digits and single hyphens, a letter first and no hyphen last.",
     ))
 }
@@ -283,7 +282,7 @@ pub(crate) fn judge(copies: &[Copy], rules: &Rules, now: DateTime<Utc>) -> Vec<V
                 }
             };
             if let Proof::Bad(by) = &copy.proof {
-                reasons.push(format!("{by} found it bad, so it is no good copy"));
+                reasons.push(format!("{by} failed, so it is not a good copy"));
             }
             verdicts.push(Verdict {
                 id: copy.id.clone(),
@@ -336,10 +335,7 @@ fn protected<'c>(copies: &[&'c Copy], now: DateTime<Utc>) -> BTreeMap<&'c str, V
             _ => None,
         });
         if let Some((copy, by)) = proven {
-            protect(
-                copy,
-                format!("it is the newest copy of `{}` that is proven good, by {by}", copy.database),
-            );
+            protect(copy, format!("it is the newest proven copy of `{}` ({by})", copy.database));
         }
         let claimed = own().find_map(|copy| match &copy.proof {
             Proof::Claimed(by) if copy.is_good => Some((copy, by)),
@@ -404,7 +400,7 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
         return true;
     };
     let Some(taken) = copy.taken_at else {
-        reasons.push("when it was taken is not known".to_owned());
+        reasons.push("it is unknown when it was taken".to_owned());
         return true;
     };
     let promised = copy.keep_until.filter(|until| *until > now);
@@ -420,7 +416,8 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
         }
         // A copy from the future has not even begun to age: the clock went back, here or where it was taken.
         (Some(_), _) if taken > now => {
-            reasons.push("it is from the future: a clock is wrong, here or where it was taken".to_owned());
+            reasons
+                .push("it is dated in the future: a clock is wrong, here or where it was taken".to_owned());
             true
         }
         (Some(end), _) if end > now => {
@@ -428,7 +425,7 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
             true
         }
         (Some(_), Some(until)) => {
-            reasons.push(format!("it was promised to be kept until {}", format_time(until)));
+            reasons.push(format!("it must be kept until {}", format_time(until)));
             true
         }
         (Some(end), None) => {
@@ -633,7 +630,7 @@ mod tests {
                 "new true: it is the newest good copy of `orders`; its class `pre-migration` is kept for 30 days: \
                  until 2026-12-01T00:00:00Z",
                 "old false: its class `pre-migration` is kept for 30 days: it expired 2026-10-01T00:00:00Z",
-                "held true: it was promised to be kept until 2026-12-01T00:00:00Z",
+                "held true: it must be kept until 2026-12-01T00:00:00Z",
                 "archive true: its class `monthly-archive` is kept for 12 months: until 2027-01-31T00:00:00Z",
                 "release true: its class `major-release` is kept forever",
             ]
@@ -670,7 +667,7 @@ mod tests {
                 "bad false: its class `pre-migration` is kept for 30 days: it expired 2026-10-03T00:00:00Z; drill run b found it \
                  bad, so it is no good copy",
                 "unknown true: it is the newest good copy of `orders`",
-                "proven true: it is the newest copy of `orders` that is proven good, by drill run a",
+                "proven true: it is the newest proven copy of `orders` (drill run a)",
                 "oldest false: its class `pre-migration` is kept for 30 days: it expired 2026-08-31T00:00:00Z",
             ]
         );

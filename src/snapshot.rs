@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::fleet::{InstanceId, Place, Settings, Snapshot, SnapshotId, tag};
 use crate::retention::{Proof, Proofs, Subject};
 
-/// What taking, copying and removing tells while it runs.
+/// What taking, copying and deleting a snapshot reports while it runs.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
     /// Something has another status than before.

@@ -83,7 +83,7 @@ pub(crate) struct LastDrill {
     pub verdict: String,
 }
 
-/// What is known of a database besides AWS's word.
+/// What is known of a database besides what AWS reports.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     /// How it is to be backed up.
@@ -111,7 +111,7 @@ pub(crate) struct Report {
 }
 
 impl Database {
-    /// When the newest of its snapshots was taken, whoever took it.
+    /// When the newest of its snapshots of any origin was taken.
     pub(crate) fn newest_snapshot(&self) -> Option<DateTime<Utc>> {
         let newest = [&self.newest_automated, &self.newest_manual, &self.newest_aws_backup];
         newest.into_iter().flatten().map(|it| it.created_at).max()
@@ -402,7 +402,7 @@ fn health(instance: &Instance) -> Option<Finding> {
     match status.health() {
         Health::Stopped => Some(Finding::warning(
             "stopped",
-            "it is stopped: no backups are made meanwhile",
+            "it is stopped: a stopped instance makes no backups",
             format!("aws rds start-db-instance --db-instance-identifier {}", instance.id),
         )),
         Health::Broken => {

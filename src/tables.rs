@@ -236,7 +236,7 @@ pub(crate) async fn plan(
     let source = aws.existing_instance(&request.source).await?;
     if source.engine != "postgres" || source.cluster.is_some() {
         return Err(Error::request(format!("`{}` runs {}", source.id, source.engine))
-            .hint("Tables can be brought back of Amazon RDS for PostgreSQL instances."));
+            .hint("Single tables can be restored for Amazon RDS for PostgreSQL only."));
     }
     let chosen = restore::choose(aws, &source, &request.wanted).await?;
     let (from, moment) = match &chosen {
@@ -249,8 +249,11 @@ pub(crate) async fn plan(
         }
     };
     if let Ok(false) = aws.class_is_orderable(&source.engine, &source.engine_version, &request.class).await {
-        return Err(Error::request(format!("class `{}` cannot be had for PostgreSQL here", request.class))
-            .hint("Choose another `--class`, for instance db.t4g.micro."));
+        return Err(Error::request(format!(
+            "class `{}` is not offered for PostgreSQL in this Region",
+            request.class
+        ))
+        .hint("Choose another `--class`, for instance db.t4g.micro."));
     }
     let server = server(&source).await?;
     let database = database(&server, request.database).await?;
@@ -260,7 +263,7 @@ pub(crate) async fn plan(
     for table in request.tables {
         let copy = table.restored(moment);
         if exists(&live, &copy).await? {
-            return Err(Error::request(format!("table `{copy}` exists already in database `{database}`"))
+            return Err(Error::request(format!("table `{copy}` already exists in database `{database}`"))
                 .hint("Rename or drop it first: nothing that is there is ever written over."));
         }
         refuse_if_unlogged(&live, &table).await?;
@@ -318,7 +321,7 @@ async fn database(server: &Server, named: Option<String>) -> Result<String> {
         [one] => Ok(one.clone()),
         [] => Ok("postgres".to_owned()),
         _ => Err(Error::request("the instance has several databases")
-            .hint(format!("Name the one of the table with `--dbname`: {}.", all.join(", ")))),
+            .hint(format!("Name the table's database with `--dbname`: {}.", all.join(", ")))),
     }
 }
 
@@ -362,7 +365,7 @@ async fn large_objects_of(backup: &Session, table: &TableName) -> Result<Vec<Str
         );
         if let objects @ 1.. = backup.row(&count, &[]).await?.get::<_, i64>(0) {
             told.push(format!(
-                "column `{column}` names {objects} large {}, which a table does not bring along: restore the snapshot to read {}",
+                "column `{column}` names {objects} large {}, which are not copied with a table: restore the snapshot to read {}",
                 if objects == 1 { "object" } else { "objects" },
                 if objects == 1 { "it" } else { "them" }
             ));
@@ -476,7 +479,7 @@ async fn bring_back(
     *resource = restored.resource_id.clone().map(ResourceId);
     if !apply::wait(aws, &plan.throwaway, poll, &mut restored, tell).await? {
         return Err(Error::outside(format!(
-            "the throwaway `{}` was still `{}` when the time was up",
+            "the throwaway `{}` was still `{}` at the end of `--wait`",
             plan.throwaway, restored.status
         ))
         .hint("Large databases take longer: raise `--wait`."));
@@ -493,7 +496,7 @@ async fn bring_back(
     for ((table, name), entry) in plan.tables.iter().zip(&mut report.tables) {
         if !exists(&backup, table).await? {
             return Err(Error::request(format!(
-                "database `{}` of the backup has no table `{table}`",
+                "the backup's database `{}` has no table `{table}`",
                 plan.database
             ))
             .hint("Correct `--table`, or choose an earlier or later moment."));
@@ -549,8 +552,8 @@ async fn find_free_name(
             return Ok(name);
         }
     }
-    Err(Error::request(format!("the backup holds `{name}` and many tables like it"))
-        .hint("Choose an earlier moment, before they were brought back."))
+    Err(Error::request(format!("the backup holds `{name}` and many similar tables"))
+        .hint("Choose an earlier moment, before they were restored."))
 }
 
 /// In the throwaway: the table under its new name, with its columns, checks and indexes, and nothing that ties it to others.

@@ -204,14 +204,12 @@ impl Vault {
             }
         };
         made.map_err(|error| match secrecy {
-            Secrecy::Sealed => {
-                Error::outside("there is no memory to lay out the content of an encrypted backup in")
-                    .caused_by(error)
-                    .hint("A proof of level `checksum` needs none.")
-            }
-            Secrecy::Open => Error::outside("a temporary folder cannot be made")
+            Secrecy::Sealed => Error::outside("not enough memory to unpack an encrypted backup")
                 .caused_by(error)
-                .hint("Free some space; TMPDIR names another place for temporary files."),
+                .hint("Verification at level `checksum` needs none."),
+            Secrecy::Open => Error::outside("cannot create a temporary folder")
+                .caused_by(error)
+                .hint("Free some space, or set TMPDIR to another folder."),
         })
     }
 }

@@ -47,7 +47,7 @@ impl FoundFile {
     pub(crate) async fn survey(path: &Path, cx: &Context<'_>) -> Result<Self> {
         refuse_living(path)?;
         let failed = |error: std::io::Error| {
-            Error::request(format!("`{}` cannot be read", path.display())).caused_by(error)
+            Error::request(format!("cannot read `{}`", path.display())).caused_by(error)
         };
         let found = std::fs::metadata(path).map_err(failed)?;
         let is_archive = found.is_dir() && path.join("toc.dat").is_file();
@@ -164,9 +164,8 @@ fn prepare(path: &Path, is_archive: bool) -> Result<Option<Prepared>> {
     if is_archive {
         return Prepared::of_directory(path).map(Some);
     }
-    let failed = |error: std::io::Error| {
-        Error::request(format!("`{}` cannot be read", path.display())).caused_by(error)
-    };
+    let failed =
+        |error: std::io::Error| Error::request(format!("cannot read `{}`", path.display())).caused_by(error);
     let content = Content::of(File::open(path).map_err(failed)?);
     let mut start = vec![0; 8];
     let filled = fill(&mut content.reader(), &mut start).map_err(failed)?;
@@ -192,7 +191,10 @@ fn refuse_living(path: &Path) -> Result<()> {
         let beside = PathBuf::from(beside);
         if std::fs::metadata(&beside).is_ok_and(|found| found.len() > 0) {
             return Err(Error::request(format!("`{}` is not a whole database", path.display()))
-                .caused_by(format!("`{}` lies beside it, and may hold transactions of it", beside.display()))
+                .caused_by(format!(
+                    "`{}` lies beside it and may hold some of its transactions",
+                    beside.display()
+                ))
                 .hint(format!(
                     "Back it up instead: `lifeboat backup create --url sqlite://{}`.",
                     path.display()
@@ -206,15 +208,15 @@ fn refuse_living(path: &Path) -> Result<()> {
 fn compression_of(start: &[u8], path: &Path) -> Result<Compression> {
     let other = |what: &str, command: &str| {
         Err(Error::request(format!("`{}` is {what}", path.display())).hint(format!(
-            "lifeboat reads files that are plain, or compressed by gzip or zstd: {command} it first."
+            "lifeboat reads files that are uncompressed or compressed with gzip or zstd: {command} it first."
         )))
     };
     match start {
         [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Compression::Zstd),
-        [b'B', b'Z', b'h', ..] => other("compressed by bzip2", "decompress"),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => other("compressed by xz", "decompress"),
-        [0x04, 0x22, 0x4d, 0x18, ..] => other("compressed by lz4", "decompress"),
+        [b'B', b'Z', b'h', ..] => other("compressed with bzip2", "decompress"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => other("compressed with xz", "decompress"),
+        [0x04, 0x22, 0x4d, 0x18, ..] => other("compressed with lz4", "decompress"),
         [b'P', b'K', 3, 4, ..] => other("a ZIP archive", "unpack"),
         [b'a', b'g', b'e', b'-', ..] => other("encrypted with age", "decrypt"),
         [] => Err(Error::new(Kind::No, format!("`{}` is empty", path.display()))),
@@ -251,19 +253,19 @@ impl Kinds {
         }
         if says("PostgreSQL database cluster dump") {
             return refused(
-                "a dump of a whole cluster, by pg_dumpall",
-                "Its databases cannot be told apart. Restore it with psql, and back up each database.",
+                "a dump of a whole cluster, made by pg_dumpall",
+                "A backup holds one database. Restore the dump with psql, then back up each database.",
             );
         }
         if says("PostgreSQL database dump") {
             return Ok(Kinds::Script);
         }
         if says("MySQL dump") || says("MariaDB dump") {
-            return refused("a dump of MySQL or MariaDB", "lifeboat knows PostgreSQL and SQLite.");
+            return refused("a dump of MySQL or MariaDB", "lifeboat supports PostgreSQL and SQLite.");
         }
         refused(
             "neither a dump of PostgreSQL nor a SQLite file",
-            "It begins with nothing that pg_dump or SQLite writes: a dump begins with `-- PostgreSQL database dump` or `PGDMP`.",
+            "A dump by pg_dump begins with `-- PostgreSQL database dump` or `PGDMP`.",
         )
     }
 
@@ -537,9 +539,7 @@ async fn adopt(mut found: FoundFile, adoption: Adoption, cx: &Context<'_>) -> Re
         Verdict::Pass => {}
         Verdict::Fail => return Err(failed(Kind::No).hint("Nothing was copied. Look for an older file.")),
         Verdict::Unknown => {
-            return Err(
-                failed(Kind::Outside).hint("Nothing was copied: whether it is good could not be found out.")
-            );
+            return Err(failed(Kind::Outside).hint("Nothing was copied: the file could not be verified."));
         }
     }
     let mut manifest = found.manifest;
@@ -561,15 +561,15 @@ async fn adopt(mut found: FoundFile, adoption: Adoption, cx: &Context<'_>) -> Re
     manifest.file_path = vault.shown(&file);
     (cx.tell)(Event::Phase("copying"));
     let mut draft = vault.draft(manifest.backup_name.as_str(), &file)?.ok_or_else(|| {
-        Error::new(Kind::StillGoing, format!("another backup `{}` is still being made", manifest.backup_name))
+        Error::new(Kind::StillGoing, format!("another backup `{}` is still running", manifest.backup_name))
     })?;
     let copied = copy(found.content, draft.writer()?, cx).await?;
     // What lies in the vault now is what was proven, whatever happened to the file meanwhile.
     let (bytes, sha256) = hash_file(draft.content()?.reader())
-        .map_err(|error| Error::outside("the copy cannot be read").caused_by(error))?;
+        .map_err(|error| Error::outside("cannot read the copy").caused_by(error))?;
     if (copied, bytes, &sha256) != (manifest.file_size, manifest.file_size, &manifest.sha256) {
         return Err(Error::outside(format!("`{shown}` changed while it was copied"))
-            .hint("Nothing was left of the copy. Run it again when nobody writes to the file."));
+            .hint("The copy was removed. Run the command again when nothing writes to the file."));
     }
     adoption.read.seal_keys.seal(&mut manifest)?;
     interrupted(cx.interrupt, "nothing was adopted")?;
@@ -586,7 +586,7 @@ async fn copy(content: Content, mut target: Box<dyn std::io::Write + Send>, cx: 
             interrupted(&interrupt, "nothing was adopted")?;
             let read = reader
                 .read(&mut buffer)
-                .map_err(|error| Error::outside("the file cannot be read").caused_by(error))?;
+                .map_err(|error| Error::outside("cannot read the file").caused_by(error))?;
             if read == 0 {
                 target.flush().map_err(cannot_write)?;
                 return Ok(copied);

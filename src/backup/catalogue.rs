@@ -96,9 +96,9 @@ pub(crate) fn find(vault: &Vault, name: &str) -> Result<Entry> {
             || name.as_str().starts_with(known)
             || known.eq_ignore_ascii_case(name.as_str())
     });
-    Err(Error::request(format!("there is no backup `{name}`")).hint(match near {
+    Err(Error::request(format!("backup `{name}` does not exist")).hint(match near {
         Some(near) => format!("Did you mean `{near}`?"),
-        None => "`lifeboat backup list` shows those there are.".to_owned(),
+        None => "`lifeboat backup list` lists the backups.".to_owned(),
     }))
 }
 
@@ -130,11 +130,8 @@ pub(super) fn rename(vault: &Vault, backup: &Manifest, keys: &SealKeys) -> Resul
     let old = &backup.backup_name;
     let is_sealed = backup.seal.is_some();
     if is_sealed && !keys.prove(backup, false)? {
-        return Err(Error::new(
-            Kind::Guard,
-            format!("backup `{old}` cannot be given another name: it is sealed"),
-        )
-        .hint("Pass the key that it was sealed with (`--seal-key`), or choose another `--name`."));
+        return Err(Error::new(Kind::Guard, format!("cannot rename backup `{old}`: it is sealed"))
+            .hint("Pass the key that it was sealed with (`--seal-key`), or choose another `--name`."));
     }
     let quiet = vault.quiet()?;
     // What was recorded of it until now goes with it.
@@ -205,7 +202,7 @@ pub(crate) fn record(vault: &Vault, examined: &Manifest, proof: Verification) ->
 /// A manifest as it stands in its file.
 pub(super) fn written(manifest: &Manifest) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(manifest)
-        .map_err(|error| Error::new(Kind::Bug, "a manifest cannot be written").caused_by(error))?;
+        .map_err(|error| Error::new(Kind::Bug, "cannot serialize a manifest").caused_by(error))?;
     text.push(b'\n');
     Ok(text)
 }

@@ -143,10 +143,9 @@ pub(super) fn next_chunk(source: &mut dyn Read, compression: Compression) -> io:
         filled if filled < head => return Err(cut_off()),
         _ => {}
     }
-    let whole =
-        size_of(&chunk).filter(|whole| (head..=2 * LARGEST_CHUNK).contains(whole)).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "a part of it does not begin as it should")
-        })?;
+    let whole = size_of(&chunk)
+        .filter(|whole| (head..=2 * LARGEST_CHUNK).contains(whole))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "one of its parts has a wrong header"))?;
     chunk.resize(whole, 0);
     if fill(source, &mut chunk[head..])? < whole - head {
         return Err(cut_off());
@@ -191,7 +190,7 @@ fn read32(bytes: &[u8]) -> Option<usize> {
 }
 
 fn cut_off() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "it ends in the middle")
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it is truncated")
 }
 
 /// Reads until `buffer` is full or the source ends.
@@ -226,8 +225,9 @@ impl Decoder {
 
     /// The content of one chunk.
     pub(super) fn decode(&mut self, chunk: Vec<u8>) -> io::Result<Vec<u8>> {
-        let damaged =
-            |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("a part of it is damaged: {why}"));
+        let damaged = |why: &str| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("one of its parts is damaged: {why}"))
+        };
         match self {
             Decoder::None => Ok(chunk),
             Decoder::Gzip(decompressor) => {
@@ -239,11 +239,11 @@ impl Decoder {
                 let mut content = vec![0; size.ok_or_else(|| damaged("its size is impossible"))?];
                 let expanded = decompressor
                     .deflate_decompress(&chunk[GZIP_HEADER..end], &mut content)
-                    .map_err(|_| damaged("it cannot be expanded"))?;
+                    .map_err(|_| damaged("it cannot be decompressed"))?;
                 let checksum =
                     u32::from_le_bytes([chunk[end], chunk[end + 1], chunk[end + 2], chunk[end + 3]]);
                 if expanded != content.len() || libdeflater::crc32(&content) != checksum {
-                    return Err(damaged("its CRC-32 is another"));
+                    return Err(damaged("its CRC-32 does not match"));
                 }
                 Ok(content)
             }

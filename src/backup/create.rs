@@ -229,8 +229,8 @@ async fn read_system_identifier(session: &Session) -> Option<String> {
 }
 
 pub(super) fn name_taken(name: &BackupName) -> Error {
-    Error::request(format!("there is a backup `{name}` already"))
-        .hint("Choose another `--name`, or leave it out: then one with the time is made.")
+    Error::request(format!("backup `{name}` already exists"))
+        .hint("Choose another `--name`, or leave it out: the default name contains the time.")
 }
 
 /// Makes the backup. It has its name when this returns it, and not before.
@@ -248,23 +248,23 @@ pub(crate) async fn run(plan: Plan, cx: &Context<'_>) -> Result<Manifest> {
         Source::Sqlite { path } => copy_sqlite(path, &plan, &draft, cx).await?,
         Source::Postgresql { .. } => dump_postgresql(&plan, &draft, cx).await?,
     };
-    interrupted(cx.interrupt, "the backup was not finished, and nothing is left of it")?;
+    interrupted(cx.interrupt, "the unfinished backup was removed")?;
     let mut manifest = describe(&plan, name, started, made, cx);
     let level = plan.request.level;
     let proof = verify_draft(&mut manifest, &mut draft, level, &plan.request.read, cx).await?;
     if proof.result != verify::Verdict::Pass {
         return Err(Error::new(
             Kind::No,
-            format!("the backup of `{}` does not prove good", plan.request.database),
+            format!("the new backup of `{}` failed verification and was discarded", plan.request.database),
         )
         .caused_by(proof.reasons.join("; "))
-        .hint("Nothing was left of it. If the source itself is damaged, restore an older backup."));
+        .hint("If the source itself is damaged, restore an older backup."));
     }
     manifest.verification = Some(proof);
     let beside = globals(&plan, &mut manifest)?;
     manifest.duration = began.elapsed().as_secs_f64();
     plan.request.read.seal_keys.seal(&mut manifest)?;
-    interrupted(cx.interrupt, "the backup was not finished, and nothing is left of it")?;
+    interrupted(cx.interrupt, "the unfinished backup was removed")?;
     draft.publish(&beside, &catalogue::written(&manifest)?)?;
     Ok(manifest)
 }
@@ -282,15 +282,15 @@ async fn turn(request: &Request, cx: &Context<'_>) -> Result<Lock> {
         if Instant::now() >= give_up {
             return Err(Error::new(
                 Kind::StillGoing,
-                format!("another backup of `{}` is still being made", request.database),
+                format!("another backup of `{}` is still running", request.database),
             )
-            .hint("Wait longer with `--wait`, or look at what it waits for."));
+            .hint("Wait longer with `--wait`, or find out what the other backup is waiting for."));
         }
         if !told {
-            (cx.tell)(Event::Note("another backup of this database is being made: waiting for it"));
+            (cx.tell)(Event::Note("waiting for another backup of this database"));
             told = true;
         }
-        interrupted(cx.interrupt, "nothing had been begun")?;
+        interrupted(cx.interrupt, "nothing was started")?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -318,12 +318,12 @@ async fn draft(plan: &Plan, cx: &Context<'_>) -> Result<(Draft, BackupName)> {
             None if Instant::now() >= give_up => {
                 return Err(Error::new(
                     Kind::StillGoing,
-                    format!("another backup `{name}` is still being made"),
+                    format!("another backup `{name}` is still running"),
                 )
                 .hint("Choose another `--name`, or wait longer with `--wait`."));
             }
             None => {
-                interrupted(cx.interrupt, "nothing had been begun")?;
+                interrupted(cx.interrupt, "nothing was started")?;
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 catalogue::recover(vault)?;
             }
@@ -337,11 +337,11 @@ fn move_aside(plan: &Plan, name: &BackupName, cx: &Context<'_>) -> Result<()> {
     let ours = Identity::from_origin(plan.database_type(), &plan.origin(), &cx.host);
     let theirs = Identity::of(&earlier.manifest);
     if !ours.is_same_as(&theirs) {
-        return Err(name_taken(name).caused_by(format!("it is a backup of {theirs}, and not of {ours}")));
+        return Err(name_taken(name).caused_by(format!("it is a backup of {theirs}, not of {ours}")));
     }
     let moved = catalogue::rename(cx.vault, &earlier.manifest, &plan.request.read.seal_keys)?;
     (cx.tell)(Event::Note(&format!(
-        "the backup of {} that was called `{name}` is now called `{moved}`",
+        "the earlier backup `{name}` of {} was renamed to `{moved}`",
         earlier.manifest.timestamp.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
     )));
     Ok(())
@@ -369,7 +369,7 @@ async fn copy_sqlite(path: &std::path::Path, plan: &Plan, draft: &Draft, cx: &Co
         let spare = || vault.scratch(&stem, secrecy);
         let source = sqlite::Source::open(&path, &spare)?;
         let mut inflow = Inflow::open(target, packing).map_err(cannot_write)?;
-        let stop = || interrupted(&interrupt, "the copy was stopped, and nothing is left of it");
+        let stop = || interrupted(&interrupt, "the unfinished copy was removed");
         source.copy_to(&mut inflow, &|done| counted.store(done, Ordering::Relaxed), &stop, &spare)?;
         let contents = source.contents.clone();
         // Lets the writers of the source go on.
@@ -407,11 +407,11 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, cx: &Context<'_>) -> Result
     if let Some(fault) = faults.first() {
         return Err(Error::new(
             Kind::No,
-            format!("the dump of `{dbname}` does not hold what the database does"),
+            format!("the dump of `{dbname}` does not match the database"),
         )
         .caused_by(fault.clone())
         .hint(
-            "Nothing was left of it. Row-level security may hide rows: dump as the owner, or with BYPASSRLS.",
+            "The dump was discarded. Row-level security may hide rows: dump as the owner, or with BYPASSRLS.",
         ));
     }
     for warning in left_out_of_dumps(&observing.recording.seen) {
@@ -478,7 +478,7 @@ impl Observing {
         let look = Look { depths: Depths::new([rule.parse()?]), copies: Copies::Dumped, ..Look::default() };
         let recording = Recording::begin(server, &[dbname.to_owned()], &look).await?;
         let exported = recording.snapshot(dbname).ok_or_else(|| {
-            let error = Error::outside(format!("database `{dbname}` cannot be looked into"));
+            let error = Error::outside(format!("cannot read database `{dbname}`"));
             let error = match recording.why_unreadable(dbname) {
                 Some(why) => error.caused_by(why.to_owned()),
                 None => error,
@@ -579,7 +579,7 @@ fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
             }
             (dumped.unwrap_or_default() != rows).then(|| {
                 let dumped = dumped.map_or("none".to_owned(), |rows| rows.to_string());
-                format!("table {} has {rows} rows, and the dump holds {dumped}", table.quoted())
+                format!("table {} has {rows} rows, but the dump holds {dumped}", table.quoted())
             })
         })
         .collect()
@@ -682,7 +682,7 @@ fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)
     } else {
         recipients
             .seal(&text)
-            .map_err(|error| Error::outside("the globals cannot be encrypted").caused_by(error))?
+            .map_err(|error| Error::outside("cannot encrypt the globals").caused_by(error))?
     };
     manifest.globals = Some(Globals {
         file_size: content.len() as u64,

@@ -34,8 +34,8 @@ pub(crate) async fn run_recorded(
 fn delete(vault: &Vault, catalogue: &Catalogue, name: &BackupName, last_copy: LastCopy) -> Result<Manifest> {
     let entry =
         catalogue.entries.iter().find(|entry| entry.manifest.backup_name == *name).ok_or_else(|| {
-            Error::request(format!("there is no backup `{name}`"))
-                .hint("`lifeboat backup list` shows those there are.")
+            Error::request(format!("backup `{name}` does not exist"))
+                .hint("`lifeboat backup list` lists the backups.")
         })?;
     // Permission to delete the last copy does not unpin it.
     if entry.manifest.keep_forever {
@@ -43,7 +43,7 @@ fn delete(vault: &Vault, catalogue: &Catalogue, name: &BackupName, last_copy: La
             Kind::Guard,
             format!("backup `{name}` was kept: it is marked to be kept forever"),
         )
-        .hint(format!("End that with `lifeboat backup keep {name} --no-longer`, then delete it.")));
+        .hint(format!("Run `lifeboat backup keep {name} --no-longer` first.")));
     }
     let identity = Identity::of(&entry.manifest);
     let others = catalogue.entries.iter().filter(|other| {
@@ -55,7 +55,7 @@ fn delete(vault: &Vault, catalogue: &Catalogue, name: &BackupName, last_copy: La
         return Err(Error::new(
             Kind::Guard,
             format!(
-                "backup `{name}` was kept: it is the last good one of `{}`, {}",
+                "backup `{name}` was kept: it is the last good backup of `{}`, {}",
                 entry.manifest.source.database,
                 identity.distinction()
             ),

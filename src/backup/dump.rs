@@ -95,7 +95,7 @@ impl Running {
         let ended = self.child.wait();
         let said = self.stderr.join().unwrap_or_default();
         let (inflow, held, head) = taken?;
-        let ended = ended.map_err(|error| Error::outside("pg_dump was lost").caused_by(error))?;
+        let ended = ended.map_err(|error| Error::outside("lost track of pg_dump").caused_by(error))?;
         if !ended.success() {
             return Err(failure(&said, &ended.to_string()));
         }
@@ -106,8 +106,8 @@ impl Running {
             }
         };
         if !is_whole {
-            return Err(Error::outside("pg_dump said that it was done, but its output is not whole")
-                .hint("Look at the programs that `--pg-bin` or PATH name: is that really pg_dump?"));
+            return Err(Error::outside("pg_dump reported success, but its output is incomplete")
+                .hint("Check the pg_dump that `--pg-bin` or PATH names."));
         }
         let totals = inflow.finish().map_err(cannot_write)?;
         Ok(Dumped { totals, held })
@@ -132,7 +132,7 @@ pub(super) fn globals(
         return Err(failure(&said.replace("pg_dumpall: ", "pg_dump: "), &done.status.to_string()));
     }
     if memchr::memmem::find(&done.stdout, b"-- PostgreSQL database cluster dump complete").is_none() {
-        return Err(Error::outside("pg_dumpall said that it was done, but its output is not whole"));
+        return Err(Error::outside("pg_dumpall reported success, but its output is incomplete"));
     }
     Ok(done.stdout)
 }
@@ -151,7 +151,7 @@ fn take(
     loop {
         // While pg_dump waits for a lock it writes nothing, and a signal must end that too.
         wait_for_output(stdout)?;
-        interrupted(interrupt, "the dump was stopped, and nothing is left of it")?;
+        interrupted(interrupt, "the unfinished dump was removed")?;
         let Some(piece) = take_ready(&mut inflow, stdout)? else { continue };
         if piece.is_empty() {
             break;
@@ -187,14 +187,14 @@ fn is_ready(stdout: &ChildStdout, milliseconds: i64) -> Result<bool> {
         Ok(ready) => Ok(ready > 0),
         Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => {
-            Err(Error::outside("the output of pg_dump cannot be read").caused_by(std::io::Error::from(error)))
+            Err(Error::outside("cannot read the output of pg_dump").caused_by(std::io::Error::from(error)))
         }
     }
 }
 
 /// One of PostgreSQL's programs does not start.
 pub(super) fn cannot_run(programs: &Programs, name: &str, error: std::io::Error) -> Error {
-    Error::request(format!("`{}` cannot be run", programs.path(name).display()))
+    Error::request(format!("cannot run `{}`", programs.path(name).display()))
         .caused_by(error)
         .hint("Install PostgreSQL's client programs, or name their directory with `--pg-bin`.")
 }
@@ -216,12 +216,12 @@ pub(super) fn failure(said: &str, ended: &str) -> Error {
              BYPASSRLS with `alter role … bypassrls`.",
         )
     } else if cause.contains("lock timeout") || cause.contains("could not obtain lock") {
-        error.hint("Somebody holds a lock on a table, such as a migration: run this again when it is done.")
+        error.hint("Another session, such as a migration, holds a lock on a table: run the command again when it is done.")
     } else if cause.contains("server version mismatch") {
         error.hint(
             "Install the client programs of the server's version, or name their directory with `--pg-bin`.",
         )
     } else {
-        error.hint("Nothing was left of the attempt; the backups that were there are as they were.")
+        error.hint("The attempt was discarded; earlier backups are unchanged.")
     }
 }

@@ -39,10 +39,10 @@ impl Held {
     pub(super) fn missing_half(&self) -> Option<String> {
         match (self.definitions, self.has_rows) {
             (Definitions::Tables, false) => {
-                Some("it holds definitions and no rows, like a dump made with `--schema-only`".to_owned())
+                Some("it holds definitions but no rows, like a dump made with `--schema-only`".to_owned())
             }
             (Definitions::Absent, true) => {
-                Some("it holds rows and no definitions, like a dump made with `--data-only`".to_owned())
+                Some("it holds rows but no definitions, like a dump made with `--data-only`".to_owned())
             }
             _ => None,
         }
@@ -195,7 +195,7 @@ impl Gate {
                 match step {
                     Step::Database(_) | Step::Session | Step::Setting | Step::Encoding(_) => {}
                     Step::CreateDatabase(_) | Step::DropDatabase if self.is_past_head => {
-                        return Err("it creates or drops a database on its way".to_owned());
+                        return Err("it creates or drops a database".to_owned());
                     }
                     Step::CreateDatabase(_) | Step::DropDatabase => {}
                     _ => self.is_past_head = true,

@@ -27,7 +27,7 @@ impl Recipients {
                 };
                 Error::request(format!("`{}` is not an age recipient", shown.escape_default()))
                     .caused_by(why)
-                    .hint("A recipient is the public key that `age-keygen` prints: it begins with `age1`.")
+                    .hint("A recipient is the public key that `age-keygen` prints, which begins with `age1`.")
             })
         };
         texts.iter().map(parse).collect::<Result<_>>().map(Recipients)
@@ -109,7 +109,7 @@ struct NoKey;
 
 impl fmt::Display for NoKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("none of the keys opens it")
+        f.write_str("none of the keys decrypts it")
     }
 }
 

@@ -33,9 +33,9 @@ pub(super) fn interrupted(interrupt: &Interrupt, what: &str) -> Result<()> {
 }
 
 pub(super) fn cannot_write(error: std::io::Error) -> Error {
-    Error::outside("the backup cannot be written")
+    Error::outside("cannot write the backup")
         .caused_by(error)
-        .hint("Free some space, or choose another `--vault`. Nothing was left of the attempt.")
+        .hint("Free some space, or choose another `--vault`. The attempt was discarded.")
 }
 
 /// Waits for work that blocks, telling how far it has come.

@@ -52,7 +52,7 @@ pub(super) async fn examine(
 }
 
 fn unreadable(error: std::io::Error) -> Error {
-    Error::outside("the backup cannot be read").caused_by(error)
+    Error::outside("cannot read the backup").caused_by(error)
 }
 
 /// A look at a file, in a thread of its own.
@@ -73,7 +73,7 @@ impl Work {
     }
 
     fn stop_if_asked(&self) -> Result<()> {
-        interrupted(&self.interrupt, "the backup was not proven")
+        interrupted(&self.interrupt, "the backup was not verified")
     }
 
     fn stream(&self, file: Content) -> Result<Finding> {
@@ -106,7 +106,7 @@ impl Work {
         let mut faults = all_faults(&self.manifest, &totals);
         let held = reader.finish();
         if !held.is_whole && held.refusals.is_empty() {
-            faults.push("the dump has no end".to_owned());
+            faults.push("the dump is truncated".to_owned());
         }
         Ok(Finding::of_dump(held, faults))
     }
@@ -120,9 +120,9 @@ impl Work {
                 Ok(totals) => Finding { faults: all_faults(&self.manifest, &totals), ..Finding::default() },
                 Err(finding) => finding,
             };
-            finding
-                .doubts
-                .push(format!("no pg_restore of PostgreSQL {major} or later is here to read the archive"));
+            finding.doubts.push(format!(
+                "pg_restore of PostgreSQL {major} or later is not installed, so the archive was not read"
+            ));
             return Ok(finding);
         };
         let mut reading = Reading::start(&programs, None)?;
@@ -156,14 +156,18 @@ impl Work {
             Err(finding) => return Ok(finding),
         };
         let mut faults = all_faults(&self.manifest, &totals);
-        faults.extend(unpacked.err().map(|error| format!("it is no archive in parts: {}", error.chain())));
+        faults.extend(
+            unpacked.err().map(|error| format!("it is not a directory-format archive: {}", error.chain())),
+        );
         if !faults.is_empty() {
             return Ok(Finding { faults, ..Finding::default() });
         }
         let major = self.manifest.tool_major();
         let programs = Programs::for_server(major, self.options.pg_bin.as_deref()).ok();
         let Some(programs) = programs.filter(|programs| programs.has("pg_restore")) else {
-            let doubt = format!("no pg_restore of PostgreSQL {major} or later is here to read the archive");
+            let doubt = format!(
+                "pg_restore of PostgreSQL {major} or later is not installed, so the archive was not read"
+            );
             return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
         };
         let (said, held) = Reading::start(&programs, Some(&folder))?.finish()?;
@@ -217,7 +221,7 @@ impl Reading {
             None => command.stdin(Stdio::piped()),
         };
         let mut child =
-            command.spawn().map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))?;
+            command.spawn().map_err(|error| Error::outside("cannot run pg_restore").caused_by(error))?;
         let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Error::new(Kind::Bug, "pg_restore has no output"));
         };
@@ -241,9 +245,9 @@ impl Reading {
     fn finish(mut self) -> Result<(Option<String>, Held)> {
         drop(self.child.stdin.take());
         let ended =
-            self.child.wait().map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
+            self.child.wait().map_err(|error| Error::outside("lost track of pg_restore").caused_by(error))?;
         let (held, said) = (self.reader.join().unwrap_or_default(), self.said.join().unwrap_or_default());
-        let first = said.lines().next().unwrap_or("it does not say why");
+        let first = said.lines().next().unwrap_or("it gave no reason");
         let fault = (!ended.success()).then(|| format!("pg_restore cannot read it: {first}"));
         Ok((fault, held))
     }
@@ -277,10 +281,10 @@ pub(super) fn read_content(
                 bytes.store(taken, Ordering::Relaxed);
                 // What is larger than it was cannot be ours, and might fill the disk.
                 if taken > manifest.plain_size {
-                    return Ok(Err(Finding::fault("its content is larger than it was")));
+                    return Ok(Err(Finding::fault("its content is larger than recorded")));
                 }
                 take(&block).map_err(|error| {
-                    Error::outside("the content of the backup cannot be passed on").caused_by(error)
+                    Error::outside("cannot pass on the content of the backup").caused_by(error)
                 })?;
             }
             Err(error) => return ended_by(error),
@@ -300,8 +304,8 @@ fn closed(manifest: &Manifest, file: &Content) -> Result<Finding> {
         return Ok(Finding { faults, ..Finding::default() });
     }
     let name = &manifest.backup_name;
-    Err(Error::request(format!("none of the keys opens `{name}`; its checksum is right"))
-        .hint("Name the file with the secret key that it was encrypted to with `--identity`."))
+    Err(Error::request(format!("none of the keys decrypts `{name}`, whose checksum is correct"))
+        .hint("Pass the file with the matching secret key with `--identity`."))
 }
 
 /// Writes the content of a backup into a file, which is then exactly what was backed up.
@@ -363,8 +367,10 @@ pub(super) fn require_unchanged(
     };
     match faults.first() {
         None => Ok(()),
-        Some(fault) => Err(Error::new(Kind::No, "the backup has changed while it was being restored")
-            .caused_by(fault.clone())),
+        Some(fault) => {
+            Err(Error::new(Kind::No, "the backup changed while it was being restored")
+                .caused_by(fault.clone()))
+        }
     }
 }
 
@@ -400,12 +406,12 @@ fn file_faults(manifest: &Manifest, bytes: u64, sha256: &str) -> Vec<String> {
     if bytes != manifest.file_size {
         let direction = if bytes < manifest.file_size { "shorter" } else { "longer" };
         return vec![format!(
-            "the file is {direction} than it was: {bytes} bytes, not {}",
+            "the file is {direction} than recorded: {bytes} bytes instead of {}",
             manifest.file_size
         )];
     }
     if sha256 != manifest.sha256 {
-        return vec!["the file was altered: its SHA-256 is another".to_owned()];
+        return vec!["the file was altered: its SHA-256 does not match".to_owned()];
     }
     Vec::new()
 }
@@ -413,7 +419,7 @@ fn file_faults(manifest: &Manifest, bytes: u64, sha256: &str) -> Vec<String> {
 pub(super) fn all_faults(manifest: &Manifest, totals: &Totals) -> Vec<String> {
     let mut faults = file_faults(manifest, totals.file_bytes, &totals.file_sha256);
     if totals.plain_bytes != manifest.plain_size || totals.plain_sha256 != manifest.plain_sha256 {
-        faults.push("the content was altered: its SHA-256 is another".to_owned());
+        faults.push("the content was altered: its SHA-256 does not match".to_owned());
     }
     faults
 }
@@ -430,12 +436,12 @@ pub(super) fn scratch_for(manifest: &Manifest, vault: &Vault) -> Result<Scratch>
         .map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize));
     if manifest.plain_size > room {
         return Err(Error::outside(format!(
-            "`{}` holds {} bytes, and there is room for {room} in `{}`",
+            "`{}` holds {} bytes, but only {room} are free in `{}`",
             manifest.backup_name,
             manifest.plain_size,
             scratch.path().parent().unwrap_or(scratch.path()).display()
         ))
-        .hint("Free some space; TMPDIR names another place for temporary files."));
+        .hint("Free some space, or set TMPDIR to another folder."));
     }
     Ok(scratch)
 }

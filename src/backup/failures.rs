@@ -110,7 +110,7 @@ pub(super) fn record(
         host: cx.host.clone(),
     };
     let text = serde_json::to_vec_pretty(&failure)
-        .map_err(|error| Error::new(Kind::Bug, "a record cannot be written").caused_by(error))?;
+        .map_err(|error| Error::new(Kind::Bug, "cannot serialize a record").caused_by(error))?;
     // The time comes first, so that their order is that of their names.
     let stamp = began.format("%Y%m%dt%H%M%Sz");
     vault.write(

@@ -46,7 +46,7 @@ pub(super) async fn judge_restored(
     Parts { owners, settings }: Parts,
 ) -> Result<Finding> {
     let Some(recorded) = manifest.observation.clone() else {
-        let doubt = "nothing was recorded of the source to hold the copy against".to_owned();
+        let doubt = "nothing was recorded of the source to compare the copy with".to_owned();
         return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
     };
     let depth = recorded.seen.databases.values().flatten().map(|table| table.depth).min().unwrap_or_default();
@@ -154,7 +154,7 @@ impl Jury<'_> {
         match (kind, found.verdict) {
             ("role", Word::Missing) if self.roles.contains(name) => {}
             ("role", Word::Missing) if self.owners == Part::LeftOut => {
-                finding.notes.push(format!("{object} is not on the server; owners were left out as asked"));
+                finding.notes.push(format!("{object} is not on the server; owners were left out as requested"));
             }
             ("role", Word::Missing) => {
                 finding
@@ -162,7 +162,7 @@ impl Jury<'_> {
                     .push(deviation("is not on the server, and objects of the source name it"));
             }
             ("role", Word::Differs) => finding.notes.push(format!(
-                "{object} has other attributes here: roles belong to the server, and no dump of a database carries them"
+                "{object} has other attributes here: roles belong to the server, and a dump of a database does not include them"
             )),
             ("role", _) => {}
             ("extension", Word::Differs) => {
@@ -173,13 +173,13 @@ impl Jury<'_> {
                 finding.notes.push(format!("{object} was not in the source"));
             }
             ("setting", _) if self.settings == Part::LeftOut => {
-                finding.notes.push(format!("{object} is not that of the source: it was left out"));
+                finding.notes.push(format!("{object} differs from the source: it was left out"));
             }
             ("setting", Word::Missing) if self.owners == Part::LeftOut && self.is_of_missing_role(name) => {
                 finding.notes.push(format!("{object} is not here: the server has no such role"));
             }
             ("policy" | "user mapping" | "default rights" | "rights", Word::Missing) if self.owners == Part::LeftOut => {
-                finding.notes.push(format!("{object} is not here; owners and rights were left out as asked"));
+                finding.notes.push(format!("{object} is not here; owners and privileges were left out as requested"));
             }
             (_, Word::Missing) => finding.deviations.push(deviation("is missing")),
             _ if self.owners == Part::LeftOut && names_owners(kind) => {}
@@ -187,11 +187,11 @@ impl Jury<'_> {
                 self.weigh_position(found, &object, finding);
             }
             (_, Word::Differs) if wordings_of(self.manifest).is_none() => {
-                finding.notes.push(format!("{object} reads otherwise than in the source"));
+                finding.notes.push(format!("{object} is worded differently than in the source"));
             }
             (_, Word::Differs) if self.reads_the_same(found) => {}
             (_, Word::Differs) => {
-                finding.deviations.push(deviation("is defined otherwise than in the source"));
+                finding.deviations.push(deviation("is defined differently than in the source"));
             }
             _ => finding.deviations.push(deviation("was not in the source")),
         }

@@ -32,7 +32,7 @@ impl Loss {
                 server.place(),
                 dbname.clone(),
                 match plan.options.keep_old {
-                    Duration::ZERO => "nothing is kept of it".to_owned(),
+                    Duration::ZERO => "it is not kept".to_owned(),
                     kept => format!("it is kept as another database for {}", format_span(kept.as_secs_f64())),
                 },
             ),
@@ -42,7 +42,7 @@ impl Loss {
         };
         let gone = match plan.replaces {
             true => format!("what the database holds now; {kept}"),
-            false => "nothing: there is no such database yet".to_owned(),
+            false => "nothing: the database does not exist yet".to_owned(),
         };
         Loss { host, engine: source.kind().title(), database, gone }
     }

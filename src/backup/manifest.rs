@@ -47,9 +47,9 @@ impl Format {
 pub(crate) enum Level {
     /// The file on disk is the one that was written
     Checksum,
-    /// It can be read to its end, and holds a whole database
+    /// The file can be read to its end and holds a whole database
     Stream,
-    /// It was restored, and the copy holds what was observed in the source
+    /// The backup was restored, and the copy matches what was recorded of the source
     Restore,
 }
 

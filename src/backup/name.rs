@@ -57,7 +57,7 @@ impl FromStr for BackupName {
 
     fn from_str(text: &str) -> Result<Self> {
         let refused = |why: &str| {
-            Err(Error::request(format!("`{}` cannot be the name of a backup: {why}", text.escape_default())).hint(
+            Err(Error::request(format!("`{}` is not a valid name for a backup: {why}", text.escape_default())).hint(
                 "A name is 1 to 128 letters, digits, dots, hyphens and underscores, and begins with a letter or a digit.",
             ))
         };
@@ -66,7 +66,7 @@ impl FromStr for BackupName {
             return refused("it is empty");
         }
         if text.len() > LONGEST {
-            return refused(&format!("it has {} characters, the most is {LONGEST}", text.len()));
+            return refused(&format!("it has {} characters, and {LONGEST} is the maximum", text.len()));
         }
         if let Some(wrong) = text.chars().find(|c| !allowed(*c)) {
             return refused(&format!("it contains `{}`", wrong.escape_default()));
@@ -75,7 +75,7 @@ impl FromStr for BackupName {
             return refused("it does not begin with a letter or a digit");
         }
         if text.contains("..") || text.ends_with('.') {
-            return refused("dots stand alone, and not at its end");
+            return refused("it has two dots in a row, or ends with a dot");
         }
         Ok(BackupName(text.to_owned()))
     }

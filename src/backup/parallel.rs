@@ -39,7 +39,7 @@ impl Running {
     pub(super) fn start(order: &Order<'_>, jobs: usize, scratch: Scratch) -> Result<Self> {
         let folder = scratch.file("dump");
         let cannot =
-            |error: io::Error| Error::outside("the folder for a dump cannot be made").caused_by(error);
+            |error: io::Error| Error::outside("cannot create a folder for the dump").caused_by(error);
         fs::DirBuilder::new().mode(0o700).create(&folder).map_err(cannot)?;
         let folder = fs::canonicalize(folder).map_err(cannot)?;
         let closed = Closed::watch(&folder).map_err(cannot)?;
@@ -81,12 +81,14 @@ impl Running {
         let mut tar =
             Tar { builder: tar::Builder::new(counted), folder: self.folder.clone(), taken: BTreeSet::new() };
         let ended = loop {
-            if let Some(ended) =
-                self.child.try_wait().map_err(|error| Error::outside("pg_dump was lost").caused_by(error))?
+            if let Some(ended) = self
+                .child
+                .try_wait()
+                .map_err(|error| Error::outside("lost track of pg_dump").caused_by(error))?
             {
                 break ended;
             }
-            let step = interrupted(interrupt, "the dump was stopped, and nothing is left of it")
+            let step = interrupted(interrupt, "the unfinished dump was removed")
                 .and_then(|()| self.closed.next(Duration::from_millis(200)).map_err(cannot_read))
                 .and_then(|names| names.iter().try_for_each(|name| tar.take_closed(name)));
             if let Err(error) = step {
@@ -105,7 +107,7 @@ impl Running {
 }
 
 fn cannot_read(error: io::Error) -> Error {
-    Error::outside("what pg_dump has written cannot be read").caused_by(error)
+    Error::outside("cannot read the output of pg_dump").caused_by(error)
 }
 
 /// The tar in the making.
@@ -153,9 +155,9 @@ impl<'a> Tar<'a> {
         let came_back = left.iter().any(|name| self.taken.contains(name));
         if came_back || !contents.is_ok_and(|head| head == *b"PGDMP") {
             return Err(Error::outside(format!(
-                "the dump of `{database}` is not whole, though pg_dump said that it was done"
+                "pg_dump reported success, but its dump of `{database}` is incomplete"
             ))
-            .hint("Look at the programs that `--pg-bin` or PATH name: is that really pg_dump?"));
+            .hint("Check the pg_dump that `--pg-bin` or PATH names."));
         }
         for name in &left {
             self.take(name)?;
@@ -262,7 +264,7 @@ pub(super) struct Unpacker {
 impl Unpacker {
     /// Unpacks into `folder`, which it makes.
     pub(super) fn start(folder: &Path) -> Result<Self> {
-        let cannot = |error: io::Error| Error::outside("the backup cannot be unpacked").caused_by(error);
+        let cannot = |error: io::Error| Error::outside("cannot unpack the backup").caused_by(error);
         fs::DirBuilder::new().mode(0o700).create(folder).map_err(cannot)?;
         let (source, pipe) = io::pipe().map_err(cannot)?;
         let folder = folder.to_owned();
@@ -284,9 +286,9 @@ impl Unpacker {
         self.pipe = None;
         let unpacked = self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread has panicked")));
         unpacked.map_err(|error| {
-            Error::outside("the backup cannot be unpacked")
+            Error::outside("cannot unpack the backup")
                 .caused_by(error)
-                .hint("Free some space; TMPDIR names another place for temporary files.")
+                .hint("Free some space, or set TMPDIR to another folder.")
         })
     }
 }
@@ -306,8 +308,9 @@ fn unpack(source: PipeReader, folder: &Path) -> io::Result<()> {
                 && !name.starts_with('.')
         };
         let name = name.filter(is_plain).filter(|_| entry.header().entry_type().is_file());
-        let name =
-            name.ok_or_else(|| invalid(format!("`{}` does not belong into it", path.escape_default())))?;
+        let name = name.ok_or_else(|| {
+            invalid(format!("it contains `{}`, which is not part of an archive", path.escape_default()))
+        })?;
         has_contents |= name == CONTENTS;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join(name))?;
         io::copy(&mut entry, &mut file)?;

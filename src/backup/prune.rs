@@ -35,13 +35,13 @@ pub(crate) struct Overrides {
     pub keep_days: Option<u32>,
     /// The newest so many.
     pub keep_last: usize,
-    /// The last of each of so many days.
+    /// Keep the last backup of each of N days.
     pub keep_daily: usize,
-    /// The last of each of so many weeks.
+    /// Keep the last backup of each of N weeks.
     pub keep_weekly: usize,
-    /// The last of each of so many months.
+    /// Keep the last backup of each of N months.
     pub keep_monthly: usize,
-    /// The last of each of so many years.
+    /// Keep the last backup of each of N years.
     pub keep_yearly: usize,
 }
 
@@ -236,7 +236,7 @@ impl Plan {
 /// Removes what no rule keeps, oldest first, so that an abort leaves the newest.
 pub(crate) fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
     let _alone = vault.try_lock(".locks/prune")?.ok_or_else(|| {
-        Error::new(Kind::StillGoing, "another prune of this vault is going on")
+        Error::new(Kind::StillGoing, "another prune of this vault is running")
             .hint("Run it again when it is done.")
     })?;
     let (mut deleted, mut failed) = (Vec::new(), Vec::new());
@@ -266,7 +266,7 @@ pub(super) fn remove(vault: &Vault, judged: &Manifest) -> Result<()> {
     let quiet = vault.quiet()?;
     let current = catalogue::find(vault, judged.backup_name.as_str())?.manifest;
     if current.keep_forever && !judged.keep_forever {
-        return Err(Error::new(Kind::Guard, "it was pinned meanwhile"));
+        return Err(Error::new(Kind::Guard, "it was marked to be kept in the meantime"));
     }
     quiet.check()?;
     vault.delete(judged.backup_name.as_str(), &current.files())
@@ -284,7 +284,7 @@ pub(crate) fn check_clock(vault: &Vault, now: DateTime<Utc>) -> Result<()> {
     let days = (ahead + TimeDelta::hours(12)).num_days();
     Err(Error::new(
         Kind::Guard,
-        format!("nothing was pruned: the clock is {days} days ahead of the one of the vault's file system"),
+        format!("nothing was pruned: this machine's clock is {days} days ahead of the vault's"),
     )
-    .hint("Set the clock right, then run it again: ages of backups mean nothing until then."))
+    .hint("Correct the clock, then run the command again: until then, the ages of backups are wrong."))
 }

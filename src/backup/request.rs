@@ -75,10 +75,10 @@ pub(crate) enum Compress {
 /// How PostgreSQL is dumped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DumpFormat {
-    /// SQL, readable, and restorable by hand with `gunzip | psql`
+    /// Readable SQL, which can be restored by hand with `gunzip | psql`
     #[default]
     Sql,
-    /// PostgreSQL's archive, restorable by several jobs
+    /// PostgreSQL's archive, which several jobs can restore in parallel
     Custom,
 }
 
@@ -207,8 +207,8 @@ impl Asked {
         let is_archive = format == Format::Custom && matches!(source, Source::Postgresql { .. });
         match (self.jobs, settings.jobs) {
             (Some(jobs), _) if jobs > 1 && !is_archive => {
-                Err(Error::request(format!("`--jobs {jobs}` needs an archive of PostgreSQL"))
-                    .hint("Add `--format custom`. SQL is one stream, and SQLite is read in one go."))
+                Err(Error::request(format!("`--jobs {jobs}` needs an archive-format dump of PostgreSQL"))
+                    .hint("Add `--format custom`. SQL dumps and SQLite files cannot be read in parallel."))
             }
             (jobs, configured) => {
                 Ok(usize::from(jobs.or(configured.filter(|_| is_archive)).unwrap_or(1).max(1)))

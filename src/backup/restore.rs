@@ -44,35 +44,38 @@ pub(crate) async fn plan(asked: &Asked, config: &Config, cx: &Context<'_>) -> Re
     options.read.require_seal(&manifest)?;
     match (&entry.state, destination.source(), manifest.database_type) {
         (catalogue::State::Missing, _, _) => {
-            return Err(Error::new(Kind::No, format!("the file of backup `{name}` is not there"))
-                .hint("`lifeboat backup list` shows which backups are whole."));
+            return Err(Error::new(Kind::No, format!("the file of backup `{name}` is missing"))
+                .hint("`lifeboat backup list` shows which backups are complete."));
         }
         (_, Source::Postgresql { .. }, DatabaseType::Postgresql)
         | (_, Source::Sqlite { .. }, DatabaseType::Sqlite) => {}
         (_, _, kind) => {
-            return Err(Error::request(format!("backup `{name}` is of a {} database", kind.title()))
-                .hint("Name a database of that kind with `--url`."));
+            return Err(Error::request(format!(
+                "backup `{name}` is a backup of a {} database",
+                kind.title()
+            ))
+            .hint("Name a database of that kind with `--url`."));
         }
     }
     let tolerance = &options.tolerance;
     let is_of_postgresql = tolerance.no_owner || tolerance.keep_going || tolerance.locale.is_some();
     if is_of_postgresql && manifest.database_type == DatabaseType::Sqlite {
         return Err(Error::request(format!(
-            "`--no-owner`, `--keep-going` and `--locale` mean nothing to `{name}`, which is of SQLite"
+            "`--no-owner`, `--keep-going` and `--locale` do not apply to `{name}`, a backup of SQLite"
         ))
         .hint("Leave them out."));
     }
     if manifest.encrypted && options.read.identities.is_empty() {
         return Err(Error::request(format!("`{name}` is encrypted"))
-            .hint("Name the file with the secret key with `--identity`."));
+            .hint("Pass the file with the secret key with `--identity`."));
     }
     let replaces = match destination.source() {
         Source::Postgresql { server, dbname } => postgres::preflight(server, dbname, &manifest).await?,
         Source::Sqlite { path } => sqlite::preflight(path, &options)?,
     };
     if let (true, Destination::New(source)) = (replaces, &destination) {
-        return Err(Error::request(format!("`{}` exists already", source.shown()))
-            .hint("`--into` takes a name where nothing is yet; without it the database is replaced."));
+        return Err(Error::request(format!("`{}` already exists", source.shown()))
+            .hint("`--into` needs a name that is not taken; without it the database is replaced."));
     }
     Ok(Plan { manifest, destination, options, replaces })
 }

@@ -90,7 +90,7 @@ impl std::str::FromStr for TimeOfDay {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let wrong = || "it is an hour and a minute, UTC, such as 02:15".to_owned();
+        let wrong = || "write it as hours and minutes in UTC, such as 02:15".to_owned();
         let (hour, minute) = text.split_once(':').ok_or_else(wrong)?;
         let part =
             |part: &str, most: u8| part.parse::<u8>().ok().filter(|value| *value <= most && part.len() <= 2);
@@ -161,7 +161,7 @@ impl Schedule {
         for text in texts {
             if text.chars().any(char::is_control) {
                 return Err(Error::request(format!(
-                    "`{}` cannot stand in a schedule",
+                    "`{}` cannot be part of a schedule",
                     text.escape_default()
                 ))
                 .hint("It contains a control character."));
@@ -169,8 +169,8 @@ impl Schedule {
         }
         let is_user = |c: char| c.is_ascii_alphanumeric() || "._-$".contains(c);
         if self.user.is_empty() || self.user.starts_with('-') || !self.user.chars().all(is_user) {
-            return Err(Error::request(format!("`{}` is no name of a user", self.user.escape_default()))
-                .hint("Name the user as whom it is to run, such as `--user postgres`."));
+            return Err(Error::request(format!("`{}` is not a valid user name", self.user.escape_default()))
+                .hint("Name the user to run as, such as `--user postgres`."));
         }
         Ok(match self.runner {
             Runner::Systemd => self.rhythms.iter().flat_map(|rhythm| self.units(*rhythm)).collect(),

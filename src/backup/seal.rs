@@ -41,7 +41,7 @@ impl SealKeys {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let keys: Vec<&str> = lines.collect();
         if keys.is_empty() {
-            return Err(unusable().caused_by("it holds no key"));
+            return Err(unusable().caused_by("it contains no key"));
         }
         if keys.iter().any(|key| key.len() < SHORTEST) {
             return Err(unusable().caused_by(format!("a key in it is shorter than {SHORTEST} characters")));
@@ -71,9 +71,9 @@ impl SealKeys {
         let Some(seal) = &manifest.seal else {
             return match accept_unsealed {
                 true => Ok(false),
-                false => Err(Error::new(Kind::Guard, format!("backup `{name}` carries no seal")).hint(
-                    "It was made before there was a key, or not by us. `--accept-unsealed` takes it all the same, as content \
-                     that nobody vouches for.",
+                false => Err(Error::new(Kind::Guard, format!("backup `{name}` is not sealed")).hint(
+                    "It was made before there was a key, or by somebody else. `--accept-unsealed` accepts it anyway, as untrusted \
+                     content.",
                 )),
             };
         };
@@ -85,12 +85,15 @@ impl SealKeys {
         }
         let is_known = self.0.iter().any(|key| name_of(key) == seal.key);
         Err(if is_known {
-            Error::new(Kind::No, format!("the manifest of backup `{name}` was altered: its seal is wrong"))
-                .hint("Do not restore it. `lifeboat backup list` shows other backups of this database.")
+            Error::new(
+                Kind::No,
+                format!("the manifest of backup `{name}` was altered: its seal does not match"),
+            )
+            .hint("Do not restore it. `lifeboat backup list` shows other backups of this database.")
         } else {
             Error::new(Kind::No, format!("backup `{name}` was sealed with another key"))
                 .caused_by(format!("its key is `{}`", seal.key.chars().take(16).collect::<String>()))
-                .hint("Add the key that it was sealed with as a further line to the file that `--seal-key` names.")
+                .hint("Add the key that it was sealed with to the file that `--seal-key` names, on a line of its own.")
         })
     }
 }
@@ -108,7 +111,7 @@ fn bytes_of(digits: &str) -> Option<Vec<u8>> {
 /// What is sealed of a manifest, written in one way.
 fn sealed_text(manifest: &Manifest) -> Result<Vec<u8>> {
     let mut value = serde_json::to_value(manifest)
-        .map_err(|error| Error::new(Kind::Bug, "a manifest cannot be written").caused_by(error))?;
+        .map_err(|error| Error::new(Kind::Bug, "cannot serialize a manifest").caused_by(error))?;
     if let Value::Object(fields) = &mut value {
         for later in ["seal", "verification", "last_check", "keep_forever", "file_path"] {
             fields.remove(later);

@@ -97,7 +97,7 @@ impl Source {
             Ok(true) => {}
             Ok(false) => {
                 return Err(explain_failure(path, "cannot read", why)
-                    .hint("It changed while its files were copied: some application is writing to it."));
+                    .hint("It changed while it was copied: another process is writing to it."));
             }
             // What cannot be read at all is better explained by SQLite.
             Err(_) => return Err(explain_failure(path, "cannot read", why)),
@@ -133,7 +133,7 @@ impl Source {
             let page = row.get_ref(0).map_err(failed)?.as_blob().unwrap_or_default();
             if page.len() != self.contents.page_size as usize {
                 return Err(Error::outside(format!(
-                    "page {} of `{}` cannot be read",
+                    "page {} of cannot read `{}`",
                     pages + 1,
                     self.path.display()
                 )));
@@ -184,12 +184,12 @@ impl Source {
             }
         }
         let cannot = |error: std::io::Error| {
-            Error::outside(format!("the copy of `{}` cannot be read", self.path.display())).caused_by(error)
+            Error::outside(format!("the copy of cannot read `{}`", self.path.display())).caused_by(error)
         };
         let mut file = std::fs::File::open(&path).map_err(cannot)?;
         let size = self.contents.page_size as usize;
         if file.metadata().map_err(cannot)?.len() != u64::from(self.contents.pages) * size as u64 {
-            return Err(Error::outside(format!("the copy of `{}` is not whole", self.path.display())));
+            return Err(Error::outside(format!("the copy of `{}` is incomplete", self.path.display())));
         }
         let mut page = vec![0; size];
         for number in 0..self.contents.pages {

@@ -42,7 +42,7 @@ pub(crate) fn sqlite_destination(url: &str, recorded: Option<&str>) -> Result<Op
         }
     }
     match possible.as_slice() {
-        [one, other, ..] => Err(ambiguous(one, other, "there is neither")),
+        [one, other, ..] => Err(ambiguous(one, other, "neither exists")),
         _ => Ok(readings.all().next().cloned()),
     }
 }
@@ -63,16 +63,12 @@ fn existing(readings: &[PathBuf]) -> Vec<PathBuf> {
 
 fn ambiguous(one: &Path, other: &Path, why: &str) -> Error {
     let from_root = |path: &Path| sqlite_url(&absolute(path)).replacen("//", "///", 1);
-    Error::request(format!(
-        "the SQLite URL can mean `{}` and `{}`, and {why}",
-        one.display(),
-        other.display()
-    ))
-    .hint(format!(
-        "Name the one that you mean with four slashes, and with `%25` for a percent sign: `{}` or `{}`.",
-        from_root(one),
-        from_root(other)
-    ))
+    Error::request(format!("the SQLite URL can mean `{}` or `{}`, and {why}", one.display(), other.display()))
+        .hint(format!(
+            "Name the right one with four slashes, and with `%25` for a percent sign: `{}` or `{}`.",
+            from_root(one),
+            from_root(other)
+        ))
 }
 
 /// The URL that means a file.
@@ -154,10 +150,8 @@ fn readings(url: &str) -> Result<Option<Readings>> {
     texts = if is_uri { [inner, texts].concat() } else { [texts, inner].concat() };
     let in_memory = |text: &String| text.trim_matches('/').is_empty() || text.contains(":memory:");
     if texts.iter().all(in_memory) || query.split('&').any(|pair| pair == "mode=memory") {
-        return Err(Error::request(
-            "the SQLite URL names a database in memory, of which nothing can be backed up",
-        )
-        .hint("Name the file, as in `sqlite:///absolute/path/of.db`."));
+        return Err(Error::request("the SQLite URL names an in-memory database, which cannot be backed up")
+            .hint("Name the file, as in `sqlite:///absolute/path/of.db`."));
     }
     let is_of_prisma = kind == "file" && driver.is_none();
     let paths = |bytes_of: &dyn Fn(&str) -> Vec<u8>| -> Vec<PathBuf> {

@@ -32,12 +32,12 @@ pub(crate) async fn verify(
     let manifest = entry.manifest;
     if manifest.encrypted && level > Level::Checksum && options.read.identities.is_empty() {
         return Err(Error::request(format!(
-            "`{name}` is encrypted: only its checksum can be proven without a key"
+            "`{name}` is encrypted: without a key, only its checksum can be verified"
         ))
-        .hint("Name the file with the secret key with `--identity`."));
+        .hint("Pass the file with the secret key with `--identity`."));
     }
     let finding = match entry.state {
-        State::Missing => Finding::fault(format!("`{}` is not there", manifest.file_name())),
+        State::Missing => Finding::fault(format!("`{}` is missing", manifest.file_name())),
         _ => {
             let file = cx.vault.open_file(&manifest.file_name())?;
             let again = file.clone();
@@ -46,7 +46,7 @@ pub(crate) async fn verify(
             let recorded = manifest.contents.as_ref();
             if level == Level::Restore && recorded.is_some_and(|contents| !contents.is_inspected()) {
                 finding.doubts.push(
-                    "its contents were not looked into when it was made, so that there is nothing to hold them against"
+                    "its contents were not inspected when it was made, so there is nothing to compare them with"
                         .to_owned(),
                 );
             }
@@ -83,7 +83,7 @@ pub(super) async fn verify_found(
     manifest.roles.clone_from(&finding.roles);
     manifest.contents.clone_from(&finding.contents);
     for refusal in std::mem::take(&mut finding.refusals).into_iter().filter(|_| trust == Trust::Nobody) {
-        finding.doubts.push(format!("{refusal}; `--trust-content` takes it all the same"));
+        finding.doubts.push(format!("{refusal}; `--trust-content` accepts it anyway"));
     }
     if finding.faults.is_empty() && finding.doubts.is_empty() {
         finding.faults.extend(finding.missing_half.take());
@@ -110,7 +110,7 @@ async fn restore_elsewhere(
         None => {
             let programs = Programs::for_server(manifest.tool_major(), options.read.pg_bin.as_deref())?;
             if !can_start(&programs) {
-                let doubt = "there is no server to restore into: name one with `--url`, or install PostgreSQL's server";
+                let doubt = "no server to restore into: pass one with `--url`, or install PostgreSQL's server programs";
                 return Ok(Finding { doubts: vec![doubt.to_owned()], ..Finding::default() });
             }
             private = PrivateServer::start(&programs).await?;
@@ -124,7 +124,7 @@ async fn restore_elsewhere(
             let hints: String =
                 error.hints().iter().map(|hint| format!(". {}", hint.trim_end_matches('.'))).collect();
             Ok(Finding {
-                doubts: vec![format!("it could not be restored there: {}{hints}", error.chain())],
+                doubts: vec![format!("the restore failed: {}{hints}", error.chain())],
                 ..Finding::default()
             })
         }
@@ -176,7 +176,7 @@ pub(super) async fn verify_draft(
     if finding.faults.is_empty() && finding.deviations.is_empty() && !finding.doubts.is_empty() {
         // It was written, and hashed on its way: that much is known.
         for doubt in &finding.doubts {
-            (cx.tell)(Event::Warning(&format!("proven by its checksum alone: {doubt}")));
+            (cx.tell)(Event::Warning(&format!("verified by checksum only: {doubt}")));
         }
         finding.doubts.clear();
         return Ok(finding.proof(Level::Checksum, (cx.clock)()));

@@ -23,37 +23,37 @@ pub(super) use flags::AccessArgs;
 pub(super) enum BackupCommand {
     /// Back up databases into the vault.
     ///
-    /// A backup has its name only when it is complete, on disk, hashed and proven; otherwise nothing is left of it.
+    /// A backup gets its name only once it is complete, on disk, hashed and verified; otherwise nothing of it remains.
     /// Without DB and --url, DATABASE_URL names the database.
     Create(Box<create::CreateArgs>),
     /// List the backups in the vault, newest first.
     List(list::ListArgs),
     /// Show one backup.
     Show(list::ShowArgs),
-    /// Restore a backup: beside what is there, checked, then in its place.
+    /// Restore a backup beside the current database, check it, then swap it in.
     ///
-    /// The whole file is read and found good before anything is touched. A PostgreSQL database is restored into a new one,
-    /// checked, and swapped in by two renames in one transaction; the old one is kept (`--keep-old`, and `backup undo`).
-    /// A live SQLite file gets its content through SQLite, after a backup of what it holds now.
+    /// The whole file is read and verified before anything is touched. A PostgreSQL database is restored into a new one,
+    /// checked, and swapped in by two renames in one transaction; the old one is kept (`--keep-old`, `backup undo`).
+    /// A live SQLite file is rewritten through SQLite, after a backup of its current content.
     Restore(Box<restore::RestoreArgs>),
     /// Put back the PostgreSQL database that the latest restore replaced.
     Undo(restore::UndoArgs),
-    /// Remove the backups that no rule of retention keeps. Never the newest good one of a database.
+    /// Remove backups that no retention rule keeps, but never the newest good backup of a database.
     Prune(prune::PruneArgs),
     /// Delete one backup.
     Delete(delete::DeleteArgs),
-    /// Keep a backup whatever the rules of retention say.
+    /// Keep a backup, whatever the retention rules say.
     Keep(delete::KeepArgs),
-    /// Print, or install, a schedule for systemd or cron.
+    /// Print or install a schedule for systemd or cron.
     Schedule(Box<schedule::ScheduleArgs>),
-    /// Take over dumps and SQLite files that were made without lifeboat: proven, copied into the vault, and counted.
+    /// Adopt dumps and SQLite files that another tool made: verify them and copy them into the vault.
     ///
-    /// A file is a plain dump of pg_dump, an archive of it, or a SQLite file; as it is, or compressed by gzip or zstd. It stays
-    /// where it is.
+    /// A file is a plain or custom-format dump made by pg_dump, or a SQLite file, uncompressed or compressed with gzip or zstd.
+    /// The original is left where it is.
     Adopt(Box<adopt::AdoptArgs>),
-    /// Count the backups, and show how they grow.
+    /// Show how many backups there are and how they grow.
     Stats(list::StatsArgs),
-    /// Prove backups: exit code 0 if they are good, 1 if not, 3 if that cannot be found out.
+    /// Verify backups: exit code 0 if they are good, 1 if not, 3 if that could not be determined.
     Verify(verify::VerifyArgs),
 }
 

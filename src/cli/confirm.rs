@@ -1,4 +1,4 @@
-//! What asks a person before something is gone: it names the object, where it is, and what will be gone.
+//! Asks before something is destroyed: names the object, where it is, and what will be lost.
 
 use super::{Session, terminal};
 use crate::backup::schedule::shell_word;
@@ -12,7 +12,7 @@ const TRIES: u8 = 5;
 pub(super) struct Act {
     /// The name that has to be typed.
     pub(super) name: String,
-    /// What it does, as a sentence without its full stop: "this deletes snapshot `x`".
+    /// What it does, as a sentence without its full stop: "this permanently deletes snapshot `x`".
     pub(super) sentence: String,
     /// Where it happens and what will be gone: a label, and what it says.
     pub(super) facts: Vec<(&'static str, String)>,
@@ -36,7 +36,7 @@ impl Act {
         for (label, fact) in &self.facts {
             output.ask(format!("  {label:widest$}  {}", plain(fact)));
         }
-        output.ask(format!("Type `{}` to go on; Ctrl-C leaves everything as it is.", plain(&self.name)));
+        output.ask(format!("Type `{}` to continue; Ctrl-C changes nothing.", plain(&self.name)));
         for _ in 0..TRIES {
             let Some(line) = terminal::read_line_at_once("> ")
                 .map_err(|error| self.refused("the answer could not be read").caused_by(error))?

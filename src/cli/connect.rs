@@ -40,7 +40,7 @@ pub(super) struct ConnectArgs {
     /// Log in to the source with an IAM token
     #[arg(long, help_heading = "Connecting")]
     iam: bool,
-    /// How connections are protected
+    /// How connections are encrypted
     #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Connecting")]
     tls: TlsArg,
     /// Certificate authorities to trust, in place of RDS's [env: PGSSLROOTCERT]
@@ -105,7 +105,7 @@ impl ConnectArgs {
 }
 
 impl ConnectArgs {
-    /// What psql on this machine is told to connect as we do. RDS's authorities are built into us and not into psql: where it is given
+    /// What psql on this machine needs to connect as we do. RDS's authorities are built into us and not into psql: where it is given
     /// no file of authorities, it encrypts and does not check the certificate.
     pub(super) fn psql(&self) -> Psql {
         let home = std::env::var_os("HOME").map(PathBuf::from);
@@ -154,10 +154,10 @@ pub(super) struct LookArgs {
     /// that fits a table counts [default: content]
     #[arg(long = "depth", value_name = "[TABLE=]DEPTH", help_heading = "Comparing")]
     depths: Vec<String>,
-    /// How many connections to each server there may be at once (1 to 16), and never more than a quarter of the free ones
+    /// Connections to each server at once (1 to 16), but never more than a quarter of those that are free
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16), help_heading = "Comparing")]
     connections: u8,
-    /// How long a server may work on one table; what takes longer is reported as unknown [default: as long as it takes]
+    /// Time limit for reading one table; a table that takes longer is reported as unknown [default: none]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Comparing")]
     statement_timeout: Option<Duration>,
 }

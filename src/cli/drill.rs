@@ -44,31 +44,31 @@ pub(super) enum DrillCommand {
     ///
     /// The verdict is pass (exit code 0), fail (1) or unknown (3); a throwaway that could not be removed is 6.
     /// Whatever happens, the throwaway is removed before the command ends, on Ctrl-C and SIGTERM too; after a
-    /// `kill -9`, `lifeboat drill sweep` removes it. One database is drilled by one process at a time, on whichever machine.
+    /// `kill -9`, `lifeboat drill sweep` removes it. A database is drilled by one process at a time, across all machines.
     ///
-    /// A fleet (`--all`, `--tag`, or any flag below "Fleets") is drilled several at a time; one report tells of all. Killed and
-    /// started again, it goes on with those that have no verdict yet (exit code 5 says that there are some).
+    /// A fleet (`--all`, `--tag`, or any flag below "Fleets") is drilled several databases at a time, with one report. A run that
+    /// was killed resumes when it is started again, with the databases that have no verdict yet (exit code 5 if any are left).
     Run(Box<RunArgs>),
-    /// List the drills that are recorded in the vault, newest first; with a period (`--year 2026`), databases by months,
+    /// List the drills that are recorded in the vault, newest first; with a period (`--year 2026`), each database by month,
     /// with the gaps.
     List(ListArgs),
     /// Show a recorded drill.
     Show(ShowArgs),
-    /// One page on every drill of a period, for an auditor: what was proven, what failed and what was done, sign-offs,
-    /// hashes. HTML on stdout or in a file, or JSON with `--json`.
+    /// Write one page about every drill of a period for an auditor: what was proven, what failed and what was done about it,
+    /// sign-offs, hashes. HTML on stdout or in a file, or JSON with `--json`.
     ///
     /// Exit code 1 if evidence was altered since it was recorded, 3 if some could not be read.
     Report(evidence::ReportArgs),
-    /// Add to the record of a drill what was done about it, or sign it off. What was written before stays.
+    /// Add to the record of a drill what was done about it, or sign it off. Earlier notes are kept.
     Annotate(evidence::AnnotateArgs),
-    /// Find evidence that was altered, removed, exchanged, cut short or put in after it was recorded.
+    /// Find evidence that was altered, removed, swapped, truncated or inserted after it was recorded.
     ///
-    /// Each record names the SHA-256 of the one before it. Exit code 1 names every file that is not as it was recorded; 3 if
-    /// some could not be read. Somebody who rewrites a whole chain with its head is found only by a head that was kept
-    /// elsewhere: keep what this prints, and pass it with `--expect-head` or `--expect-heads`.
+    /// Each record names the SHA-256 of the one before it. Exit code 1 if a file differs from what was recorded (the report
+    /// names each), 3 if some could not be read. A chain that was rewritten together with its head is detected only against
+    /// a head that was kept elsewhere: keep what this prints, and pass it with `--expect-head` or `--expect-heads`.
     VerifyEvidence(evidence::VerifyEvidenceArgs),
-    /// Remove throwaways whose drill has died: those that have expired, and those whose run this vault knows to
-    /// have ended. Nothing else is ever removed.
+    /// Remove throwaways whose drill has died: those that have expired, and those whose run has ended according to this vault.
+    /// Nothing else is ever removed.
     Sweep(SweepArgs),
 }
 
@@ -115,15 +115,15 @@ pub(super) struct RunArgs {
     /// (recorded), or the source as it is now (live)
     #[arg(long, value_enum, default_value_t, value_name = "WHICH", help_heading = "Comparing")]
     baseline: BaselineArg,
-    /// How much of a table, in percent, may stay open: rows written since the backup that may be older ones missing from
-    /// the copy. Beyond it the table, and the drill, is unknown [default: 10]
+    /// How many percent of a table may stay unproven: rows written since the backup, each of which may stand for an older one
+    /// that is missing from the copy. Above this, the table and the drill are unknown [default: 10]
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     tolerance: Option<f64>,
-    /// Table that is emptied and loaded anew as a matter of course, such as `staging.*` or a queue: that nothing of it can
-    /// be compared is reported, and does not leave the drill unknown. May be repeated
+    /// Table that is regularly emptied and reloaded, such as `staging.*` or a queue. If none of its rows can be compared,
+    /// the report says so, and the drill is not unknown for it. May be repeated
     #[arg(long, value_name = "TABLE", help_heading = "Comparing")]
     churning: Vec<String>,
-    /// How often to look at AWS
+    /// How often to poll AWS
     #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
     poll: Duration,
     /// How long the copy may take to become available [default: 2h]
@@ -132,13 +132,13 @@ pub(super) struct RunArgs {
     /// How long the removal of the throwaway may take
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30m")]
     teardown_timeout: Duration,
-    /// When anyone may remove the throwaway, counted from the start [default: 6h, or --wait and 4h]
+    /// Time after which anyone may remove the throwaway [default: 6h, or --wait and 4h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     expires_after: Option<Duration>,
-    /// Keep the throwaway until it expires, to look at it; it costs money meanwhile
+    /// Keep the throwaway until it expires, so that you can inspect it; it is billed until then
     #[arg(long, conflicts_with_all = ["all", "tags"])]
     keep: bool,
-    /// Check everything that can be checked beforehand, show the plan, create nothing
+    /// Run every check that needs no instance, show the plan, create nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -172,8 +172,8 @@ pub(super) struct ListArgs {
     databases: Vec<String>,
     #[command(flatten)]
     period: evidence::PeriodArgs,
-    /// Exit with 1 unless every month of the period that is over has a drill that passed, and every database that exists
-    /// was drilled; with 3 if that could not be found out
+    /// Exit with 1 unless each past month of the period has a drill that passed and every existing database was drilled;
+    /// with 3 if that could not be determined
     #[arg(long)]
     check: bool,
     /// Do not ask AWS which databases exist
@@ -193,7 +193,7 @@ pub(super) struct SweepArgs {
     /// Show what would be removed, remove nothing
     #[arg(long)]
     dry_run: bool,
-    /// How often to look at AWS
+    /// How often to poll AWS
     #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
     poll: Duration,
     /// How long a removal may take
@@ -222,8 +222,8 @@ pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result
             Some(period) => {
                 evidence::list(&args.databases, period, (args.vault_only, args.check), session).await
             }
-            None if args.check => Err(Error::request("it is not said which period to judge")
-                .hint("For example `--year 2026`, or `--last-months 1` in a job that runs monthly.")),
+            None if args.check => Err(Error::request("`--check` needs a period")
+                .hint("For example `--last-months 12`, or `--last-months 1` in a job that runs monthly.")),
             None => list(&args, session),
         },
         DrillCommand::Report(args) => evidence::report(&args, session).await,
@@ -306,7 +306,7 @@ async fn run_drill(
     let cx = Context { aws: &aws, vault, interrupt, tell: &tell, clock: now, host: host(), stop: &|| None };
     let connect =
         async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await;
-    let drilled = match drill::plan(request, connect, &cx).await {
+    let drilled = match drill::plan_drill(request, connect, &cx).await {
         Ok(plan) if args.dry_run => Ok(Drilled::Planned(Box::new(PlanReport::new(&plan, aws.region())))),
         Ok(plan) => drill::run_alone(plan, &cx).await.map(|report| Drilled::Run(Box::new(report))),
         Err(error) => Err(error),
@@ -378,12 +378,12 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
 /// A drill by its run, the newest of a database, or the newest of all.
 fn show(which: &str, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let report = journal::find(&vault, which)?;
+    let report = journal::find_record(&vault, which)?;
     let outcome = if verify_evidence::is_sound(&vault, &report.source.id, &report.run)? {
-        journal::outcome(&vault, &report)?
+        journal::current_outcome(&vault, &report)?
     } else {
         session.output.warn(format!(
-            "this record is not as it was written, and proves nothing: `lifeboat drill verify-evidence {}` says more",
+            "this record was changed after it was written and proves nothing: run `lifeboat drill verify-evidence {}` for details",
             report.source.id
         ));
         Outcome::Altered
@@ -401,7 +401,7 @@ fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     if records.is_altered() {
         session
             .output
-            .warn("the evidence is not as it was recorded: `lifeboat drill verify-evidence` says where");
+            .warn("the evidence was changed after it was recorded: run `lifeboat drill verify-evidence` to see where");
     }
     let drills = records
         .reports
@@ -417,16 +417,17 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
     let targets = session.targets(&[], Seek::ToChange).await?;
     let plans = targets
         .each(session, async |Target { aws, .. }| {
-            let plan = sweep::plan(&aws, &vault, aws.now(now())).await?;
+            let plan = sweep::plan_sweep(&aws, &vault, aws.now(now())).await?;
             Ok((aws, plan))
         })
         .await?;
     let kind = plans.kind();
-    let preview = SweepReport::of(plans.done.iter().map(|(aws, plan)| plan.preview(aws)), &plans.unreached);
+    let preview =
+        SweepReport::merge(plans.done.iter().map(|(aws, plan)| plan.preview(aws)), &plans.unreached);
     if args.dry_run {
         say_left_behind(&session.output, &preview);
         session.output.report(&preview)?;
-        return Ok(preview.kind().or(kind));
+        return Ok(preview.exit_kind().or(kind));
     }
     for swept in preview.instances.iter().filter(|swept| swept.action == sweep::Action::WouldRemove) {
         session.output.say(format!("removing `{}`: {}", swept.id, swept.reason));
@@ -437,10 +438,10 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
     let sweeps = plans
         .done
         .into_iter()
-        .map(|(aws, plan)| async move { sweep::apply(plan, &aws, vault, poll, &tell).await });
-    let report = SweepReport::of(futures::future::join_all(sweeps).await, &plans.unreached);
+        .map(|(aws, plan)| async move { sweep::apply_sweep(plan, &aws, vault, poll, &tell).await });
+    let report = SweepReport::merge(futures::future::join_all(sweeps).await, &plans.unreached);
     say_left_behind(&session.output, &report);
-    let kind = report.kind().or(kind);
+    let kind = report.exit_kind().or(kind);
     session.output.conclude(&report, kind)?;
     Ok(kind)
 }
@@ -451,7 +452,7 @@ fn say_left_behind(output: &Output, report: &SweepReport) {
         output.warn(cost(&swept.id, &swept.place.region, &swept.class));
         output.warn(&swept.reason);
         if let Some(command) = &swept.remove_with {
-            output.warn(format!("once you have made sure of what it is, remove it with `{command}`"));
+            output.warn(format!("check what it is, then remove it with `{command}`"));
         }
     }
 }
@@ -500,6 +501,6 @@ fn cost(id: &str, region: &str, class: &str) -> String {
 fn parse_percent(text: &str) -> std::result::Result<f64, String> {
     match text.trim_end_matches('%').trim().parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
-        _ => Err("it is a number from 0 to 100".to_owned()),
+        _ => Err("expected a number from 0 to 100".to_owned()),
     }
 }

@@ -90,7 +90,7 @@ impl Targets {
 /// Every place that could not be looked at is named.
 fn tell(unreached: &[Unreached], session: &Session) {
     for one in unreached {
-        session.output.warn(format!("{} could not be checked: {}", one.place, one.error));
+        session.output.warn(format!("{} could not be reached: {}", one.place, one.error));
     }
 }
 
@@ -109,10 +109,8 @@ impl Session {
     pub(super) async fn aws(&self) -> Result<Aws> {
         match self.places()?.as_slice() {
             [only] => Aws::connect(only).await,
-            several => Err(Error::request(
-                "there are several accounts and Regions, and it is not said which is meant",
-            )
-            .hint(format!("Say which: {}.", alternatives(several.iter().map(place_of))))),
+            several => Err(Error::request("lifeboat.toml names several accounts and Regions")
+                .hint(format!("Choose one: {}.", alternatives(several.iter().map(place_of))))),
         }
     }
 
@@ -282,28 +280,28 @@ fn one_home(what: &str, homes: Vec<Aws>, unreached: &[Unreached], seek: Seek) ->
         || unreached.iter().map(|one| format!("{}: {}", one.place, one.error)).collect::<Vec<_>>().join("; ");
     match homes.as_slice() {
         [] if unreached.is_empty() => Err(nowhere(what)),
-        [] => Err(Error::outside(format!("{what} was not found, and {} could not be checked", unsure()))
+        [] => Err(Error::outside(format!("{what} was not found, and {} could not be reached", unsure()))
             .caused_by(why())
-            .hint("It may be there. Run it again when that can be reached.")),
+            .hint("It may be there. Run the command again once that can be reached.")),
         [home] if unreached.is_empty() || seek == Seek::ToRead => Ok(home.clone()),
         [home] => Err(Error::outside(format!(
-            "{what} is in {}; whether there is another one in {} could not be found out",
+            "{what} is in {}; {} could not be searched for another one",
             home.place(),
             unsure()
         ))
         .caused_by(why())
-        .hint(format!("If this is the one that is meant, say so: `{}`.", home.place().flags()))),
+        .hint(format!("If this is the right one, run `{}`.", home.place().flags()))),
         several => {
             let places: Vec<Place> = several.iter().map(Aws::place).collect();
             let names: Vec<String> = places.iter().map(ToString::to_string).collect();
             Err(Error::request(format!("{what} is in more than one place: {}", names.join(", ")))
-                .hint(format!("Say which is meant: {}.", alternatives(places.into_iter()))))
+                .hint(format!("Choose one: {}.", alternatives(places.into_iter()))))
         }
     }
 }
 
 fn nowhere(what: &str) -> Error {
-    Error::request(format!("{what} does not exist in any account and Region that was asked for"))
+    Error::request(format!("{what} was not found in any of the accounts and Regions searched"))
         .hint("`lifeboat status` lists the databases of all accounts and Regions of lifeboat.toml.")
 }
 

@@ -11,16 +11,17 @@ use super::places::Seek;
 use super::snapshot::render::age;
 use super::waiting::{Teller, WaitArgs, parse_poll};
 use super::{Session, now};
-use crate::aws::{Aws, Poll};
+use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Settings, SnapshotId, tag};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Page, plain};
 use crate::restore::Wanted;
+use crate::restore::activity::{ActivityGuard, guard_against_activity};
 use crate::restore::apply::{self, Report};
-use crate::restore::isolation::{self, Isolation};
-use crate::restore::plan::{self, From, Moment, Plan, Request, SettingsFrom, Unknown};
+use crate::restore::isolation;
+use crate::restore::plan::{self, From, Moment, Request, SettingsFrom, Unknown};
 use crate::snapshot::{Event, Wait};
 use crate::tables::{self, TableName};
 use crate::when::format_time;
@@ -78,13 +79,13 @@ pub(super) struct TableArgs {
     class: String,
     #[command(flatten)]
     connect: ConnectArgs,
-    /// Check everything that can be checked beforehand, show the plan, create nothing
+    /// Run every check that needs no instance, show the plan, create nothing
     #[arg(long)]
     dry_run: bool,
     /// How long the throwaway may take to become available
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2h")]
     wait: Duration,
-    /// How often to look at AWS
+    /// How often to poll AWS
     #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
     poll: Duration,
 }
@@ -98,7 +99,7 @@ pub(super) struct PointInTimeArgs {
     /// Moment to go back to: RFC 3339, "20 minutes ago", "yesterday 14:05", or "2026-11-21 15:05" (local time)
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
-    /// The newest moment that can be had
+    /// The latest restorable time
     #[arg(long)]
     latest: bool,
     #[command(flatten)]
@@ -128,7 +129,7 @@ struct TargetArgs {
     allow_active: bool,
     #[command(flatten)]
     connect: ConnectArgs,
-    /// Check everything that can be checked beforehand, show the plan, create nothing
+    /// Run every check that needs no instance, show the plan, create nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -327,7 +328,6 @@ impl output::Report for tables::Report {
     }
 }
 
-/// A moment in local time and in UTC.
 async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();
@@ -336,7 +336,15 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         From::Time(name, _) => session.aws_of_backups(name, Seek::ToChange).await?,
     };
     let mut plan = plan::plan(&aws, request, now()).await?;
-    let isolation = keep_from_acting(&aws, &mut plan, args, session).await?;
+    let connect =
+        async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat restore").await;
+    let guard = match (args.isolated, args.allow_active) {
+        (true, _) => ActivityGuard::Isolate,
+        (false, true) => ActivityGuard::Allow,
+        (false, false) => ActivityGuard::RefuseCompetitors,
+    };
+    let warn = |warning: String| session.output.warn(warning);
+    let isolation = guard_against_activity(&aws, &mut plan, guard, connect, &warn).await?;
     let mut report = Report::of(&plan, args.connect.psql());
     if args.dry_run {
         session.output.report(&report)?;
@@ -400,71 +408,11 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
     let ended = ended?;
     if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
         session.output.warn(format!(
-            "`{}` is still `{}`: AWS goes on with it, and bills it; what only a change can set is not set yet",
+            "instance `{}` is still `{}` in AWS and is billed; the settings that a restore does not take are not set yet",
             report.instance_id, report.status
         ));
     }
     Ok(ended)
-}
-
-/// How long the source is asked what would act in its copy: whoever restores may have lost it.
-const LOOK_AT_SOURCE: Duration = Duration::from_secs(15);
-
-/// Keeps the new instance from acting by itself, if that is asked for; otherwise refuses one that would compete with its source.
-async fn keep_from_acting(
-    aws: &Aws,
-    plan: &mut Plan,
-    args: &TargetArgs,
-    session: &Session,
-) -> Result<Option<Isolation>> {
-    let group = plan.restore.settings.parameter_group.clone();
-    if args.isolated {
-        let stem: String = plan.restore.id.as_str().chars().take(40).collect();
-        let name = format!("lifeboat-restore-{}-{}", stem.trim_end_matches('-'), plan.run.random());
-        let wanted = isolation::Wanted {
-            name: &name,
-            tags: plan.restore.tags.clone(),
-            engine_version: &plan.engine_version,
-            source_group: group.as_deref(),
-            given: None,
-        };
-        let asked_for = vec!["`--isolated` was asked for".to_owned()];
-        let isolation = isolation::plan(aws, &plan.source, wanted, asked_for).await?;
-        plan.restore.settings.parameter_group = Some(name.clone());
-        plan.not_carried.push(format!(
-            "it starts with parameter group `{name}`, in which nothing acts by itself: give it {} and reboot it when it is to be \
-             used",
-            group.map_or("another group".to_owned(), |group| format!("`{group}`"))
-        ));
-        plan.not_carried.extend(isolation.notes.iter().cloned());
-        return Ok(Some(isolation));
-    }
-    if args.allow_active || plan.settings_from != SettingsFrom::Instance {
-        return Ok(None);
-    }
-    let looked = async {
-        let source = aws.existing_instance(&plan.source.parse()?).await?;
-        let server = args.connect.server(session, aws, &source, "lifeboat restore").await?;
-        isolation::check_that_nothing_competes(aws, &plan.source, &server, group.as_deref()).await
-    };
-    let not_seen = |why: String| {
-        session.output.warn(format!(
-            "whether `{}` has logical subscriptions or jobs, which would act in its copy too, could not be seen: {why}; \
-             `--isolated` keeps them from it",
-            plan.source
-        ));
-    };
-    match tokio::time::timeout(LOOK_AT_SOURCE, looked).await {
-        Ok(Ok(acting)) if acting.is_empty() => {}
-        Ok(Ok(acting)) => session.output.warn(format!(
-            "the copy starts with {}, which may act by itself; `--isolated` keeps it from that",
-            acting.join(", ")
-        )),
-        Ok(Err(error)) if error.kind() == Kind::Guard => return Err(error),
-        Ok(Err(error)) => not_seen(error.chain()),
-        Err(_) => not_seen(format!("no answer within {} seconds", LOOK_AT_SOURCE.as_secs())),
-    }
-    Ok(None)
 }
 
 /// From when to when (`lifeboat.restore-window/1`).
@@ -548,7 +496,7 @@ impl output::Report for Report {
                 "another snapshot of the same instance, with which they were saved"
             }
             SettingsFrom::Namesake => "the instance that has the name now",
-            SettingsFrom::Nobody => "RDS's defaults: nobody knows those of the source",
+            SettingsFrom::Nobody => "RDS's defaults: the settings of the source are not known",
         };
         page.line(format!("  settings  from {from}"));
         let same = self.carried_over.iter().map(|(key, value)| {

@@ -19,11 +19,11 @@ use crate::words::Tone;
 
 /// Serve the REST API and the dashboard.
 ///
-/// On 127.0.0.1 nobody needs a token. On any other address everybody does: add one first, with `serve token add`.
+/// On 127.0.0.1 no token is needed. On any other address every caller needs one: add it first with `serve token add`.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct ServeArgs {
-    /// Address and port; port 0 takes a free one
+    /// Address and port to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     listen: String,
     #[command(flatten)]
@@ -34,34 +34,34 @@ pub(super) struct ServeArgs {
 
 #[derive(Debug, Subcommand)]
 enum ServeCommand {
-    /// Say who may call from elsewhere, and what they may do.
+    /// Manage the tokens that callers from other machines need.
     #[command(subcommand)]
     Token(TokenCommand),
 }
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
-    /// Make a token. It is shown once, and kept nowhere.
+    /// Create a token. It is shown once and stored only as a hash.
     Add(AddArgs),
     /// List the tokens.
     List,
-    /// End a token: the next call with it is refused.
+    /// Revoke a token: the next call with it is refused.
     Revoke(RevokeArgs),
 }
 
 #[derive(Args, Debug)]
 struct AddArgs {
-    /// What it is called in the audit log
+    /// Name of the token, for the audit log
     #[arg(value_name = "NAME")]
     name: String,
-    /// What it is good for; may be repeated, or a list with commas
+    /// What the token allows; may be repeated or comma-separated
     #[arg(long = "scope", value_enum, value_name = "SCOPE", value_delimiter = ',', default_value = "read")]
     scopes: Vec<Scope>,
 }
 
 #[derive(Args, Debug)]
 struct RevokeArgs {
-    /// What it is called
+    /// Name of the token
     #[arg(value_name = "NAME")]
     name: String,
 }
@@ -77,7 +77,9 @@ async fn serve(listen: &str, access: &AccessArgs, session: &Arc<Session>) -> Res
     let server = Server::open(address(listen)?, setup(access, session)?)?;
     if server.interrupted > 0 {
         let jobs = if server.interrupted == 1 { "job was" } else { "jobs were" };
-        session.output.warn(format!("{} {jobs} broken off when the last server died", server.interrupted));
+        session
+            .output
+            .warn(format!("{} {jobs} interrupted when the previous server died", server.interrupted));
     }
     let url = format!("http://{}", server.address()?);
     session.output.report(&Listening { schema: "lifeboat.serve/1", url })?;
@@ -156,7 +158,7 @@ async fn token(command: TokenCommand, session: &Session) -> Result<Option<Kind>>
                 scopes: args.scopes,
                 token,
             })?;
-            session.output.say("It is shown this once, and kept nowhere: put it where its user finds it.");
+            session.output.say("The token is shown only once. Hand it to whoever will use it.");
         }
         TokenCommand::List => {
             session.output.report(&Tokens { schema: "lifeboat.tokens/1", tokens: tokens::list(&vault)? })?;
@@ -166,7 +168,9 @@ async fn token(command: TokenCommand, session: &Session) -> Result<Option<Kind>>
             let revoke = async { tokens::revoke(&vault, &args.name) };
             let revoked = vault.record_act(act, now, &warn, |_| None, revoke).await?;
             session.output.report(&Tokens { schema: "lifeboat.tokens/1", tokens: tokens::list(&vault)? })?;
-            session.output.say(format!("`{}` is refused from now on", revoked.name));
+            session
+                .output
+                .say(format!("`{}` is revoked: calls with it are refused from now on", revoked.name));
         }
     }
     Ok(None)

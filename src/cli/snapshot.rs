@@ -35,8 +35,8 @@ use render::List;
 pub(super) enum SnapshotCommand {
     /// Take a snapshot of a DB instance, with its retention class, expiry and settings in its tags.
     ///
-    /// Waits while another snapshot of the instance is being made. Ends with exit code 7, its id on stdout, if the
-    /// snapshot is still being made at the end of --wait.
+    /// Waits while another snapshot of the instance is being created. Exit code 7, with the id on stdout, if the snapshot is
+    /// still being created at the end of --wait.
     Create(Box<CreateArgs>),
     /// List snapshots, newest first.
     List(ListArgs),
@@ -46,14 +46,14 @@ pub(super) enum SnapshotCommand {
     Copy(CopyArgs),
     /// Make the monthly archive: copy the newest automated snapshot into the class monthly-archive.
     ///
-    /// Run again in the same month, it finds its archive and makes no other.
+    /// If it is run again in the same month, it finds its archive and makes no second one.
     Archive(ArchiveArgs),
-    /// Delete the snapshots that have outlived their retention class, and say of each why it stays or goes.
+    /// Delete the snapshots that have outlived their retention class, with the reason for each that is kept or deleted.
     ///
     /// Only manual snapshots that carry lifeboat's class tag are touched; never the newest good one of a database, and
     /// never those of a database that no longer exists. --dry-run shows the same without deleting.
     Prune(PruneArgs),
-    /// Delete a snapshot that lifeboat has made; the newest good one of a database only with --allow-last-copy.
+    /// Delete a snapshot that lifeboat took; the newest good one of a database only with --allow-last-copy.
     Delete(DeleteArgs),
     /// Take over a manual snapshot that was made without lifeboat: it gets a retention class, and counts from then on
     Adopt(AdoptArgs),
@@ -109,7 +109,7 @@ pub(super) struct CreateArgs {
     look: LookArgs,
     #[command(flatten)]
     connect: ConnectArgs,
-    /// Check everything that can be checked beforehand, show the plan, take nothing
+    /// Run every check that needs no snapshot, show the plan, take nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -172,7 +172,7 @@ struct TargetArgs {
     /// KMS key of the copy: an id or ARN of its Region [default: the source's]
     #[arg(long, value_name = "KEY")]
     kms_key: Option<String>,
-    /// Check everything that can be checked beforehand, show the plan, copy nothing
+    /// Run every check that needs no copy, show the plan, copy nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -258,7 +258,7 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
 async fn take_over(args: &AdoptArgs, session: &Session) -> Result<Option<Kind>> {
     let rules = Rules::configured(&session.config.retention)?;
     let aws = session.aws_of_snapshot(&args.id, Seek::ToChange).await?;
-    let proofs = proof::list(&session.vault_to_read()?, &[])?.proofs();
+    let proofs = proof::list(&session.vault_to_read()?, &[])?.collect_proofs();
     let plan = adopt::plan(&aws, &args.id, &args.class, &rules, &proofs, aws.now(now())).await?;
     for note in &plan.notes {
         session.output.warn(note);
@@ -373,7 +373,7 @@ fn conclude(ended: Result<Option<Kind>>, report: &Report, session: &Session) -> 
     let ended = ended?;
     if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
         session.output.warn(format!(
-            "`{}` is still being made: AWS goes on with it; `lifeboat snapshot show {}` says how far it is",
+            "snapshot `{}` is still being created in AWS; `lifeboat snapshot show {}` shows its progress",
             report.snapshot_id, report.snapshot_id
         ));
     }
@@ -425,7 +425,7 @@ async fn prune_fleet(args: &PruneArgs, session: &Session) -> Result<Option<Kind>
     let rules = Rules::configured(&session.config.retention)?;
     let only: Vec<InstanceId> = args.database.iter().cloned().collect();
     let tell = |event: snapshot::Event<'_>| Teller::new(&session.output).tell(&event);
-    let proofs = proof::list(&session.vault_to_read()?, &[])?.proofs();
+    let proofs = proof::list(&session.vault_to_read()?, &[])?.collect_proofs();
     let targets = session.targets(&only, Seek::ToChange).await?;
     let looked = targets
         .each(session, async |target: Target| {
@@ -572,7 +572,7 @@ async fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
 async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
     let aws = session.aws_of_snapshot(&args.id, Seek::ToChange).await?;
     let allow = if args.allow_last_copy { delete::LastCopy::Allowed } else { delete::LastCopy::Guarded };
-    let proofs = proof::list(&session.vault_to_read()?, &[])?.proofs();
+    let proofs = proof::list(&session.vault_to_read()?, &[])?.collect_proofs();
     let plan = delete::plan(&aws, &args.id, allow, &proofs).await?;
     if args.dry_run {
         session.output.report(&plan.report(&aws.place()))?;
@@ -585,7 +585,7 @@ async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
         .map_or("at an unknown time".to_owned(), format_time);
     let act = Act {
         name: snapshot.id.to_string(),
-        sentence: format!("this deletes snapshot `{}` for good", snapshot.id),
+        sentence: format!("this permanently deletes snapshot `{}`", snapshot.id),
         facts: vec![
             ("database", format!("{}, {} {}", snapshot.instance, snapshot.engine, snapshot.engine_version)),
             (

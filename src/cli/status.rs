@@ -29,7 +29,7 @@ use publish::PublishArgs;
 
 /// Show how healthy the backups of DB instances are: age, restorable window, objective, last drill, findings.
 ///
-/// Exit code 1 if a finding is critical, else 5 if an account or Region of lifeboat.toml could not be looked at. With
+/// Exit code 1 if a finding is critical, else 5 if an account or Region of lifeboat.toml could not be reached. With
 /// --format nagios the exit codes are Nagios's: 0 ok, 1 warning, 2 critical, 3 unknown.
 #[derive(Args, Debug)]
 pub(super) struct StatusArgs {
@@ -188,7 +188,7 @@ fn show(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<
 }
 
 fn last_drill(vault: &Vault, instance: &Instance, session: &Session) -> Option<LastDrill> {
-    let last = match proof::last(vault, instance.id.as_str()) {
+    let last = match proof::newest_drill(vault, instance.id.as_str()) {
         Ok(last) => last,
         Err(error) => {
             session.output.warn(error.chain());
@@ -215,7 +215,7 @@ fn last_drill(vault: &Vault, instance: &Instance, session: &Session) -> Option<L
 fn of_this_one(vault: &Vault, instance: &Instance, last: Last) -> Option<Last> {
     let (id, resource) = (instance.id.as_str(), instance.resource_id.to_string());
     let is_its = |report: &crate::drill::evidence::Report| report.source.resource_id == resource;
-    match journal::read(vault, id, &last.run) {
+    match journal::read_record(vault, id, &last.run) {
         Ok(Some(report)) if is_its(&report) => Some(last),
         _ => {
             let records = proof::list(vault, &[id.to_owned()]).ok()?;

@@ -1,4 +1,4 @@
-//! Flags of commands that wait, and what they tell meanwhile.
+//! Flags of commands that wait, and the progress that they show.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use crate::snapshot::{Event, Wait};
 /// How long to wait, and how often to look.
 #[derive(Args, Debug)]
 pub(super) struct WaitArgs {
-    /// How long to wait for the end; what still goes on then ends with exit code 7
+    /// How long to wait for the end; exit code 7 if it is still going on then
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2h")]
     wait: Duration,
-    /// Return as soon as AWS has begun
+    /// Return as soon as AWS has accepted the request
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
-    /// How often to look at AWS
+    /// How often to poll AWS
     #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
     poll: Duration,
 }
@@ -42,7 +42,7 @@ pub(super) fn parse_poll(text: &str) -> std::result::Result<Duration, String> {
     if (Duration::from_millis(100)..=Duration::from_secs(600)).contains(&poll) {
         Ok(poll)
     } else {
-        Err("it is from 100ms to 10m".to_owned())
+        Err("expected 100ms to 10m".to_owned())
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn add(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) 
     }
     let source = journal::source_of(vault, run)?;
     let mut written = None;
-    chain::append(vault, &source, (run, What::Noted), now, |place| {
+    chain::append_to_chain(vault, &source, (run, What::Noted), now, |place| {
         let file = format!("{run}/note-{:06}.json", place.seq);
         let note = Note {
             schema: SCHEMA.to_owned(),
@@ -93,7 +93,7 @@ pub(crate) fn add(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) 
             owner: wanted.owner,
             due: wanted.due,
             reviewer: wanted.reviewer,
-            file: vault.shown(&format!("{}/{file}", chain::folder(&source))),
+            file: vault.shown(&format!("{}/{file}", chain::source_folder(&source))),
             chain: place.clone(),
         };
         let text = to_json(&note)?;
@@ -105,7 +105,7 @@ pub(crate) fn add(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) 
 
 /// The notes of a run, oldest first, and those that cannot be read, with the reason.
 pub(crate) fn of(vault: &Vault, source: &str, run: &str) -> Result<(Vec<Note>, Vec<String>)> {
-    let folder = format!("{}/{run}", chain::folder(source));
+    let folder = format!("{}/{run}", chain::source_folder(source));
     let names: Vec<String> = vault
         .list(&folder)?
         .files

@@ -79,7 +79,7 @@ pub(crate) struct Drilled {
     pub run: String,
     /// When it began.
     pub at: DateTime<Utc>,
-    /// What became of it; what is neither a pass, a failure nor going on is no answer.
+    /// What became of it; anything but a pass, a failure or a running drill is no answer.
     pub outcome: Outcome,
 }
 
@@ -121,7 +121,7 @@ pub(crate) enum Month {
     Before,
     /// Not yet come.
     Ahead,
-    /// AWS has no such database any more; when it went is not known.
+    /// AWS has no such database any more; when it was deleted is unknown.
     Gone,
 }
 
@@ -227,7 +227,7 @@ pub(crate) fn draw(period: Period, drills: &[Drilled], existing: Existing, now: 
 }
 
 fn row(which: &Which, period: Period, drills: &[&Drilled], existing: &Existing, now: DateTime<Utc>) -> Row {
-    // Whether it exists where nobody has looked is not known.
+    // Where AWS was not asked, whether it exists is unknown.
     let was_asked = existing.asked
         && existing.places.iter().any(|(account, region)| {
             *region == which.region

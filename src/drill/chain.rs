@@ -21,7 +21,7 @@ use crate::vault::chain::{Head, sha256};
 pub(crate) const SCHEMA: &str = "lifeboat.chain/1";
 
 /// Links at the end that are read to add another.
-const RECENT: u64 = 32;
+const RECENT_LINKS: u64 = 32;
 
 /// What stands for the hash of a file that is not there.
 pub(super) const ABSENT: &str = "absent";
@@ -71,7 +71,7 @@ pub(crate) struct Link {
 pub(super) type Files = Vec<(String, Vec<u8>)>;
 
 /// The folder of a source.
-pub(super) fn folder(source: &str) -> String {
+pub(super) fn source_folder(source: &str) -> String {
     format!("drills/{source}")
 }
 
@@ -81,34 +81,34 @@ pub(super) fn link_name(seq: u64) -> String {
 }
 
 /// The number of a link, from its name in the folder `chain`.
-pub(super) fn number(name: &str) -> Option<u64> {
+pub(super) fn link_number(name: &str) -> Option<u64> {
     let seq: u64 = name.strip_suffix(".json")?.parse().ok()?;
     (link_name(seq) == format!("chain/{name}")).then_some(seq)
 }
 
 /// The run that a file below the folder of a source belongs to.
-pub(super) fn run_of(name: &str) -> Option<&str> {
+pub(super) fn run_of_file(name: &str) -> Option<&str> {
     name.split_once('/').map(|(run, _)| run).filter(|run| RunId::parse(run).is_some())
 }
 
 /// Records something: writes what `compose` makes for its place, so that the chain names it.
-pub(super) fn append(
+pub(super) fn append_to_chain(
     vault: &Vault,
     source: &str,
     (run, what): (&str, What),
     now: DateTime<Utc>,
     compose: impl FnOnce(&ChainPosition) -> Result<Files>,
 ) -> Result<()> {
-    let mut chain = Chain::take(vault, source)?;
-    chain.settle(now)?;
-    let place = chain.place()?;
+    let mut chain = Chain::lock(vault, source)?;
+    chain.find_end(now)?;
+    let place = chain.next_position()?;
     let files = compose(&place)?;
     let hashes = files.iter().map(|(name, content)| (name.clone(), sha256(content))).collect();
-    let link = chain.write(Some(run), what, hashes, now)?;
+    let link = chain.write_link(Some(run), what, hashes, now)?;
     for (name, content) in &files {
-        vault.write(&format!("{}/{name}", folder(source)), content)?;
+        vault.write(&format!("{}/{name}", source_folder(source)), content)?;
     }
-    chain.confirm(&link)
+    chain.confirm_link(&link)
 }
 
 /// The chain of a source while this process alone adds to it.
@@ -122,38 +122,38 @@ struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    fn take(vault: &'a Vault, source: &'a str) -> Result<Self> {
-        let lock = vault.lock(&format!("{}/chain.lock", folder(source)))?;
+    fn lock(vault: &'a Vault, source: &'a str) -> Result<Self> {
+        let lock = vault.lock(&format!("{}/chain.lock", source_folder(source)))?;
         Ok(Chain { vault, source, head: Head::before_the_first(), links: Vec::new(), notice: None, lock })
     }
 
-    fn path(&self, name: &str) -> String {
-        format!("{}/{name}", folder(self.source))
+    fn vault_path(&self, name: &str) -> String {
+        format!("{}/{name}", source_folder(self.source))
     }
 
     /// Finds the end of the chain, and finishes what a process that died has left.
-    fn settle(&mut self, now: DateTime<Utc>) -> Result<()> {
-        let mut found = numbers(self.vault, self.source)?;
-        let head = self.vault.read(&self.path("head.json"))?;
+    fn find_end(&mut self, now: DateTime<Utc>) -> Result<()> {
+        let mut found = list_link_numbers(self.vault, self.source)?;
+        let head = self.vault.read(&self.vault_path("head.json"))?;
         let last = found.iter().next_back().copied().unwrap_or(0);
         match head.as_deref().map(Head::parse) {
             Some(Ok(head)) => self.head = head,
             None if last <= 1 => {}
-            // The chain goes on from what is there, and says so for ever.
+            // The chain continues from what is there, and records that permanently.
             None | Some(Err(_)) => {
                 self.notice = Some("its head was gone or was not one when this was added".to_owned());
-                let text = self.vault.read(&self.path(&link_name(last)))?.unwrap_or_default();
+                let text = self.vault.read(&self.vault_path(&link_name(last)))?.unwrap_or_default();
                 self.head = Head { seq: last, sha256: sha256(&text) };
             }
         }
-        self.links = self.read_links(self.head.seq.saturating_sub(RECENT) + 1)?;
+        self.links = self.read_links(self.head.seq.saturating_sub(RECENT_LINKS) + 1)?;
         if self.head.seq == 0 && last == 0 {
-            self.adopt(now)?;
+            self.adopt_unchained_evidence(now)?;
             return Ok(());
         }
         let next = self.head.seq + 1;
         if found.remove(&next) {
-            self.mend(next, now)?;
+            self.finish_interrupted_write(next, now)?;
         }
         if found.into_iter().any(|seq| seq > self.head.seq) {
             self.notice = Some("links stood behind its head when this was added".to_owned());
@@ -163,29 +163,29 @@ impl<'a> Chain<'a> {
 
     /// The links that are known, as far as they can be read; what is wrong with them is not for the one who writes.
     fn read_links(&self, from: u64) -> Result<Vec<Link>> {
-        let names: Vec<String> = (from..=self.head.seq).map(|seq| self.path(&link_name(seq))).collect();
+        let names: Vec<String> = (from..=self.head.seq).map(|seq| self.vault_path(&link_name(seq))).collect();
         let texts = self.vault.read_all(&names)?.into_iter().filter_map(|text| text.ok().flatten());
         Ok(texts.filter_map(|text| serde_json::from_slice(&text).ok()).collect())
     }
 
     /// Puts the evidence from before there was a chain under its protection.
-    fn adopt(&mut self, now: DateTime<Utc>) -> Result<()> {
+    fn adopt_unchained_evidence(&mut self, now: DateTime<Utc>) -> Result<()> {
         let mut names = Vec::new();
-        for run in self.vault.list(&folder(self.source))?.folders {
-            let listing = self.vault.list(&self.path(&run))?;
+        for run in self.vault.list(&source_folder(self.source))?.folders {
+            let listing = self.vault.list(&self.vault_path(&run))?;
             let evidence = ["evidence.json", "evidence.html"].into_iter().filter(|name| listing.has(name));
             names.extend(evidence.map(|name| format!("{run}/{name}")));
         }
         if names.is_empty() {
             return Ok(());
         }
-        let hashes = self.as_found(&names)?;
-        let link = self.write(None, What::Adopted, hashes, now)?;
-        self.confirm(&link)
+        let hashes = self.hash_files(&names)?;
+        let link = self.write_link(None, What::Adopted, hashes, now)?;
+        self.confirm_link(&link)
     }
 
-    fn as_found(&self, names: &[String]) -> Result<BTreeMap<String, String>> {
-        let paths: Vec<String> = names.iter().map(|name| self.path(name)).collect();
+    fn hash_files(&self, names: &[String]) -> Result<BTreeMap<String, String>> {
+        let paths: Vec<String> = names.iter().map(|name| self.vault_path(name)).collect();
         let contents = self.vault.read_all(&paths)?;
         let hash = |content: Result<Option<Vec<u8>>>| {
             Ok::<_, Error>(content?.map_or(ABSENT.to_owned(), |content| sha256(&content)))
@@ -194,8 +194,8 @@ impl<'a> Chain<'a> {
     }
 
     /// A link stands behind the head: its process died, or something else put it there.
-    fn mend(&mut self, seq: u64, now: DateTime<Utc>) -> Result<()> {
-        let text = self.vault.read(&self.path(&link_name(seq)))?.unwrap_or_default();
+    fn finish_interrupted_write(&mut self, seq: u64, now: DateTime<Utc>) -> Result<()> {
+        let text = self.vault.read(&self.vault_path(&link_name(seq)))?.unwrap_or_default();
         let link = serde_json::from_slice::<Link>(&text).ok().filter(|link| {
             link.seq == seq && link.previous == self.head.sha256 && link.source == self.source
         });
@@ -204,14 +204,14 @@ impl<'a> Chain<'a> {
             return Ok(());
         };
         let names: Vec<String> = link.files.keys().cloned().collect();
-        let found = self.as_found(&names)?;
-        let earlier = recorded(&self.read_links(1)?);
+        let found = self.hash_files(&names)?;
+        let earlier = newest_hashes(&self.read_links(1)?);
         let is_explained = found.iter().all(|(name, hash)| {
             let before = earlier.get(name).map_or(ABSENT, |(_, hash)| hash);
             link.files.get(name) == Some(hash) || before == hash
         });
         if found == link.files {
-            return self.confirm(&(link, text));
+            return self.confirm_link(&(link, text));
         }
         // The head must not name this link before the next one says how its files were found: both at once.
         let run = link.run.clone();
@@ -220,21 +220,21 @@ impl<'a> Chain<'a> {
         if !is_explained {
             self.notice = Some(format!("files of link {seq} were neither as before it nor as it had them"));
         }
-        let mended = self.write(run.as_deref(), What::Mended, found, now)?;
-        self.confirm(&mended)
+        let mended = self.write_link(run.as_deref(), What::Mended, found, now)?;
+        self.confirm_link(&mended)
     }
 
     /// Where the next record will stand.
-    fn place(&self) -> Result<ChainPosition> {
+    fn next_position(&self) -> Result<ChainPosition> {
         let mut previous_evidence = last_evidence(&self.links);
-        if previous_evidence.is_none() && self.head.seq > RECENT {
+        if previous_evidence.is_none() && self.head.seq > RECENT_LINKS {
             previous_evidence = last_evidence(&self.read_links(1)?);
         }
         Ok(ChainPosition { seq: self.head.seq + 1, previous: self.head.sha256.clone(), previous_evidence })
     }
 
     /// Writes the next link.
-    fn write(
+    fn write_link(
         &mut self,
         run: Option<&str>,
         what: What,
@@ -255,18 +255,18 @@ impl<'a> Chain<'a> {
         let text = to_json(&link)?;
         // A process that was stopped for long may have lost its turn.
         self.lock.check()?;
-        self.vault.write(&self.path(&link_name(link.seq)), &text)?;
+        self.vault.write(&self.vault_path(&link_name(link.seq)), &text)?;
         Ok((link, text))
     }
 
     /// Makes a link the last one.
-    fn confirm(&mut self, (link, text): &(Link, Vec<u8>)) -> Result<()> {
+    fn confirm_link(&mut self, (link, text): &(Link, Vec<u8>)) -> Result<()> {
         let head = self.head.after(text);
         if head.seq != link.seq {
             return Err(Error::new(Kind::Bug, "a link was confirmed out of its turn"));
         }
         self.lock.check()?;
-        self.vault.write(&self.path("head.json"), &head.to_json()?)?;
+        self.vault.write(&self.vault_path("head.json"), &head.to_json()?)?;
         self.head = head;
         self.links.push(link.clone());
         Ok(())
@@ -282,13 +282,13 @@ fn last_evidence(links: &[Link]) -> Option<PreviousEvidence> {
 }
 
 /// The numbers of the links that are there.
-pub(super) fn numbers(vault: &Vault, source: &str) -> Result<std::collections::BTreeSet<u64>> {
-    let listing = vault.list(&format!("{}/chain", folder(source)))?;
-    Ok(listing.files.iter().filter_map(|file| number(&file.name)).collect())
+pub(super) fn list_link_numbers(vault: &Vault, source: &str) -> Result<std::collections::BTreeSet<u64>> {
+    let listing = vault.list(&format!("{}/chain", source_folder(source)))?;
+    Ok(listing.files.iter().filter_map(|file| link_number(&file.name)).collect())
 }
 
 /// For each file that links name: the newest of them, and the hash that it has there.
-pub(super) fn recorded(links: &[Link]) -> BTreeMap<String, (u64, String)> {
+pub(super) fn newest_hashes(links: &[Link]) -> BTreeMap<String, (u64, String)> {
     let mut recorded = BTreeMap::new();
     for link in links {
         for (name, hash) in &link.files {

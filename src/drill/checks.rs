@@ -30,10 +30,10 @@ enum Comparison {
 pub(crate) fn check_syntax(checks: &[Check]) -> Result<()> {
     for check in checks {
         if check.query.trim().is_empty() {
-            return Err(Error::request(format!("check `{}` has no `query`", title(check))));
+            return Err(Error::request(format!("check `{}` has no `query`", check_title(check))));
         }
-        parse(&check.expect).map_err(|reason| {
-            Error::request(format!("check `{}` has an `expect` that cannot be understood: {reason}", title(check))).hint(
+        parse_expectation(&check.expect).map_err(|reason| {
+            Error::request(format!("check `{}` has an `expect` that cannot be understood: {reason}", check_title(check))).hint(
                 "Write `> 100`, `>= 1`, `< 5`, `<= 5`, `= x`, `!= x`, `between 1 and 5`, `no row`, or the value itself.",
             )
         })?;
@@ -42,12 +42,12 @@ pub(crate) fn check_syntax(checks: &[Check]) -> Result<()> {
 }
 
 /// Makes every check, each in a transaction of its own that cannot write.
-pub(crate) async fn make(checks: &[Check], copy: &Server) -> Vec<CheckResult> {
+pub(crate) async fn run_checks(checks: &[Check], copy: &Server) -> Vec<CheckResult> {
     let mut results = Vec::new();
     for check in checks {
-        let answer = ask(copy, &check.database, &check.query).await;
+        let answer = query_value(copy, &check.database, &check.query).await;
         let (observed, verdict, reason) = match answer {
-            Ok(observed) => match judge(&check.expect, observed.as_deref()) {
+            Ok(observed) => match meets_expectation(&check.expect, observed.as_deref()) {
                 Ok(true) => (observed, Verdict::Pass, String::new()),
                 Ok(false) => {
                     let found = observed.as_deref().map_or("no row".to_owned(), |value| format!("`{value}`"));
@@ -58,7 +58,7 @@ pub(crate) async fn make(checks: &[Check], copy: &Server) -> Vec<CheckResult> {
             Err(reason) => (None, Verdict::Unknown, reason),
         };
         results.push(CheckResult {
-            name: title(check),
+            name: check_title(check),
             database: check.database.clone(),
             query: check.query.clone(),
             expect: check.expect.clone(),
@@ -70,26 +70,26 @@ pub(crate) async fn make(checks: &[Check], copy: &Server) -> Vec<CheckResult> {
     results
 }
 
-fn title(check: &Check) -> String {
+fn check_title(check: &Check) -> String {
     check.name.clone().unwrap_or_else(|| check.query.clone())
 }
 
 /// How long one check may take.
-const PATIENCE: &str = "5min";
+const STATEMENT_TIMEOUT: &str = "5min";
 
 /// The one value that a query returns; `None` when it returns no row. The query is one statement, wrapped into
 /// another: it can neither end the transaction, which only reads, nor begin a new one.
-pub(super) async fn ask(
+pub(super) async fn query_value(
     server: &Server,
     database: &str,
     query: &str,
 ) -> std::result::Result<Option<String>, String> {
     let failed = |failure: crate::postgres::QueryFailure| match failure.sqlstate.as_deref() {
-        Some("57014") => format!("it was broken off after {PATIENCE}"),
+        Some("57014") => format!("it was broken off after {STATEMENT_TIMEOUT}"),
         _ => failure.message,
     };
     let session = server.connect_for_others(database).await.map_err(|failure| failure.error.chain())?;
-    let settings = format!("set statement_timeout = '{PATIENCE}'; begin read only");
+    let settings = format!("set statement_timeout = '{STATEMENT_TIMEOUT}'; begin read only");
     session.run(&settings).await.map_err(failed)?;
     let columns = session.columns(query).await.map_err(failed)?;
     if columns != 1 {
@@ -108,7 +108,7 @@ pub(super) async fn ask(
 /// How the absence of a value is shown.
 pub(super) const NULL: &str = "null";
 
-fn parse(expect: &str) -> std::result::Result<Expectation, String> {
+fn parse_expectation(expect: &str) -> std::result::Result<Expectation, String> {
     let text = expect.trim();
     // `n > 100` and `> 100` say the same.
     let text = text.strip_prefix("n ").map_or(text, str::trim_start);
@@ -144,8 +144,8 @@ fn parse(expect: &str) -> std::result::Result<Expectation, String> {
     Ok(Expectation::Compared(Comparison::Equal, text.trim_matches('\'').to_owned()))
 }
 
-fn judge(expect: &str, observed: Option<&str>) -> std::result::Result<bool, String> {
-    let expectation = parse(expect)?;
+fn meets_expectation(expect: &str, observed: Option<&str>) -> std::result::Result<bool, String> {
+    let expectation = parse_expectation(expect)?;
     let Some(observed) = observed else { return Ok(expectation == Expectation::NoRow) };
     let number =
         || observed.parse::<Decimal>().map_err(|_| format!("the answer `{observed}` is not a number"));
@@ -216,15 +216,15 @@ mod tests {
             ("> 5", Some("NaN"), false),
             ("NaN", Some("NaN"), true),
         ] {
-            assert_eq!(judge(expect, observed), Ok(holds), "{expect} against {observed:?}");
+            assert_eq!(meets_expectation(expect, observed), Ok(holds), "{expect} against {observed:?}");
         }
-        assert!(judge("> 5", Some("many")).is_err(), "an answer that is no number is not a no");
+        assert!(meets_expectation("> 5", Some("many")).is_err(), "an answer that is no number is not a no");
     }
 
     #[test]
     fn what_cannot_be_understood_is_refused() {
         for wrong in ["", "> many", "between 1", "between a and b", ">"] {
-            assert!(parse(wrong).is_err(), "{wrong}");
+            assert!(parse_expectation(wrong).is_err(), "{wrong}");
         }
     }
 }

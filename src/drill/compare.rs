@@ -81,7 +81,7 @@ pub(super) struct Ties {
     pub(super) moment: Option<DateTime<Utc>>,
     /// How large a part of a table may stay open, 0 to 1.
     pub(super) tolerance: f64,
-    /// Tables that are emptied and loaded anew as a matter of course.
+    /// Tables that are regularly emptied and reloaded.
     pub(super) churning: Tables,
     /// How to look.
     pub(super) look: Look,

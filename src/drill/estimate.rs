@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn only_drills_that_went_through_are_examples() {
-        let passed = crate::drill::page::samples::pass();
+        let passed = crate::drill::page::samples::passed_report();
         let mut interrupted = passed.clone();
         interrupted.state = State::Interrupted;
         let mut kept = passed.clone();

@@ -85,7 +85,7 @@ pub(crate) struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// Still going on, or its process ended and no sweep has found that yet.
+    /// Still running, or its process ended and no sweep has found that yet.
     Running,
     /// Over.
     Finished,
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn a_defect_and_a_guard_keep_their_exit_codes_and_what_is_left_outranks_them() {
         let kind_of = |broke_off: Option<Kind>, left_behind: Option<&str>| {
-            let mut report = crate::drill::page::samples::unknown();
+            let mut report = crate::drill::page::samples::unknown_report();
             report.state = State::Finished;
             (report.broke_off, report.throwaway.left_behind) = (broke_off, left_behind.map(str::to_owned));
             report.kind()

@@ -4,7 +4,8 @@
 //! plan     reads only: whom the selection names, who is due, what this fleet run has done already, what cannot be drilled
 //! run      the drills, some at a time, under the ceilings; each under the lease of its source
 //! due      when a database was last proven, from the evidence in the vault
-//! record   `lifeboat.drill.fleet/1`: what became of each database; how a run that was killed is found again
+//! record   `lifeboat.drill.fleet/1`: what became of each database
+//! journal  what the vault keeps of a run; how one that was killed is found again
 //! ceiling  throwaways at a time, over all machines, and instance-hours
 //! ```
 //!
@@ -13,6 +14,7 @@
 
 mod ceiling;
 mod due;
+pub(crate) mod journal;
 mod plan;
 pub(crate) mod record;
 mod run;

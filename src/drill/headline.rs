@@ -51,7 +51,7 @@ pub(crate) struct Headline {
 }
 
 /// What a calendar comes to.
-pub(crate) fn headline(calendar: &Calendar, evidence: Evidence) -> Headline {
+pub(crate) fn summarize_calendar(calendar: &Calendar, evidence: Evidence) -> Headline {
     let rows = &calendar.databases;
     let says = |standing: Standing, words: &str| Headline {
         standing,
@@ -79,7 +79,7 @@ pub(crate) fn headline(calendar: &Calendar, evidence: Evidence) -> Headline {
             let known = if aws.asked { "" } else { ", as far as this vault knows" };
             let is_known = aws.asked || aws.is_left_out;
             let standing = if is_known { Standing::Complete } else { Standing::Unknown };
-            let proven = format!("{} is proven{known}", scope(calendar));
+            let proven = format!("{} is proven{known}", describe_scope(calendar));
             match failing {
                 0 => says(standing, &proven),
                 _ => Headline {
@@ -98,7 +98,7 @@ fn drills_of(databases: usize) -> String {
 
 /// Which months are meant where it is complete: neither those before the first drill, nor those that may yet get one, nor those of a
 /// database that is gone.
-fn scope(calendar: &Calendar) -> String {
+fn describe_scope(calendar: &Calendar) -> String {
     let has = |outcomes: &[Month]| {
         calendar.databases.iter().flat_map(|row| &row.months).any(|cell| outcomes.contains(&cell.outcome))
     };
@@ -116,7 +116,7 @@ fn scope(calendar: &Calendar) -> String {
 }
 
 /// What is missing or failed, database by database.
-pub(crate) fn reasons(calendar: &Calendar) -> Vec<String> {
+pub(crate) fn list_shortfalls(calendar: &Calendar) -> Vec<String> {
     calendar.databases.iter().flat_map(reasons_of).collect()
 }
 
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn of(calendar: &Calendar) -> Headline {
-        headline(calendar, Evidence::default())
+        summarize_calendar(calendar, Evidence::default())
     }
 
     #[test]
@@ -202,7 +202,10 @@ mod tests {
         let said = of(&calendar);
         assert_eq!(said.words, "every month that is over is proven, but the last drill of 1 database failed");
         assert_eq!((said.standing, said.tone), (Standing::Complete, Tone::Bad));
-        assert_eq!(reasons(&calendar), ["`db-1`: 2 drills failed, and none has passed since 2026-01-03"]);
+        assert_eq!(
+            list_shortfalls(&calendar),
+            ["`db-1`: 2 drills failed, and none has passed since 2026-01-03"]
+        );
         let mended = [&drills[..], &[(1, 11, Outcome::Pass)]].concat();
         let said = of(&drawn(&mended, &[(1, Some(-400))], true, 12));
         assert_eq!(
@@ -231,8 +234,8 @@ mod tests {
             let cells = || calendar.databases.iter().flat_map(|row| &row.months);
             let is_proven = said.words.starts_with("every month");
             prop_assert_eq!(said.standing == Standing::Complete, is_proven && asked);
-            prop_assert_eq!(said.tone == Tone::Good, is_proven && asked && reasons(&calendar).is_empty());
-            prop_assert!(said.standing != Standing::Incomplete || !reasons(&calendar).is_empty());
+            prop_assert_eq!(said.tone == Tone::Good, is_proven && asked && list_shortfalls(&calendar).is_empty());
+            prop_assert!(said.standing != Standing::Incomplete || !list_shortfalls(&calendar).is_empty());
             if is_proven {
                 for row in &calendar.databases {
                     prop_assert!(!row.never_drilled && row.gaps.is_empty());

@@ -22,7 +22,7 @@ pub(crate) struct Journal<'a> {
     _lock: Lock,
 }
 
-/// When something last happened, for whoever watches that it does.
+/// When a drill last ended, for monitoring.
 #[derive(Debug, Serialize, Deserialize)]
 struct Stamp {
     run: String,
@@ -34,13 +34,13 @@ impl<'a> Journal<'a> {
     /// Opens the record of a new run.
     pub(crate) fn open(vault: &'a Vault, source: &str, run: &str) -> Result<Self> {
         let lock = vault.try_lock(&lock_name(source, run))?;
-        let lock = lock.ok_or_else(|| Error::new(Kind::Bug, format!("run `{run}` is already going on")))?;
+        let lock = lock.ok_or_else(|| Error::new(Kind::Bug, format!("run `{run}` is already under way")))?;
         Ok(Journal { vault, source: source.to_owned(), run: run.to_owned(), _lock: lock })
     }
 
     /// Where the record will be.
-    pub(crate) fn evidence(&self) -> Evidence {
-        let path = |name: &str| self.vault.shown(&format!("{}/{name}", folder(&self.source, &self.run)));
+    pub(crate) fn evidence_paths(&self) -> Evidence {
+        let path = |name: &str| self.vault.shown(&format!("{}/{name}", run_folder(&self.source, &self.run)));
         Evidence { json: path("evidence.json"), html: path("evidence.html") }
     }
 
@@ -49,9 +49,9 @@ impl<'a> Journal<'a> {
         self.vault.lock_mark(&lock_name(&self.source, &self.run)).ok().flatten()
     }
 
-    /// Writes the record as it stands while the drill goes on: when it begins, and when AWS has said which instance it made.
-    pub(crate) fn begin(&self, report: &mut Report, at: DateTime<Utc>) -> Result<()> {
-        self.record(What::Begun, at, |place| {
+    /// Writes the record so far, while the drill runs: when it begins, and when AWS has said which instance it made.
+    pub(crate) fn record_progress(&self, report: &mut Report, at: DateTime<Utc>) -> Result<()> {
+        self.append_link(What::Begun, at, |place| {
             report.chain = Some(place.clone());
             Ok(vec![(format!("{}/evidence.json", self.run), to_json(report)?)])
         })
@@ -61,14 +61,14 @@ impl<'a> Journal<'a> {
     /// pass cannot tell a drill that keeps failing from one that is no longer run.
     pub(crate) fn close(self, report: &mut Report) -> Result<()> {
         let at = report.finished_at.unwrap_or(report.started_at);
-        self.seal(report, at, true)
+        self.write_final_record(report, at, true)
     }
 
-    fn seal(self, report: &mut Report, at: DateTime<Utc>, is_last: bool) -> Result<()> {
-        self.record(What::Ended, at, |place| {
+    fn write_final_record(self, report: &mut Report, at: DateTime<Utc>, is_last: bool) -> Result<()> {
+        self.append_link(What::Ended, at, |place| {
             report.chain = Some(place.clone());
             let json = to_json(report)?;
-            let page = page::render(report, &json).into_bytes();
+            let page = page::render_evidence(report, &json).into_bytes();
             let stamp = Stamp { run: report.run.clone(), at, verdict: report.verdict };
             let stamp = to_json(&stamp)?;
             let mut files = vec![
@@ -85,18 +85,21 @@ impl<'a> Journal<'a> {
         })
     }
 
-    fn record(
+    fn append_link(
         &self,
         what: What,
         at: DateTime<Utc>,
         compose: impl FnOnce(&ChainPosition) -> Result<chain::Files>,
     ) -> Result<()> {
-        chain::append(self.vault, &self.source, (&self.run, what), at, compose)
+        chain::append_to_chain(self.vault, &self.source, (&self.run, what), at, compose)
     }
 }
 
 /// When a database was last drilled, and with which verdict, by the stamp in its folder.
-pub(crate) fn last(vault: &Vault, source: &str) -> Result<Option<(String, DateTime<Utc>, Verdict)>> {
+pub(crate) fn read_last_stamp(
+    vault: &Vault,
+    source: &str,
+) -> Result<Option<(String, DateTime<Utc>, Verdict)>> {
     let name = format!("drills/{source}/last-run.json");
     let Some(json) = vault.read(&name)? else { return Ok(None) };
     let stamp: Stamp = serde_json::from_slice(&json)
@@ -111,7 +114,8 @@ pub(crate) enum Process {
     Alive,
     /// Its lock is free.
     Ended,
-    /// The run is here, and nobody can say: the vault is a copy, or the machine has been started anew, or it is another.
+    /// The run is in this vault, and nothing shows its process: the vault is a copy, or this is another machine, or it was
+    /// restarted.
     Unknown,
     /// The run is not in this vault.
     NotHere,
@@ -120,7 +124,7 @@ pub(crate) enum Process {
 /// Whether the process of a run is still there, by the lock that it holds in the vault. The lock in a copy of the vault
 /// is always free, so a free lock counts only if it is the very one that the run took.
 pub(crate) fn process_of(vault: &Vault, source: &str, run: &str) -> Result<Process> {
-    let Some(report) = read(vault, source, run)? else { return Ok(Process::NotHere) };
+    let Some(report) = read_record(vault, source, run)? else { return Ok(Process::NotHere) };
     process_of_report(vault, source, &report)
 }
 
@@ -137,13 +141,13 @@ fn process_of_report(vault: &Vault, source: &str, report: &Report) -> Result<Pro
 }
 
 /// The record of a run, if this vault has it and it can be read.
-pub(crate) fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
-    let name = format!("{}/evidence.json", folder(source, run));
+pub(crate) fn read_record(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
+    let name = format!("{}/evidence.json", run_folder(source, run));
     let Some(json) = vault.read(&name)? else { return Ok(None) };
-    parse(vault, &name, &json).map(Some)
+    parse_record(vault, &name, &json).map(Some)
 }
 
-fn parse(vault: &Vault, name: &str, json: &[u8]) -> Result<Report> {
+fn parse_record(vault: &Vault, name: &str, json: &[u8]) -> Result<Report> {
     serde_json::from_slice(json).map_err(|error| {
         Error::outside(format!("`{}` is damaged", vault.shown(name)))
             .caused_by(error)
@@ -152,14 +156,14 @@ fn parse(vault: &Vault, name: &str, json: &[u8]) -> Result<Report> {
 }
 
 /// Finds a run by its id, whatever its source; the newest of a database by the database's name; `latest` is the newest of all.
-pub(crate) fn find(vault: &Vault, run: &str) -> Result<Report> {
+pub(crate) fn find_record(vault: &Vault, run: &str) -> Result<Report> {
     let newest_of = match run {
         "latest" => Some(Vec::new()),
         run if RunId::parse(run).is_some() => None,
         run => vault.list("drills")?.folders.contains(&run.to_owned()).then(|| vec![run.to_owned()]),
     };
     if let Some(only) = newest_of {
-        let (reports, damaged) = list(vault, &only)?;
+        let (reports, damaged) = list_records(vault, &only)?;
         return reports.into_iter().next().ok_or_else(|| match damaged.into_iter().next() {
             Some(why) => Error::outside(why),
             None => Error::request("no drill is recorded in this vault")
@@ -167,22 +171,22 @@ pub(crate) fn find(vault: &Vault, run: &str) -> Result<Report> {
         });
     }
     let source = source_of(vault, run)?;
-    read(vault, &source, run)?.ok_or_else(|| unknown(run))
+    read_record(vault, &source, run)?.ok_or_else(|| unknown_run(run))
 }
 
 /// The source whose drill a run was.
 pub(crate) fn source_of(vault: &Vault, run: &str) -> Result<String> {
     for source in vault.list("drills")?.folders {
         if RunId::parse(run).is_some()
-            && vault.contains(&format!("{}/evidence.json", folder(&source, run)))?
+            && vault.contains(&format!("{}/evidence.json", run_folder(&source, run)))?
         {
             return Ok(source);
         }
     }
-    Err(unknown(run))
+    Err(unknown_run(run))
 }
 
-fn unknown(run: &str) -> Error {
+fn unknown_run(run: &str) -> Error {
     Error::request(format!(
         "there is neither a drill `{0}` in this vault nor one of a database `{0}`",
         run.escape_default()
@@ -191,17 +195,17 @@ fn unknown(run: &str) -> Error {
 }
 
 /// The newest drills of an instance that can be read, the newest first: as many as tell what the next one may take.
-pub(crate) fn newest(vault: &Vault, source: &str, resource_id: &str) -> Vec<Report> {
+pub(crate) fn newest_records(vault: &Vault, source: &str, resource_id: &str) -> Vec<Report> {
     const EXAMPLES: usize = 5;
     let mut runs = vault.list(&format!("drills/{source}")).map(|found| found.folders).unwrap_or_default();
     runs.retain(|run| RunId::parse(run).is_some());
     runs.sort_unstable_by(|left, right| right.cmp(left));
-    let read = runs.iter().take(EXAMPLES).filter_map(|run| read(vault, source, run).ok().flatten());
+    let read = runs.iter().take(EXAMPLES).filter_map(|run| read_record(vault, source, run).ok().flatten());
     read.filter(|report| report.source.resource_id == resource_id).collect()
 }
 
 /// Runs of this vault, newest first, and those whose record cannot be read, with the reason.
-pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)> {
+pub(crate) fn list_records(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)> {
     let (mut reports, mut damaged) = (Vec::new(), Vec::new());
     for source in vault.list("drills")?.folders {
         if !only.is_empty() && !only.contains(&source) {
@@ -209,9 +213,9 @@ pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<S
         }
         let runs = vault.list(&format!("drills/{source}"))?.folders;
         let names: Vec<String> =
-            runs.iter().map(|run| format!("{}/evidence.json", folder(&source, run))).collect();
+            runs.iter().map(|run| format!("{}/evidence.json", run_folder(&source, run))).collect();
         for ((name, run), json) in names.iter().zip(&runs).zip(vault.read_all(&names)?) {
-            match json.and_then(|json| json.map(|json| parse(vault, name, &json)).transpose()) {
+            match json.and_then(|json| json.map(|json| parse_record(vault, name, &json)).transpose()) {
                 // The chain goes by where a record lies: it must not speak for another one.
                 Ok(Some(report)) if report.source.id != source || report.run != *run => {
                     damaged.push(format!(
@@ -233,7 +237,7 @@ pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<S
 
 /// What became of a run, in a word: a record that says `running` under a free lock is of a process that died, or, where
 /// the lock is that of a copy of the vault, `unfinished`.
-pub(crate) fn outcome(vault: &Vault, report: &Report) -> Result<Outcome> {
+pub(crate) fn current_outcome(vault: &Vault, report: &Report) -> Result<Outcome> {
     if report.state != State::Running {
         return Ok(Outcome::of(report));
     }
@@ -263,7 +267,7 @@ pub(crate) fn close_dead(
     found: Found,
     at: DateTime<Utc>,
 ) -> Result<()> {
-    let Some(mut report) = read(vault, source, run)? else { return Ok(()) };
+    let Some(mut report) = read_record(vault, source, run)? else { return Ok(()) };
     let is_over = report.state != State::Running;
     // A record that was altered must not be sealed as it is.
     if is_over
@@ -285,20 +289,20 @@ pub(crate) fn close_dead(
         Found::NotThere => report.throwaway.found_gone_at = Some(at),
     }
     // What has ended since says more of the last drill than this one.
-    let is_last = last(vault, source)?.is_none_or(|(_, last, _)| last < report.started_at);
+    let is_last = read_last_stamp(vault, source)?.is_none_or(|(_, last, _)| last < report.started_at);
     let journal = Journal { vault, source: source.to_owned(), run: run.to_owned(), _lock: lock };
-    journal.seal(&mut report, at, is_last)
+    journal.write_final_record(&mut report, at, is_last)
 }
 
 /// Where the record of a run lies in the vault.
-pub(super) fn name(source: &str, run: &str) -> String {
-    format!("{}/evidence.json", folder(source, run))
+pub(super) fn evidence_name(source: &str, run: &str) -> String {
+    format!("{}/evidence.json", run_folder(source, run))
 }
 
 fn lock_name(source: &str, run: &str) -> String {
-    format!("{}/lock", folder(source, run))
+    format!("{}/lock", run_folder(source, run))
 }
 
-fn folder(source: &str, run: &str) -> String {
+fn run_folder(source: &str, run: &str) -> String {
     format!("drills/{source}/{run}")
 }

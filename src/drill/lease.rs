@@ -59,7 +59,7 @@ async fn wait_for_lease(source: &Instance, cx: &Context<'_>) -> Result<Lease> {
                 if !was_told {
                     let error = held(source, &theirs);
                     (cx.tell)(Event::Note(&format!(
-                        "{error}; whether that process is still alive will be known within {}",
+                        "{error}; waiting up to {} to see whether that process is still alive",
                         format_span(theirs.lasts.as_secs_f64())
                     )));
                     was_told = true;
@@ -80,12 +80,12 @@ pub(crate) fn held(source: &Instance, theirs: &Theirs) -> Error {
 pub(crate) async fn clear(lease: &Lease, source: &Instance, cx: &Context<'_>, poll: Poll) -> Result<()> {
     let Some(dead) = &lease.taken_from else { return Ok(()) };
     (cx.tell)(Event::Note(&format!(
-        "the lease of `{}` was left by {}; it is taken over",
+        "taking over the lease of `{}`, which {} left behind",
         source.id,
         dead.told()
     )));
     let plan = sweep::plan_of(cx.aws, cx.vault, &source.resource_id, cx.aws.now((cx.clock)())).await?;
-    let swept = sweep::apply(plan, cx.aws, cx.vault, poll, cx.tell).await;
+    let swept = sweep::apply_sweep(plan, cx.aws, cx.vault, poll, cx.tell).await;
     for one in &swept.instances {
         let word = match one.action {
             Action::Removed | Action::WouldRemove => "is removed",
@@ -101,7 +101,7 @@ pub(crate) async fn clear(lease: &Lease, source: &Instance, cx: &Context<'_>, po
                     one.id, source.id, one.reason
                 ),
             )
-            .hint("Remove it with `lifeboat drill sweep`; no second one was made."));
+            .hint("Remove it with `lifeboat drill sweep`; no second one was created."));
         }
     }
     Ok(())

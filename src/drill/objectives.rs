@@ -6,7 +6,7 @@ use super::evidence::{Met, Report};
 use crate::verify::Verdict;
 use crate::when::{format_span, format_time};
 
-/// How far the clocks of the database, of AWS and of whoever wrote a row may differ.
+/// How far the clocks of the database, of AWS and of the client that wrote a row may differ.
 const SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// How old the newest row of a copy was when the drill began, in seconds. A row that is dated after the moment that was restored
@@ -19,7 +19,7 @@ pub(super) fn age_of_newest_row(
     let latest = moment.unwrap_or(began);
     if newest > latest + SKEW {
         return Err(format!(
-            "the newest row is dated {}, which is after the restored moment {}; how old the other rows are is not known",
+            "the newest row is dated {}, which is after the restored moment {}, so the age of the other rows is unknown",
             format_time(newest),
             format_time(latest)
         ));
@@ -33,7 +33,7 @@ pub(super) fn age_of_backup(
     began: DateTime<Utc>,
 ) -> std::result::Result<f64, String> {
     match moment {
-        None => Err("AWS does not say of which moment the backup is".to_owned()),
+        None => Err("AWS does not report the time of the backup".to_owned()),
         Some(at) if at > began + SKEW => {
             Err(format!("AWS dates the backup {}, which was after the drill began", format_time(at)))
         }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn an_objective_that_was_not_measured_is_not_met_and_hides_no_failure() {
         let judged = |verdict, rto, rpo, by_hand| {
-            let mut report = crate::drill::page::samples::unknown();
+            let mut report = crate::drill::page::samples::unknown_report();
             report.reasons.clear();
             report.verdict = verdict;
             (report.rto.measured_seconds, report.rpo.measured_seconds) = (rto, rpo);

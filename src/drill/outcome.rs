@@ -157,14 +157,14 @@ impl<'a> Fate<'a> {
     pub(crate) fn explained(self) -> String {
         match self {
             Fate::LeftBehind(why) => format!("it could not be removed: {why}"),
-            Fate::Kept(_) => "it was kept because that was asked for, and costs money until it is removed".to_owned(),
+            Fate::Kept(_) => "it was kept as requested, and is billed until it is removed".to_owned(),
             Fate::Removed(_) => "by then AWS no longer knew an instance of this id".to_owned(),
             Fate::NotThere(_) => {
                 "a sweep found no such instance; who removed it, or whether it was ever made, is not on record".to_owned()
             }
-            Fate::InUse => "the drill is going on".to_owned(),
+            Fate::InUse => "the drill is still running".to_owned(),
             Fate::NeverMade => "AWS was never asked for it".to_owned(),
-            Fate::NotKnown => "the drill ended without recording it: `lifeboat drill sweep` looks for it".to_owned(),
+            Fate::NotKnown => "the drill ended without recording it: `lifeboat drill sweep` searches for it".to_owned(),
         }
     }
 
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_not_over_says_nothing_of_its_throwaway() {
-        let mut report = samples::unknown();
+        let mut report = samples::unknown_report();
         (report.throwaway.removed_at, report.throwaway.left_behind, report.throwaway.kept) =
             (None, None, false);
         report.throwaway.requested_at = None;

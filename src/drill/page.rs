@@ -8,7 +8,10 @@ pub(crate) mod words;
 
 use maud::{DOCTYPE, Markup, html};
 
-use words::{baseline, explained, meaning, rank, share, tally, tone_of_table, words};
+use words::{
+    distinct_words, explain_baseline, explain_table_word, explain_verdict, format_tally, share, table_rank,
+    tone_of_table,
+};
 
 use super::evidence::{CheckResult, Met, Moment, Phase, Report, State, Throwaway};
 use super::outcome::{Fate, Outcome};
@@ -27,7 +30,7 @@ use crate::words::{Tone, format_thousands};
 const ROWS_UNFOLDED: usize = 30;
 
 /// Draws the page; `json` is the evidence file that it belongs to.
-pub(super) fn render(report: &Report, json: &[u8]) -> String {
+pub(super) fn render_evidence(report: &Report, json: &[u8]) -> String {
     let verdict = Outcome::of(report).headline();
     let page = html! {
         (DOCTYPE)
@@ -36,14 +39,14 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
             body {
                 (draw_symbols())
                 main {
-                    (head(report))
-                    (reasons(report))
-                    (record(report))
-                    (objectives(report))
-                    (phases(report))
-                    (tables(report))
-                    (definitions(&report.definitions))
-                    (checks(&report.checks))
+                    (draw_heading(report))
+                    (draw_reasons(report))
+                    (draw_record(report))
+                    (draw_objectives(report))
+                    (draw_phases(report))
+                    (draw_tables(report))
+                    (draw_definitions(&report.definitions))
+                    (draw_checks(&report.checks))
                     (throwaway(report))
                     (not_tested(&report.not_tested))
                     (evidence(report, json))
@@ -56,24 +59,24 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
     page.into_string()
 }
 
-fn head(report: &Report) -> Markup {
+fn draw_heading(report: &Report) -> Markup {
     let (source, outcome) = (&report.source, Outcome::of(report));
     html! {
         header {
             p.over { span { "lifeboat" } span { "Restore drill" } span.run { (draw_name(&report.run)) } }
             h1 { (draw_name(&source.id)) }
-            p.moment { (moment(&report.moment)) }
+            p.moment { (draw_moment(&report.moment)) }
             div class={ "verdict " (outcome.tone().class()) } {
                 p.word { (draw_mark(outcome.tone())) (outcome.headline()) }
-                p.meaning { (meaning(report)) }
+                p.meaning { (explain_verdict(report)) }
             }
-            (alarm(&report.throwaway))
+            (draw_left_behind(&report.throwaway))
         }
     }
 }
 
 /// What still costs money is said at the top.
-fn alarm(throwaway: &Throwaway) -> Markup {
+fn draw_left_behind(throwaway: &Throwaway) -> Markup {
     let instance = || html! { code { (draw_name(throwaway.current_name())) } };
     html! {
         @if throwaway.left_behind.is_some() {
@@ -90,7 +93,7 @@ fn alarm(throwaway: &Throwaway) -> Markup {
     }
 }
 
-fn moment(moment: &Moment) -> Markup {
+fn draw_moment(moment: &Moment) -> Markup {
     html! {
         @match moment.kind {
             Way::Snapshot => {
@@ -105,7 +108,7 @@ fn moment(moment: &Moment) -> Markup {
     }
 }
 
-fn reasons(report: &Report) -> Markup {
+fn draw_reasons(report: &Report) -> Markup {
     html! {
         @if !report.reasons.is_empty() {
             section.reasons { h2 { "Reasons" } (draw_list(&report.reasons)) }
@@ -116,7 +119,7 @@ fn reasons(report: &Report) -> Markup {
     }
 }
 
-fn record(report: &Report) -> Markup {
+fn draw_record(report: &Report) -> Markup {
     let (source, by) = (&report.source, &report.ran_by);
     let took = report.finished_at.map(|at| format_span((at - report.started_at).as_seconds_f64()));
     html! {
@@ -149,7 +152,7 @@ fn record(report: &Report) -> Markup {
     }
 }
 
-fn objectives(report: &Report) -> Markup {
+fn draw_objectives(report: &Report) -> Markup {
     let (rto, rpo) = (&report.rto, &report.rpo);
     let available = rto.available_seconds.map(format_span);
     let rto_note = match (available, rto.measured_seconds.map(format_span)) {
@@ -163,10 +166,10 @@ fn objectives(report: &Report) -> Markup {
         section {
             h2 { "Objectives" }
             div.objectives {
-                (objective("Recovery time", "RTO", rto.measured_seconds, rto.objective_seconds, rto.verdict, html! {
+                (draw_objective("Recovery time", "RTO", rto.measured_seconds, rto.objective_seconds, rto.verdict, html! {
                     p { (rto_note) " Counted from the request to restore until every row had been read and every check made." }
                 }))
-                (objective("Recovery point", "RPO", rpo.measured_seconds, rpo.objective_seconds, rpo.verdict, html! {
+                (draw_objective("Recovery point", "RPO", rpo.measured_seconds, rpo.objective_seconds, rpo.verdict, html! {
                     @if let Some(newest) = rpo.newest_row {
                         p { "The newest row in the copy is of " (draw_time(newest)) "." }
                     } @else if rpo.measured_seconds.is_some() {
@@ -184,7 +187,7 @@ fn objectives(report: &Report) -> Markup {
     }
 }
 
-fn objective(
+fn draw_objective(
     title: &str,
     short: &str,
     measured: Option<f64>,
@@ -214,7 +217,7 @@ fn objective(
     }
 }
 
-fn phases(report: &Report) -> Markup {
+fn draw_phases(report: &Report) -> Markup {
     let offset = |phase: &Phase| (phase.started_at - report.started_at).as_seconds_f64().max(0.0);
     let over = report.finished_at.map_or(0.0, |at| (at - report.started_at).as_seconds_f64());
     // The phases are timed by another clock than the drill; neither may reach out of the picture.
@@ -247,28 +250,28 @@ fn phases(report: &Report) -> Markup {
     }
 }
 
-fn tables(report: &Report) -> Markup {
+fn draw_tables(report: &Report) -> Markup {
     let mut sorted: Vec<&TableVerdict> = report.tables.iter().collect();
-    sorted.sort_by_key(|table| (&table.database, rank(table.verdict), &table.schema, &table.table));
+    sorted.sort_by_key(|table| (&table.database, table_rank(table.verdict), &table.schema, &table.table));
     let rows: u64 = sorted.iter().filter_map(|table| table.observed_rows).fold(0, u64::saturating_add);
     html! {
         section {
             h2 { "Tables" }
             @if sorted.is_empty() { p { "No table was compared." } } @else {
-                p { (tally(&sorted)) ". " (format_thousands(rows)) " rows were counted in the copy." }
-                p.baseline { (baseline(report.baseline)) }
-                dl.words { @for word in words(&sorted) {
-                    div { dt { (draw_badge(tone_of_table(word, report.baseline), word.as_str())) } dd { (explained(word)) } }
+                p { (format_tally(&sorted)) ". " (format_thousands(rows)) " rows were counted in the copy." }
+                p.baseline { (explain_baseline(report.baseline)) }
+                dl.words { @for word in distinct_words(&sorted) {
+                    div { dt { (draw_badge(tone_of_table(word, report.baseline), word.as_str())) } dd { (explain_table_word(word)) } }
                 } }
                 @for tables in sorted.chunk_by(|left, right| left.database == right.database) {
-                    (database(tables, report.baseline))
+                    (draw_database(tables, report.baseline))
                 }
             }
         }
     }
 }
 
-fn database(tables: &[&TableVerdict], baseline: Baseline) -> Markup {
+fn draw_database(tables: &[&TableVerdict], baseline: Baseline) -> Markup {
     let database = tables.first().map(|table| table.database.as_str()).unwrap_or_default();
     let is_sound =
         |table: &TableVerdict| !matches!(tone_of_table(table.verdict, baseline), Tone::Bad | Tone::Doubt);
@@ -276,11 +279,11 @@ fn database(tables: &[&TableVerdict], baseline: Baseline) -> Markup {
         tables.iter().partition(|table| is_sound(table));
     let is_folded = sound.len() > ROWS_UNFOLDED;
     html! {
-        h3 { "Database " code { (draw_name(database)) } small { (tally(tables)) } }
+        h3 { "Database " code { (draw_name(database)) } small { (format_tally(tables)) } }
         @if is_folded {
             @if !other.is_empty() { (table_of(&other, baseline, &format!("Tables of {database} that need a look"))) }
             details {
-                summary { (tally(&sound)) }
+                summary { (format_tally(&sound)) }
                 (table_of(&sound, baseline, &format!("Tables of {database} that are as expected")))
             }
         } @else { (table_of(tables, baseline, &format!("Tables of {database}"))) }
@@ -309,7 +312,7 @@ fn table_of(tables: &[&TableVerdict], baseline: Baseline, caption: &str) -> Mark
 }
 
 /// Nothing where everything is as it ought to be, and where definitions were not compared: that is said elsewhere.
-fn definitions(found: &[DefinitionVerdict]) -> Markup {
+fn draw_definitions(found: &[DefinitionVerdict]) -> Markup {
     html! {
         @if !found.is_empty() {
             section {
@@ -330,7 +333,7 @@ fn definitions(found: &[DefinitionVerdict]) -> Markup {
     }
 }
 
-fn checks(checks: &[CheckResult]) -> Markup {
+fn draw_checks(checks: &[CheckResult]) -> Markup {
     html! {
         section {
             h2 { "Checks" }

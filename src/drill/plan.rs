@@ -55,7 +55,7 @@ pub(crate) struct Request {
     pub rpo: Duration,
     /// How large a part of a table, 0 to 1, may stay open without leaving the drill unknown.
     pub tolerance: f64,
-    /// Tables that are emptied and loaded anew as a matter of course.
+    /// Tables that are regularly emptied and reloaded.
     pub churning: Tables,
     /// How often to look.
     pub poll: Duration,
@@ -143,7 +143,7 @@ pub(crate) enum Afterwards {
     /// It is removed, whatever happened.
     #[default]
     Remove,
-    /// It is kept, to be looked at, until it expires.
+    /// It is kept for inspection until it expires.
     Keep,
 }
 

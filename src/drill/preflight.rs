@@ -19,7 +19,7 @@ use crate::verify::record;
 use crate::verify::{Databases, Recorded};
 
 /// Checks that a drill can be run, and plans it, unless a signal comes.
-pub(crate) async fn plan(
+pub(crate) async fn plan_drill(
     request: Request,
     source_server: impl AsyncFnOnce(&Instance) -> Result<Server>,
     cx: &Context<'_>,
@@ -27,11 +27,11 @@ pub(crate) async fn plan(
     tokio::select! {
         biased;
         kind = cx.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-        plan = plan_to_its_end(request, source_server, cx) => plan,
+        plan = check_and_plan(request, source_server, cx) => plan,
     }
 }
 
-async fn plan_to_its_end(
+async fn check_and_plan(
     request: Request,
     source_server: impl AsyncFnOnce(&Instance) -> Result<Server>,
     cx: &Context<'_>,
@@ -42,7 +42,7 @@ async fn plan_to_its_end(
     let chosen = restore::choose(aws, &source, &request.wanted).await?;
     check_target(aws, &request, &source, &chosen, tell).await?;
 
-    let recorded = recorded_baseline(vault, &request, &chosen, tell)?;
+    let recorded = find_recorded_baseline(vault, &request, &chosen, tell)?;
     let source_server = source_server(&source).await?;
     let databases = Databases::connect(&source_server, &request.databases, &request.look).await?;
     if let Some(missing) = request.databases.iter().find(|name| !databases.has(name)) {
@@ -76,9 +76,10 @@ async fn plan_to_its_end(
     let now = cx.now();
     let run = RunId::new(now);
     let throwaway = throwaway::name(source.id.as_str(), &run)?;
-    let expires = expiry(&request, now);
+    let expires = expiry_of(&request, now);
     let tags = throwaway::tags(&source, &run, expires);
-    let isolation = isolate(aws, &request, (&source, &source_server), &chosen, (&throwaway, tags)).await?;
+    let isolation =
+        plan_isolation(aws, &request, (&source, &source_server), &chosen, (&throwaway, tags)).await?;
     for note in &isolation.notes {
         tell(Event::Warning(note));
     }
@@ -96,13 +97,13 @@ async fn plan_to_its_end(
     })
 }
 
-fn expiry(request: &Request, now: DateTime<Utc>) -> DateTime<Utc> {
+fn expiry_of(request: &Request, now: DateTime<Utc>) -> DateTime<Utc> {
     let lifetime = chrono::TimeDelta::from_std(request.expires_after);
     now + lifetime.unwrap_or(chrono::TimeDelta::hours(6))
 }
 
 /// Decides how the copy is kept from acting by itself.
-async fn isolate(
+async fn plan_isolation(
     aws: &Aws,
     request: &Request,
     (source, server): (&Instance, &Server),
@@ -129,9 +130,8 @@ async fn isolate(
     isolation::plan(aws, source.id.as_str(), wanted, acting).await
 }
 
-/// The baseline that was recorded with a snapshot, if it is to be used and can be had. A damaged one is never passed
-/// over.
-fn recorded_baseline(
+/// The baseline that was recorded with a snapshot, if it is wanted and in the vault. A damaged one is an error.
+fn find_recorded_baseline(
     vault: &Vault,
     request: &Request,
     chosen: &Chosen,
@@ -182,7 +182,7 @@ fn recorded_baseline(
     let recorded_of = recorded.of.resource_id.as_deref();
     if recorded_of != snapshot.resource_id.as_ref().map(ToString::to_string).as_deref() {
         return Err(Error::request(format!(
-            "the baseline that snapshot `{}` is tagged with was recorded from {}{}, and the snapshot is of another one",
+            "the baseline that snapshot `{}` is tagged with was recorded from {}{}, but the snapshot is of another database",
             snapshot.id,
             recorded.of.shown(),
             recorded_of.map(|id| format!(" ({id})")).unwrap_or_default()
@@ -194,7 +194,7 @@ fn recorded_baseline(
 
 async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     let source = aws.existing_instance(id).await?;
-    const SUPPORTED: &str = "Drills support instances of Amazon RDS for PostgreSQL, Single-AZ or Multi-AZ, and neither Aurora nor Multi-AZ DB clusters.";
+    const SUPPORTED: &str = "Drills support instances of Amazon RDS for PostgreSQL, Single-AZ or Multi-AZ, but neither Aurora nor Multi-AZ DB clusters.";
     match source.why_no_source() {
         // A replica that is named is meant.
         None | Some(NoSource::Replica(_)) => {}
@@ -216,7 +216,7 @@ async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     }
 }
 
-/// Whether what the restore is told to use exists and has room.
+/// Checks that what the restore will use exists, and that the quota leaves room.
 async fn check_target(
     aws: &Aws,
     request: &Request,
@@ -244,26 +244,27 @@ async fn check_target(
         Ok(true) => {}
         Ok(false) => {
             return Err(Error::request(format!(
-                "class `{}` cannot be had for PostgreSQL {version} here",
-                request.class
+                "class `{}` is not offered for PostgreSQL {version} in {}",
+                request.class,
+                aws.region()
             ))
-            .hint("Choose another `--class`, for instance db.t4g.micro."));
+            .hint("Choose another `--class`, such as db.t4g.micro."));
         }
         // A role without this permission can still run drills; the restore itself would say.
-        Err(failure) => tell(Event::Warning(&format!("the class was not checked beforehand: {failure}"))),
+        Err(failure) => {
+            tell(Event::Warning(&format!("could not check whether the class is offered: {failure}")))
+        }
     }
     match aws.instance_quota().await {
         Ok(Some(quota)) if quota.used >= quota.max && request.patience_for_room.is_zero() => {
             return Err(Error::outside(format!(
-                "the quota of DB instances is used up: {} of {}",
+                "the quota of DB instances is exhausted: {} of {} are in use",
                 quota.used, quota.max
             ))
             .hint("Remove an instance, run `lifeboat drill sweep`, or raise the quota in Service Quotas."));
         }
         Ok(_) => {}
-        Err(failure) => {
-            tell(Event::Warning(&format!("the instance quota was not checked beforehand: {failure}")))
-        }
+        Err(failure) => tell(Event::Warning(&format!("could not check the instance quota: {failure}"))),
     }
     if request.login == CopyLogin::Iam && !source.iam_authentication {
         return Err(Error::request(format!("IAM logins are not enabled on `{}`", source.id))

@@ -46,11 +46,11 @@ impl Records {
 
     /// What became of a run.
     pub(crate) fn outcome(&self, vault: &Vault, report: &Report) -> Result<Outcome> {
-        if self.is_sound(report) { journal::outcome(vault, report) } else { Ok(Outcome::Altered) }
+        if self.is_sound(report) { journal::current_outcome(vault, report) } else { Ok(Outcome::Altered) }
     }
 
     /// What drills have found out about snapshots.
-    pub(crate) fn proofs(&self) -> Proofs {
+    pub(crate) fn collect_proofs(&self) -> Proofs {
         let drilled = self.reports.iter().filter_map(|report| {
             let key = (report.source.id.clone(), report.run.clone());
             let stands = self.unsound.get(&key).copied().unwrap_or(report.verdict);
@@ -74,7 +74,7 @@ impl Records {
 
 /// The records of some sources, or of all, held against their chains.
 pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<Records> {
-    let (mut reports, damaged) = journal::list(vault, only)?;
+    let (mut reports, damaged) = journal::list_records(vault, only)?;
     let mut records = Records { damaged, ..Records::default() };
     let sources: BTreeSet<String> = vault
         .list("drills")?
@@ -88,7 +88,7 @@ pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<Records> {
         for report in reports.iter_mut().filter(|report| report.source.id == source) {
             if !checked.is_sound(&report.run) {
                 records.unsound.insert((source.clone(), report.run.clone()), report.verdict);
-                demote(report, &checked);
+                remove_verdict(report, &checked);
             }
         }
         records.unchained.extend(checked.unchained.into_iter().map(|run| (source.clone(), run)));
@@ -99,7 +99,7 @@ pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<Records> {
 }
 
 /// Takes from a record what it does not prove.
-fn demote(report: &mut Report, checked: &Checked) {
+fn remove_verdict(report: &mut Report, checked: &Checked) {
     let why = checked
         .findings
         .iter()
@@ -107,12 +107,14 @@ fn demote(report: &mut Report, checked: &Checked) {
         .or(checked.findings.first())
         .map_or(String::new(), |finding| format!(": `{}`: {}", finding.file, finding.message));
     report.verdict = Verdict::Unknown;
-    report.reasons.insert(0, format!("this record is not as it was written, and proves nothing{why}"));
+    report
+        .reasons
+        .insert(0, format!("this record was changed after it was written, and proves nothing{why}"));
 }
 
 /// The record of a run, if it is as it was written.
-pub(crate) fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
-    let Some(report) = journal::read(vault, source, run)? else { return Ok(None) };
+pub(crate) fn read_proven_record(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
+    let Some(report) = journal::read_record(vault, source, run)? else { return Ok(None) };
     let is_its = report.run == run && report.source.id == source;
     Ok((is_its && verify_evidence::is_sound(vault, source, run)?).then_some(report))
 }
@@ -131,16 +133,16 @@ pub(crate) struct Last {
 }
 
 /// The last drill of a database, and what it proves: nothing, if its record or the stamp that names it is not as it was written.
-pub(crate) fn last(vault: &Vault, source: &str) -> Result<Option<Last>> {
-    let Some((run, at, stamped)) = journal::last(vault, source)? else { return Ok(None) };
-    let record = read(vault, source, &run)?.filter(|record| record.verdict == stamped);
+pub(crate) fn newest_drill(vault: &Vault, source: &str) -> Result<Option<Last>> {
+    let Some((run, at, stamped)) = journal::read_last_stamp(vault, source)? else { return Ok(None) };
+    let record = read_proven_record(vault, source, &run)?.filter(|record| record.verdict == stamped);
     let is_last = verify_evidence::is_last_stamp_sound(vault, source)?;
     Ok(Some(match record {
         Some(record) if is_last => {
             let at = record.finished_at.unwrap_or(record.started_at);
             Last { run, at, verdict: stamped, is_sound: true }
         }
-        // Not even when it was is known; that it is long ago is the safe guess for whoever watches ages.
+        // Even its time is unknown; a time long ago is the safe guess for monitoring that watches ages.
         Some(record) => {
             Last { run, at: at.min(record.started_at), verdict: Verdict::Unknown, is_sound: false }
         }

@@ -91,18 +91,18 @@ pub(crate) async fn remove_claimed(
         false => Err(format!("it belongs to run `{}`", proof.origin.run)),
     });
     match proof {
-        Ok(proof) => remove(aws, proof, poll, tell).await.map(|()| true),
-        Err(reason) => Err(remains(&instance.id, unproven(&instance.id, &reason))),
+        Ok(proof) => remove_throwaway(aws, proof, poll, tell).await.map(|()| true),
+        Err(reason) => Err(remains(&instance.id, refuse_unproven(&instance.id, &reason))),
     }
 }
 
-fn unproven(id: &InstanceId, reason: &str) -> Error {
+fn refuse_unproven(id: &InstanceId, reason: &str) -> Error {
     Error::outside(format!("instance `{id}` was not deleted: {reason}"))
         .hint("Find out who changed its tags; a drill deletes only what it can prove to be its own.")
 }
 
 /// Removes a proven throwaway, and returns when AWS no longer knows it.
-pub(crate) async fn remove(
+pub(crate) async fn remove_throwaway(
     aws: &Aws,
     proof: Proof,
     poll: Poll,
@@ -231,12 +231,12 @@ async fn remove_made(
                     tell(Event::Status { id: &known_as, status: &said });
                 }
                 if let Err(reason) = prove_by_resource_id(&instance, sought.run, made) {
-                    let error = unproven(&instance.id, &reason);
+                    let error = refuse_unproven(&instance.id, &reason);
                     return Err(Remains { known_as, error });
                 }
-                deletion.advance(aws, &instance, started.elapsed()).await;
+                deletion.advance_deletion(aws, &instance, started.elapsed()).await;
                 if deletion.refusals >= 3 || Instant::now() >= give_up {
-                    let error = deletion.failed(&instance, started.elapsed());
+                    let error = deletion.deletion_error(&instance, started.elapsed());
                     return Err(Remains { known_as, error });
                 }
                 if deletion.is_accepted {
@@ -267,7 +267,7 @@ struct Deletion {
 
 impl Deletion {
     /// Asks for the deletion, unless it is under way. One that was accepted and that nothing has come of is asked for again.
-    async fn advance(&mut self, aws: &Aws, instance: &Instance, elapsed: Duration) {
+    async fn advance_deletion(&mut self, aws: &Aws, instance: &Instance, elapsed: Duration) {
         if instance.reported_status.0 == "deleting" {
             (self.is_accepted, self.looks_since) = (true, 0);
             return;
@@ -296,7 +296,7 @@ impl Deletion {
         }
     }
 
-    fn failed(&mut self, instance: &Instance, elapsed: Duration) -> Error {
+    fn deletion_error(&mut self, instance: &Instance, elapsed: Duration) -> Error {
         let error = Error::outside(format!("instance `{}` could not be deleted", instance.id));
         match self.last_refusal.take().filter(|_| !self.is_accepted) {
             Some(refusal) => error.caused_by(refusal),

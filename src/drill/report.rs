@@ -254,7 +254,7 @@ fn count(drills: &[Entry]) -> Totals {
 }
 
 fn hashes(vault: &Vault, report: &Report, integrity: &verify_evidence::Report) -> Result<Hashes> {
-    let folder = format!("{}/{}", chain::folder(&report.source.id), report.run);
+    let folder = format!("{}/{}", chain::source_folder(&report.source.id), report.run);
     let hash = |name: &str| -> Result<Option<String>> {
         Ok(vault.read(&format!("{folder}/{name}"))?.map(|content| sha256(&content)))
     };
@@ -306,7 +306,7 @@ impl Dossier {
         let is_unreadable = self.integrity.verdict == Integrity::Unknown || !self.unreadable.is_empty();
         let is_altered = self.integrity.verdict == Integrity::Altered;
         let is_unchained = self.drills.iter().any(|entry| entry.integrity.verdict == Integrity::Unchained);
-        headline::headline(&self.calendar, Evidence { is_altered, is_unreadable, is_unchained })
+        headline::summarize_calendar(&self.calendar, Evidence { is_altered, is_unreadable, is_unchained })
     }
 
     /// Per database, those drills that came to measure anything.

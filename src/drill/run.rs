@@ -45,14 +45,14 @@ pub(crate) async fn run(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<R
     lease.check()?;
     let journal = Journal::open(cx.vault, plan.source.id.as_str(), plan.run.as_str())?;
     let caller = cx.aws.caller().await.ok();
-    let mut report = begin_report(&plan, cx, caller, journal.evidence());
+    let mut report = begin_report(&plan, cx, caller, journal.evidence_paths());
     report.ran_by.lock = journal.lock_mark();
     let source = &plan.source;
-    let before = super::journal::newest(cx.vault, source.id.as_str(), &source.resource_id.0);
+    let before = super::journal::newest_records(cx.vault, source.id.as_str(), &source.resource_id.0);
     let earlier = Earlier::of(before.iter().filter(|before| before.moment.kind == report.moment.kind));
     (cx.tell)(Event::Begun { plan: &plan, earlier: &earlier });
     let started_at = report.started_at;
-    journal.begin(&mut report, started_at)?;
+    journal.record_progress(&mut report, started_at)?;
 
     let mut drill =
         Drill { plan, cx, journal: &journal, earlier, report, copy: CopyState::default(), phase_begun: None };
@@ -62,7 +62,7 @@ pub(crate) async fn run(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<R
         reason = stopped(lease, cx) => Err(reason),
         // Not even a defect of ours may keep the throwaway from being removed.
         ended = AssertUnwindSafe(drill.within_its_time()).catch_unwind() => ended.unwrap_or_else(|_| {
-            Err(Error::new(Kind::Bug, "the drill broke off at a defect of lifeboat"))
+            Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat"))
         }),
     };
     drill.conclude(ended);
@@ -76,7 +76,7 @@ pub(crate) async fn run(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<R
     report.finished_at = Some(cx.now());
     if let Err(error) = journal.close(&mut report) {
         // A drill without evidence proves nothing to those who were not there.
-        report.reasons.push(format!("the evidence could not be kept: {}", error.chain()));
+        report.reasons.push(format!("the evidence could not be written: {}", error.chain()));
         report.hints.extend(error.hints().iter().cloned());
         if report.verdict == Verdict::Pass {
             report.verdict = Verdict::Unknown;
@@ -119,7 +119,7 @@ impl Drill<'_> {
         let limit = self.plan.request.expires_after.saturating_sub(Duration::from_secs(300));
         match tokio::time::timeout(limit, self.restore_and_prove()).await {
             Ok(ended) => ended,
-            Err(_) => Err(Error::outside(format!("the drill was not done after {}", humantime::format_duration(limit)))
+            Err(_) => Err(Error::outside(format!("the drill had not finished after {}", humantime::format_duration(limit)))
                 .hint("Give it more time with `--expires-after`, or compare less with `--depth counts` or `--dbname`.")),
         }
     }
@@ -143,7 +143,7 @@ impl Drill<'_> {
         let recorded = recorded.as_deref().map(|(_, kept)| (&kept.seen, &kept.movement));
         let seen = recorded.map(|(seen, _)| seen);
         let copy = compare::observe_copy(&server, &only, &look, seen, self.cx.tell).await?;
-        self.report.checks = checks::make(&self.plan.request.checks, &server).await;
+        self.report.checks = checks::run_checks(&self.plan.request.checks, &server).await;
         self.measure_freshness(&server).await;
         self.report.rto.measured_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
 
@@ -206,7 +206,7 @@ impl Drill<'_> {
             .await?;
         reached.ok_or_else(|| {
             Error::outside(format!("`{}` could still not be restored to {moment} after {:?}", self.plan.source.id, self.plan.request.wait))
-                .hint("RDS uploads the log every five minutes: look at the instance's LatestRestorableTime and events.")
+                .hint("RDS uploads the log every five minutes: check the instance's LatestRestorableTime and its events.")
         })?;
         let of = Origin::of_instance(&self.plan.source, &self.plan.source_server, only);
         let recorded = aligned.into_baseline(of, self.now());
@@ -230,7 +230,7 @@ impl Drill<'_> {
         }
         // If this process dies, that is how a sweep knows the copy again, whatever it is called by then.
         let now = self.now();
-        if let Err(error) = self.journal.begin(&mut self.report, now) {
+        if let Err(error) = self.journal.record_progress(&mut self.report, now) {
             (self.cx.tell)(Event::Warning(&format!(
                 "the record of the drill could not be written: {}",
                 error.chain()
@@ -289,7 +289,7 @@ impl Drill<'_> {
         }
         let group = self.plan.parameter_group().unwrap_or_default();
         Err(Error::new(Kind::Guard, format!("the copy has not started with parameter group `{group}`, so that it may have acted"))
-            .hint("Compare the publishers of its subscriptions with their subscribers, and look at `aws rds describe-events`."))
+            .hint("Compare the publishers of its subscriptions with their subscribers, and check `aws rds describe-events`."))
     }
 
     /// The real RPO, where the configuration says how to find the newest row.
@@ -302,7 +302,7 @@ impl Drill<'_> {
             "select to_char((({})::timestamptz at time zone 'UTC'), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
             freshness.query.trim_end_matches(';')
         );
-        let answer = checks::ask(copy, &freshness.database, &query).await;
+        let answer = checks::query_value(copy, &freshness.database, &query).await;
         let newest = answer.and_then(|text| match text.as_deref() {
             None => Err("the query returns no row".to_owned()),
             Some(checks::NULL) => {
@@ -365,7 +365,7 @@ impl Drill<'_> {
         }
     }
 
-    /// What a signal ends, and how long that takes: whoever pressed Ctrl-C waits for it.
+    /// What a signal ends, and how long that takes, since the person who pressed Ctrl-C waits for it.
     fn say_what_ends(&self, kind: Kind) -> String {
         let word = if kind == Kind::Terminated { "terminated" } else { "interrupted" };
         if !self.copy.was_requested {
@@ -373,7 +373,7 @@ impl Drill<'_> {
         }
         let took = match self.earlier.phase_took(TEAR_DOWN) {
             Some(took) => format!("that took {} in the last drill", format_span(took.as_secs_f64())),
-            None => "how long that takes is not known from an earlier drill".to_owned(),
+            None => "no earlier drill shows how long that takes".to_owned(),
         };
         format!(
             "{word}: removing throwaway `{}` ({}) before the exit; {took}. Two more signals leave it behind, and it is billed until \
@@ -419,7 +419,7 @@ impl Drill<'_> {
             removed = removal::remove_claimed(self.cx.aws, &claim, poll, self.cx.tell) => removed,
             _ = self.cx.interrupt.wait(signals) => Err(Remains {
                 known_as: claim.id.clone(),
-                error: Error::outside("the removal was broken off by a signal"),
+                error: Error::outside("the removal was interrupted by a signal"),
             }),
         };
         match removed {
@@ -454,7 +454,7 @@ impl Drill<'_> {
             tokio::select! {
                 biased;
                 removed = isolation::remove(self.cx.aws, &name, poll) => removed.map_err(|error| error.chain()),
-                _ = self.cx.interrupt.wait(signals) => Err("its removal was broken off by a signal".to_owned()),
+                _ = self.cx.interrupt.wait(signals) => Err("its removal was interrupted by a signal".to_owned()),
             }
         };
         let now = self.now();

@@ -2,7 +2,7 @@
 //!
 //! Two things make one removable: its tag says that it has expired, or the record of its run is in this vault and
 //! the process that held it is gone. Everything else is left alone, with the reason. What looks like a throwaway that should be
-//! gone, and cannot be proven to be one, is left behind: it is for a person to look at.
+//! gone, and cannot be proven to be one, is left behind for a person to inspect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ use crate::vault::Vault;
 use crate::when::format_time;
 
 /// For how long after its expiry a throwaway is left to a drill that may still be removing it.
-const MARGIN: TimeDelta = TimeDelta::minutes(15);
+const EXPIRY_MARGIN: TimeDelta = TimeDelta::minutes(15);
 
 /// What a sweep found and did.
 #[derive(Debug, Serialize)]
@@ -35,7 +35,7 @@ pub(crate) struct SweepReport {
     pub schema: &'static str,
     /// Regions that were swept.
     pub region: String,
-    /// Accounts and Regions that could not be looked at.
+    /// Accounts and Regions that could not be reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreached: Vec<Unreached>,
     /// Whether it only looked.
@@ -45,7 +45,7 @@ pub(crate) struct SweepReport {
     /// The parameter groups that were made for throwaways.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parameter_groups: Vec<SweptGroup>,
-    /// What could not be looked at.
+    /// What could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -106,7 +106,10 @@ pub(crate) enum Action {
 
 impl SweepReport {
     /// The sweeps of several accounts and Regions as one.
-    pub(crate) fn of(sweeps: impl IntoIterator<Item = SweepReport>, unreached: &[Unreached]) -> SweepReport {
+    pub(crate) fn merge(
+        sweeps: impl IntoIterator<Item = SweepReport>,
+        unreached: &[Unreached],
+    ) -> SweepReport {
         let mut all = SweepReport {
             schema: SCHEMA,
             region: String::new(),
@@ -129,7 +132,7 @@ impl SweepReport {
     }
 
     /// What the sweep means to its caller.
-    pub(crate) fn kind(&self) -> Option<Kind> {
+    pub(crate) fn exit_kind(&self) -> Option<Kind> {
         let is_left = self.instances.iter().any(|swept| swept.action == Action::Failed || swept.left_behind)
             || self.parameter_groups.iter().any(|swept| swept.action == Action::Failed);
         is_left.then_some(Kind::LeftBehind)
@@ -149,10 +152,10 @@ pub(crate) struct SweepPlan {
 }
 
 /// For how long after its beginning AWS may not yet show the throwaway of a drill that died.
-const UNTIL_SHOWN: TimeDelta = TimeDelta::minutes(15);
+const LAG_OF_DESCRIBE: TimeDelta = TimeDelta::minutes(15);
 
 /// Decides what to remove. Reads only.
-pub(crate) async fn plan(aws: &Aws, vault: &Vault, now: DateTime<Utc>) -> Result<SweepPlan> {
+pub(crate) async fn plan_sweep(aws: &Aws, vault: &Vault, now: DateTime<Utc>) -> Result<SweepPlan> {
     plan_where(aws, vault, now, |_| true).await
 }
 
@@ -175,17 +178,19 @@ async fn plan_where(
     let instances = aws.instances().await?;
     // AWS has told the time by now: a clock of ours that is ahead must not end the drills of others.
     let now = aws.now(now);
-    let gone = gone(aws, vault, &instances, now);
+    let gone = list_vanished_runs(aws, vault, &instances, now);
     let (remove, left, groups, notes) = Default::default();
     let mut plan = SweepPlan { remove, left, groups, notes, gone, at: now };
     for instance in instances.iter().filter(|instance| looks_like_one(instance) && is_meant(&instance.tags)) {
-        match decide(instance, &instances, vault, now) {
+        match decide_on_instance(instance, &instances, vault, now) {
             Decision::Remove(proof, reason) => plan.remove.push((proof, instance.clone(), reason)),
-            Decision::Leave(run, reason) => plan.left.push(swept(instance, aws, run, Action::Left, reason)),
+            Decision::Leave(run, reason) => {
+                plan.left.push(describe_swept(instance, aws, run, Action::Left, reason))
+            }
             Decision::Doubt(run, reason) => plan.left.push(Swept {
                 left_behind: true,
                 remove_with: Some(delete_command(&instance.id, aws.region())),
-                ..swept(instance, aws, run, Action::Left, reason)
+                ..describe_swept(instance, aws, run, Action::Left, reason)
             }),
         }
     }
@@ -200,14 +205,19 @@ async fn plan_where(
                 plan.groups.push(decide_group(name, &tags, is_used, aws.place(), vault, now));
             }
         }
-        // A role that may only look at instances can still sweep them.
+        // A role that may only describe instances can still sweep them.
         Err(failure) => plan.notes.push(format!("parameter groups were not looked at: {failure}")),
     }
     Ok(plan)
 }
 
 /// The drills of this place that died, and whose throwaway is not among its instances.
-fn gone(aws: &Aws, vault: &Vault, instances: &[Instance], now: DateTime<Utc>) -> Vec<(String, String)> {
+fn list_vanished_runs(
+    aws: &Aws,
+    vault: &Vault,
+    instances: &[Instance],
+    now: DateTime<Utc>,
+) -> Vec<(String, String)> {
     // A list without any instance may be that of a role that may not see them.
     let Some(account) = instances.iter().find_map(|it| account_of(&it.arn)) else { return Vec::new() };
     let is_there = |report: &Report| {
@@ -223,10 +233,10 @@ fn gone(aws: &Aws, vault: &Vault, instances: &[Instance], now: DateTime<Utc>) ->
         report.state == State::Running
             && which.region == aws.region()
             && which.account.as_deref().is_none_or(|of| of == account)
-            && report.started_at + UNTIL_SHOWN <= now
+            && report.started_at + LAG_OF_DESCRIBE <= now
             && matches!(journal::process_of(vault, &report.source.id, &report.run), Ok(Process::Ended))
     };
-    let (reports, _) = journal::list(vault, &[]).unwrap_or_default();
+    let (reports, _) = journal::list_records(vault, &[]).unwrap_or_default();
     let gone = reports.into_iter().filter(|it| is_dead(it) && !is_there(it));
     gone.map(|report| (report.source.id, report.run)).collect()
 }
@@ -297,7 +307,7 @@ enum Decision {
     Doubt(Option<String>, String),
 }
 
-fn decide(instance: &Instance, all: &[Instance], vault: &Vault, now: DateTime<Utc>) -> Decision {
+fn decide_on_instance(instance: &Instance, all: &[Instance], vault: &Vault, now: DateTime<Utc>) -> Decision {
     let proof = match prove_somehow(instance, vault) {
         Ok(proof) => proof,
         Err(reason) => return without_proof(instance, &reason, now),
@@ -339,7 +349,7 @@ fn prove_somehow(instance: &Instance, vault: &Vault) -> std::result::Result<Proo
 
 /// The resource id of the instance that a run made, if its record is in this vault and is as it was written.
 fn recorded_resource(vault: &Vault, origin: &Origin) -> Option<ResourceId> {
-    let record = proof::read(vault, &origin.source, &origin.run).ok()??;
+    let record = proof::read_proven_record(vault, &origin.source, &origin.run).ok()??;
     record.throwaway.resource_id.map(ResourceId)
 }
 
@@ -350,7 +360,7 @@ fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decis
     let purpose = instance.tags.get(PURPOSE).map(String::as_str);
     match read_origin(&instance.tags) {
         _ if reason == OWN_SOURCE => Decision::Leave(run, unproven),
-        Ok((_, origin)) if origin.expires + MARGIN > now => {
+        Ok((_, origin)) if origin.expires + EXPIRY_MARGIN > now => {
             Decision::Leave(run, format!("{unproven}; it expires at {}", format_time(origin.expires)))
         }
         Ok((_, origin)) => {
@@ -375,15 +385,15 @@ fn may_go(vault: &Vault, origin: &Origin, now: DateTime<Utc>) -> std::result::Re
     let process = journal::process_of(vault, &origin.source, &origin.run).unwrap_or(Process::Unknown);
     match process {
         // Whatever is still removing it then has hung.
-        _ if origin.expires + MARGIN <= now => Ok(expired),
-        Process::Alive => Err("its drill is going on".to_owned()),
+        _ if origin.expires + EXPIRY_MARGIN <= now => Ok(expired),
+        Process::Alive => Err("its drill is still running".to_owned()),
         Process::NotHere => Err(format!("it expires at {until}, and its run is not in this vault")),
         Process::Unknown => Err(format!(
-            "it expires at {until}; whether its drill is going on cannot be told from here: this vault is a copy of the \
-             drill's, or this is another machine or one that was started anew"
+            "it expires at {until}; whether its drill is still running is unknown: this vault is a copy of the drill's, or the drill \
+             runs on another machine, or this machine was restarted since"
         )),
         Process::Ended if origin.expires <= now => Ok(expired),
-        Process::Ended => match journal::read(vault, &origin.source, &origin.run) {
+        Process::Ended => match journal::read_record(vault, &origin.source, &origin.run) {
             Ok(Some(report)) if report.throwaway.kept && report.state == State::Finished => {
                 Err(format!("its drill was told to keep it; it expires at {until}"))
             }
@@ -396,7 +406,7 @@ impl SweepPlan {
     /// What would be done.
     pub(crate) fn preview(&self, aws: &Aws) -> SweepReport {
         let removable = self.remove.iter().map(|(proof, instance, reason)| {
-            swept(instance, aws, Some(proof.origin.run.clone()), Action::WouldRemove, reason.clone())
+            describe_swept(instance, aws, Some(proof.origin.run.clone()), Action::WouldRemove, reason.clone())
         });
         let instances = removable.chain(self.left.iter().cloned()).collect();
         SweepReport {
@@ -415,7 +425,7 @@ const SCHEMA: &str = "lifeboat.sweep/1";
 
 /// Removes what was decided to be removable; one that cannot be removed does not keep the others. What became of the throwaways of
 /// drills that died is written into their records.
-pub(crate) async fn apply(
+pub(crate) async fn apply_sweep(
     plan: SweepPlan,
     aws: &Aws,
     vault: &Vault,
@@ -431,13 +441,13 @@ pub(crate) async fn apply(
         .collect();
     let removals = plan.remove.into_iter().map(|(proof, instance, reason)| async move {
         let run = Some(proof.origin.run.clone());
-        match removal::remove(aws, proof, poll, tell).await {
-            Ok(()) => swept(&instance, aws, run, Action::Removed, reason),
+        match removal::remove_throwaway(aws, proof, poll, tell).await {
+            Ok(()) => describe_swept(&instance, aws, run, Action::Removed, reason),
             Err(Remains { known_as, error }) => Swept {
                 id: known_as.to_string(),
                 left_behind: true,
                 remove_with: Some(delete_command(&known_as, aws.region())),
-                ..swept(&instance, aws, run, Action::Failed, error.chain())
+                ..describe_swept(&instance, aws, run, Action::Failed, error.chain())
             },
         }
     });
@@ -486,7 +496,13 @@ pub(crate) async fn apply(
     }
 }
 
-fn swept(instance: &Instance, aws: &Aws, run: Option<String>, action: Action, reason: String) -> Swept {
+fn describe_swept(
+    instance: &Instance,
+    aws: &Aws,
+    run: Option<String>,
+    action: Action,
+    reason: String,
+) -> Swept {
     Swept {
         id: instance.id.to_string(),
         place: aws.place(),

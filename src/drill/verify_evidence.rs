@@ -1,15 +1,21 @@
 //! Whether the evidence in a vault is as it was written: each file against the chain of its source.
 //!
 //! Only reads, and takes no lock, so that an auditor who may only read can run it. It finds what was altered, removed,
-//! exchanged, cut short or put in after it was chained. It cannot find that somebody rewrote a whole chain and its head:
-//! for that a head is compared that was kept elsewhere.
+//! swapped, truncated or inserted after it was chained. It cannot detect that a whole chain was rewritten with its head:
+//! for that, it compares a head that was kept elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod finding;
+mod source;
+
+use std::collections::BTreeSet;
+
+pub(crate) use finding::{Checked, Fault, Finding, Verdict};
+use source::look;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::chain::{self, ABSENT, Link, What, folder, link_name, number, recorded, run_of};
+use super::chain::{self, Link, link_name, newest_hashes, source_folder};
 use super::evidence::ChainPosition;
 use crate::error::{Error, Result};
 use crate::vault::Vault;
@@ -22,102 +28,6 @@ pub(crate) const SCHEMA: &str = "lifeboat.evidence-check/1";
 pub(crate) const LIMITS: &str = "Tamper-evident, not tamper-proof: whoever may write to this vault can rewrite a whole chain with its \
                           head, and that shows only against a head that was kept elsewhere (`--expect-head`, \
                           `--expect-heads`). Whether what was recorded was true when it was written is not asked.";
-
-/// How a source, or all of them, came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Verdict {
-    /// Everything is as it was recorded.
-    Intact,
-    /// Nothing is known to have been changed, and some evidence is from before there was a chain, or says so: how it was before a
-    /// chain adopted it, nothing shows.
-    Unchained,
-    /// Something could not be read.
-    Unknown,
-    /// Something was changed.
-    Altered,
-}
-
-/// What is wrong with a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Fault {
-    /// It has another content.
-    Altered,
-    /// It has the content of another file.
-    Swapped,
-    /// It is not there.
-    Removed,
-    /// No link knows it.
-    Inserted,
-    /// The chain is not the one that the expected head belongs to.
-    Rewritten,
-    /// Something was wrong with the chain when a link was added.
-    Noticed,
-    /// It could not be read.
-    Unreadable,
-}
-
-/// One file that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) struct Finding {
-    /// What is wrong.
-    pub fault: Fault,
-    /// Where the file lies, or should.
-    pub file: String,
-    /// In words.
-    pub message: String,
-    /// Its name below the folder of the source.
-    #[serde(skip)]
-    name: String,
-}
-
-/// One source.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Checked {
-    /// Which.
-    pub source: String,
-    /// How it came out.
-    pub verdict: Verdict,
-    /// Links of its chain.
-    pub links: u64,
-    /// The last link: keep it elsewhere.
-    pub head: Option<Head>,
-    /// Drills that are recorded.
-    pub drills: usize,
-    /// Notes that are recorded.
-    pub notes: usize,
-    /// Runs that were recorded before there was a chain; those it has since adopted are protected from that day on.
-    pub unchained: Vec<String>,
-    /// When the chain adopted them.
-    pub adopted_at: Option<DateTime<Utc>>,
-    /// A process ended while it wrote, or writes now; the next one that writes finishes that.
-    pub unfinished: Option<String>,
-    /// The expected head, and the number of links that were added since.
-    pub since_expected: Option<Since>,
-    /// What is not as it should be.
-    pub findings: Vec<Finding>,
-}
-
-impl Checked {
-    /// Whether the record of a run can be relied on: none of its files is other than it was recorded, and neither is the
-    /// chain that says so. What a link noticed when it was added speaks against no record.
-    pub(crate) fn is_sound(&self, run: &str) -> bool {
-        self.findings.iter().all(|finding| match run_of(&finding.name) {
-            Some(of) => of != run,
-            None => finding.fault == Fault::Noticed || finding.name.starts_with("last-"),
-        })
-    }
-}
-
-/// A head that was kept elsewhere, found in the chain.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Since {
-    /// The expected head.
-    pub sha256: String,
-    /// Links after it.
-    pub links_since: u64,
-}
 
 /// All of it.
 #[derive(Clone, Debug, Serialize)]
@@ -262,16 +172,16 @@ fn is_sound_by_its_links(vault: &Vault, source: &str, run: &str) -> Result<bool>
         chain: Option<ChainPosition>,
     }
     let name = format!("{run}/evidence.json");
-    let Some(evidence) = vault.read(&format!("{}/{name}", folder(source)))? else { return Ok(false) };
+    let Some(evidence) = vault.read(&format!("{}/{name}", source_folder(source)))? else { return Ok(false) };
     let Ok(placed) = serde_json::from_slice::<Placed>(&evidence) else { return Ok(false) };
     let Some(place) = placed.chain.filter(|place| place.seq > 0) else { return Ok(false) };
     let Some(links) = last_links(vault, source, place.seq)? else { return Ok(false) };
-    Ok(recorded(&links).get(&name).is_some_and(|(_, hash)| *hash == sha256(&evidence)))
+    Ok(newest_hashes(&links).get(&name).is_some_and(|(_, hash)| *hash == sha256(&evidence)))
 }
 
 /// The links from one on to the last, if each is what the next one or the head names.
 fn last_links(vault: &Vault, source: &str, from: u64) -> Result<Option<Vec<Link>>> {
-    let path = |name: &str| format!("{}/{name}", folder(source));
+    let path = |name: &str| format!("{}/{name}", source_folder(source));
     let Some(head) = vault.read(&path("head.json"))? else { return Ok(None) };
     let Ok(head) = Head::parse(&head) else { return Ok(None) };
     let names: Vec<String> = (from.max(1)..=head.seq).map(|seq| path(&link_name(seq))).collect();
@@ -296,15 +206,15 @@ const RECENT: u64 = 12;
 /// Whether the stamp of the last drill is the one that was recorded last. Without a chain there is nothing to hold it against.
 pub(super) fn is_last_stamp_sound(vault: &Vault, source: &str) -> Result<bool> {
     const STAMP: &str = "last-run.json";
-    let path = |name: &str| format!("{}/{name}", folder(source));
+    let path = |name: &str| format!("{}/{name}", source_folder(source));
     let Some(stamp) = vault.read(&path(STAMP))? else { return Ok(false) };
-    let last = chain::numbers(vault, source)?.into_iter().next_back().unwrap_or(0);
+    let last = chain::list_link_numbers(vault, source)?.into_iter().next_back().unwrap_or(0);
     if last == 0 && vault.read(&path("head.json"))?.is_none() {
         return Ok(true);
     }
     for from in [last.saturating_sub(RECENT), 1] {
         let Some(links) = last_links(vault, source, from)? else { break };
-        if let Some((_, hash)) = recorded(&links).get(STAMP) {
+        if let Some((_, hash)) = newest_hashes(&links).get(STAMP) {
             if *hash == sha256(&stamp) {
                 return Ok(true);
             }
@@ -317,361 +227,8 @@ pub(super) fn is_last_stamp_sound(vault: &Vault, source: &str) -> Result<bool> {
 
 /// What changes whenever something is recorded.
 fn stamp(vault: &Vault, source: &str) -> (Vec<u8>, Option<u64>) {
-    let head = vault.read(&format!("{}/head.json", folder(source))).ok().flatten().unwrap_or_default();
-    let last = chain::numbers(vault, source).ok().and_then(|numbers| numbers.into_iter().next_back());
+    let head = vault.read(&format!("{}/head.json", source_folder(source))).ok().flatten().unwrap_or_default();
+    let last =
+        chain::list_link_numbers(vault, source).ok().and_then(|numbers| numbers.into_iter().next_back());
     (head, last)
-}
-
-/// One source while it is looked at.
-struct Look<'a> {
-    vault: &'a Vault,
-    source: &'a str,
-    findings: BTreeSet<Finding>,
-}
-
-/// The links that the head leads to.
-#[derive(Default)]
-struct Followed {
-    head: Option<Head>,
-    links: Vec<Link>,
-    hashes: Vec<String>,
-    pending: Option<Link>,
-    /// Numbers of links that are not what the next one names.
-    doubtful: BTreeSet<u64>,
-    is_there: bool,
-}
-
-fn look(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
-    let mut look = Look { vault, source, findings: BTreeSet::new() };
-    let chain = look.follow()?;
-    let found = look.contents()?;
-    look.compare(&chain, &found);
-    let unchained = look.unchained(&chain, &found);
-    let since_expected = look.expect(&chain, expected);
-    let runs: BTreeSet<&str> = found.keys().filter_map(|name| run_of(name)).collect();
-    let findings: Vec<Finding> = look.findings.into_iter().collect();
-    let is_unreadable = |finding: &&Finding| finding.fault == Fault::Unreadable;
-    let verdict = match (findings.len(), findings.iter().filter(is_unreadable).count()) {
-        (0, _) if !unchained.is_empty() || (!chain.is_there && !runs.is_empty()) => Verdict::Unchained,
-        (0, _) => Verdict::Intact,
-        (all, unreadable) if all == unreadable => Verdict::Unknown,
-        _ => Verdict::Altered,
-    };
-    let adopted = chain.links.iter().find(|link| link.what == What::Adopted);
-    Ok(Checked {
-        source: source.to_owned(),
-        verdict,
-        links: chain.links.len() as u64,
-        drills: runs.iter().filter(|run| found.contains_key(&format!("{run}/evidence.json"))).count(),
-        notes: found.keys().filter(|name| is_note(name)).count(),
-        unchained,
-        adopted_at: adopted.map(|link| link.at),
-        unfinished: chain.pending.as_ref().map(|link| {
-            format!(
-                "link {} is not named by the head yet: a process ended while it wrote, or is writing now",
-                link.seq
-            )
-        }),
-        since_expected,
-        findings,
-        head: chain.head,
-    })
-}
-
-fn is_note(name: &str) -> bool {
-    run_of(name).is_some() && name.rsplit('/').next().is_some_and(|file| file.starts_with("note-"))
-}
-
-/// The content of a file as a hash, or why it could not be read.
-type Hash = std::result::Result<String, String>;
-
-impl Look<'_> {
-    fn path(&self, name: &str) -> String {
-        format!("{}/{name}", folder(self.source))
-    }
-
-    fn find(&mut self, fault: Fault, name: &str, message: impl Into<String>) {
-        let file = self.vault.shown(&self.path(name));
-        self.findings.insert(Finding { fault, file, message: message.into(), name: name.to_owned() });
-    }
-
-    /// Reads the chain from its head back, and says what does not fit.
-    fn follow(&mut self) -> Result<Followed> {
-        let numbers = chain::numbers(self.vault, self.source)?;
-        let last = numbers.iter().next_back().copied().unwrap_or(0);
-        let mut followed = Followed { is_there: last > 0, ..Followed::default() };
-        match self.vault.read(&self.path("head.json")) {
-            Ok(Some(text)) => match Head::parse(&text) {
-                Ok(head) => {
-                    followed.is_there = true;
-                    followed.head = Some(head);
-                }
-                Err(_) => self.find(Fault::Altered, "head.json", "it is not the head of a chain any more"),
-            },
-            // A process that died with the very first link leaves that alone.
-            Ok(None) if last <= 1 => followed.head = (last == 1).then(Head::before_the_first),
-            Ok(None) => self.find(Fault::Removed, "head.json", "the chain has links and no head"),
-            Err(error) => self.find(Fault::Unreadable, "head.json", error.chain()),
-        }
-        let end = followed.head.as_ref().map_or(last, |head| head.seq);
-        let texts = self.texts(end.max(last))?;
-        let mut named = followed.head.as_ref().map(|head| head.sha256.clone());
-        let (mut links, mut hashes) = (Vec::new(), Vec::new());
-        for seq in (1..=end).rev() {
-            let (link, hash) = self.link(seq, &texts, named.as_deref());
-            if hash.is_some() && named.is_some() && hash != named {
-                followed.doubtful.insert(seq);
-            }
-            named = link.as_ref().map(|link| link.previous.clone());
-            links.extend(link);
-            hashes.extend(hash);
-        }
-        if named.is_some_and(|named| named != Head::before_the_first().sha256) && end > 0 {
-            self.find(Fault::Altered, &link_name(1), "the first link names one before it");
-        }
-        links.reverse();
-        hashes.reverse();
-        (followed.links, followed.hashes) = (links, hashes);
-        self.beyond(&mut followed, end, last, &texts);
-        Ok(followed)
-    }
-
-    fn texts(&self, last: u64) -> Result<Vec<Result<Option<Vec<u8>>>>> {
-        let names: Vec<String> = (1..=last).map(|seq| self.path(&link_name(seq))).collect();
-        self.vault.read_all(&names)
-    }
-
-    /// A link, and its hash, held against what the next one or the head says of it.
-    fn link(
-        &mut self,
-        seq: u64,
-        texts: &[Result<Option<Vec<u8>>>],
-        named: Option<&str>,
-    ) -> (Option<Link>, Option<String>) {
-        let name = link_name(seq);
-        let text = match texts.get(seq as usize - 1) {
-            Some(Ok(Some(text))) => text,
-            Some(Err(error)) => {
-                let why = error.chain();
-                self.find(Fault::Unreadable, &name, why);
-                return (None, None);
-            }
-            Some(Ok(None)) | None => {
-                self.find(Fault::Removed, &name, format!("link {seq} is gone"));
-                return (None, None);
-            }
-        };
-        let hash = sha256(text);
-        let link = match serde_json::from_slice::<Link>(text) {
-            Ok(link) if link.seq == seq && link.source == self.source => Some(link),
-            Ok(link) => {
-                let whose = format!("it is link {} of `{}`", link.seq, link.source);
-                self.find(Fault::Swapped, &name, whose);
-                None
-            }
-            Err(error) => {
-                self.find(Fault::Altered, &name, format!("it is not a link any more: {error}"));
-                None
-            }
-        };
-        if link.is_some() && named.is_some_and(|named| named != hash) {
-            let next = if seq < texts.len() as u64 { "the one after it" } else { "the head" };
-            self.find(
-                Fault::Altered,
-                &name,
-                format!("its SHA-256 is {hash}, which is not what {next} names"),
-            );
-        }
-        if let Some(notice) = link.as_ref().and_then(|link| link.notice.clone()) {
-            self.find(Fault::Noticed, &name, notice);
-        }
-        (link, Some(hash))
-    }
-
-    /// What stands behind the head: one link may, if it follows, and after it the one that mends it.
-    fn beyond(&mut self, followed: &mut Followed, end: u64, last: u64, texts: &[Result<Option<Vec<u8>>>]) {
-        let mut before = followed.head.as_ref().map(|head| head.sha256.clone());
-        for seq in end + 1..=last {
-            let Some(text) = texts.get(seq as usize - 1) else { continue };
-            let text = match text {
-                Ok(Some(text)) => text,
-                Ok(None) => continue,
-                Err(error) => {
-                    let why = error.chain();
-                    self.find(Fault::Unreadable, &link_name(seq), why);
-                    continue;
-                }
-            };
-            let link = serde_json::from_slice::<Link>(text).ok();
-            let follows = link.filter(|link| {
-                let is_in_turn = seq == end + 1 || (seq == end + 2 && link.what == What::Mended);
-                is_in_turn
-                    && link.seq == seq
-                    && link.source == self.source
-                    && before.as_ref() == Some(&link.previous)
-            });
-            before = follows.as_ref().map(|_| sha256(text));
-            match follows {
-                // What mends it names files as they are, which the link itself explains.
-                Some(link) => followed.pending = followed.pending.take().or(Some(link)),
-                None => self.find(
-                    Fault::Inserted,
-                    &link_name(seq),
-                    "it stands behind the head and does not follow it",
-                ),
-            }
-        }
-        let strange: Vec<String> = match self.vault.list(&self.path("chain")) {
-            Ok(listing) => {
-                let files = listing.files.into_iter().map(|file| file.name);
-                files
-                    .filter(|name| number(name).is_none() && !is_passing(name))
-                    .chain(listing.folders)
-                    .collect()
-            }
-            Err(_) => Vec::new(),
-        };
-        for name in strange {
-            self.find(Fault::Inserted, &format!("chain/{name}"), "it is no link of the chain");
-        }
-    }
-
-    /// Every file of the source but the chain itself, with its hash.
-    fn contents(&mut self) -> Result<BTreeMap<String, Hash>> {
-        let root = self.vault.list(&folder(self.source))?;
-        let mut names: Vec<String> = root.files.into_iter().map(|file| file.name).collect();
-        for inner in root.folders.into_iter().filter(|name| name != "chain") {
-            let listing = self.vault.list(&self.path(&inner))?;
-            if crate::fleet::RunId::parse(&inner).is_none() {
-                self.find(Fault::Inserted, &inner, "no run has a name like this");
-            }
-            for deeper in listing.folders {
-                // A folder where a file is looked for cannot be read as one; that is found there.
-                if !["evidence.json", "evidence.html"].contains(&deeper.as_str()) {
-                    self.find(Fault::Inserted, &format!("{inner}/{deeper}"), "no link names it");
-                }
-            }
-            names.extend(listing.files.into_iter().map(|file| format!("{inner}/{}", file.name)));
-        }
-        names.retain(|name| name != "head.json" && !is_passing(name.rsplit('/').next().unwrap_or(name)));
-        let paths: Vec<String> = names.iter().map(|name| self.path(name)).collect();
-        let mut found = BTreeMap::new();
-        for (name, content) in names.into_iter().zip(self.vault.read_all(&paths)?) {
-            match content {
-                Ok(Some(content)) => drop(found.insert(name, Ok(sha256(&content)))),
-                Ok(None) => {}
-                Err(error) => drop(found.insert(name, Err(error.chain()))),
-            }
-        }
-        Ok(found)
-    }
-
-    /// Holds each file against the newest link that names it.
-    fn compare(&mut self, chain: &Followed, found: &BTreeMap<String, Hash>) {
-        let recorded = recorded(&chain.links);
-        let of_hash: BTreeMap<&str, &str> =
-            recorded.iter().map(|(name, (_, hash))| (hash.as_str(), name.as_str())).collect();
-        for (name, (seq, hash)) in &recorded {
-            let pending = chain.pending.as_ref().and_then(|link| link.files.get(name));
-            let observed = match found.get(name) {
-                Some(Ok(observed)) => observed.as_str(),
-                Some(Err(why)) => {
-                    self.find(Fault::Unreadable, name, why.clone());
-                    continue;
-                }
-                // It may be there and no file.
-                None => match self.vault.read(&self.path(name)) {
-                    Err(error) => {
-                        self.find(Fault::Unreadable, name, error.chain());
-                        continue;
-                    }
-                    Ok(_) => ABSENT,
-                },
-            };
-            if observed == hash || pending.is_some_and(|pending| pending == observed) {
-                continue;
-            }
-            if observed == ABSENT {
-                self.find(Fault::Removed, name, format!("link {seq} names it, and it is gone"));
-                continue;
-            }
-            match of_hash.get(observed) {
-                Some(other) => self.find(Fault::Swapped, name, format!("it holds what belongs to `{other}`")),
-                None if chain.doubtful.contains(seq) => {
-                    let why = format!("it is not what link {seq} names, and that link was altered itself");
-                    self.find(Fault::Altered, name, why);
-                }
-                None => {
-                    let why = format!("its SHA-256 is {observed}; link {seq} names {hash}");
-                    self.find(Fault::Altered, name, why);
-                }
-            }
-        }
-        if let Some(link) = &chain.pending {
-            for (name, hash) in link.files.iter().filter(|(name, _)| !recorded.contains_key(*name)) {
-                if let Some(Ok(observed)) = found.get(name)
-                    && observed != hash
-                {
-                    self.find(Fault::Altered, name, format!("it is not what link {} names", link.seq));
-                }
-            }
-        }
-    }
-
-    /// Runs that no link names: from before the chain, or put in.
-    fn unchained(&mut self, chain: &Followed, found: &BTreeMap<String, Hash>) -> Vec<String> {
-        let recorded = recorded(&chain.links);
-        let pending = |name: &str| chain.pending.as_ref().is_some_and(|link| link.files.contains_key(name));
-        let of_hash: BTreeMap<&str, &str> =
-            recorded.iter().map(|(name, (_, hash))| (hash.as_str(), name.as_str())).collect();
-        let unnamed = found.iter().filter(|(name, _)| !recorded.contains_key(*name) && !pending(name));
-        let mut unchained = BTreeSet::new();
-        for (name, hash) in unnamed {
-            if !chain.is_there && !self.claims_a_place(name) {
-                unchained.extend(run_of(name).map(str::to_owned));
-                continue;
-            }
-            let why = match hash.as_ref().ok().and_then(|hash| of_hash.get(hash.as_str())) {
-                Some(other) => format!("no link names it; it holds what belongs to `{other}`"),
-                None if chain.is_there => "no link names it".to_owned(),
-                None => "it says that it stands in a chain, and there is none".to_owned(),
-            };
-            self.find(Fault::Inserted, name, why);
-        }
-        for link in chain.links.iter().filter(|link| link.what == What::Adopted) {
-            unchained.extend(link.files.keys().filter_map(|name| run_of(name)).map(str::to_owned));
-        }
-        unchained.into_iter().collect()
-    }
-
-    /// Whether a record without a chain says that it was made with one.
-    fn claims_a_place(&self, name: &str) -> bool {
-        let text = self.vault.read(&self.path(name)).ok().flatten().unwrap_or_default();
-        let document: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-        !document["chain"].is_null()
-    }
-
-    /// Looks for heads that were kept elsewhere.
-    fn expect(&mut self, chain: &Followed, expected: &[&str]) -> Option<Since> {
-        let mut since = None;
-        for head in expected {
-            match chain.hashes.iter().position(|hash| hash == head) {
-                Some(place) => {
-                    let links_since = (chain.hashes.len() - place - 1) as u64;
-                    since = Some(Since { sha256: (*head).to_owned(), links_since });
-                }
-                None => {
-                    let why =
-                        format!("no link has the expected hash {head}: links were rewritten or taken away");
-                    self.find(Fault::Rewritten, "chain", why);
-                }
-            }
-        }
-        since
-    }
-}
-
-/// Files that come and go: locks, and what is being written.
-fn is_passing(name: &str) -> bool {
-    name == "lock" || name.ends_with(".lock") || (name.starts_with('.') && name.ends_with(".tmp"))
 }

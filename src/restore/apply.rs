@@ -1,4 +1,4 @@
-//! Doing it: asking for the instance until AWS has answered, waiting for it, and setting what only a change can.
+//! Applies a restore plan: requests the instance, waits for it, and sets what only ModifyDBInstance can.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(crate) struct Report {
     pub isolated_by: Option<String>,
     /// From the request to available.
     pub seconds: Option<f64>,
-    /// How whoever restores connects.
+    /// How the person who restores connects.
     #[serde(skip)]
     psql: Psql,
 }

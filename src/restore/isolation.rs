@@ -3,7 +3,7 @@
 //! A copy starts with everything that its source had: a logical subscription goes on receiving, and with that takes over the
 //! slot of the source on the publisher, whose rows the source then never gets; pg_cron runs its jobs. Of what is in a backup
 //! nothing can be known before it runs, and the source of today says little of it: a subscription may have been disabled, or
-//! dropped, since. So a copy that nobody means to use starts with a DB parameter group that was made for it: what the source's
+//! dropped, since. So a copy that is not meant for use starts with a DB parameter group that was made for it: what the source's
 //! group sets, without logical replication workers and without libraries that start workers of their own. The group is
 //! associated by the restore itself, so that the very first start has it.
 //!
@@ -93,7 +93,7 @@ pub(crate) enum Way {
     Made(Group),
     /// It gets the group that the user has chosen, in which nothing acts.
     Given,
-    /// Nothing: nobody has seen that anything would act, and no group can be made.
+    /// Nothing: nothing is known to act, and no group can be created.
     Nothing,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Request {
     pub changes: Settings,
     /// Tags that the user gave.
     pub tags: Tags,
-    /// Whether RDS's defaults may stand in for settings that nobody knows any more.
+    /// Whether RDS's defaults may replace settings that are no longer known.
     pub unknown: Unknown,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum From {
 pub(crate) enum Moment {
     /// This one.
     At(DateTime<Utc>),
-    /// The newest that can be had.
+    /// The latest restorable time.
     Latest,
 }
 
@@ -153,8 +153,8 @@ pub(crate) async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Res
     let wanted = over(&request.changes, &origin.settings);
     let (carried_over, changed) = compare(&origin.settings, &wanted);
     let mut not_carried: Vec<String> = [
-        "the password of the master user is the one of the moment that comes back",
-        "the address is a new one: point applications, DNS and secrets at it",
+        "the master user has the password that it had at the restored moment",
+        "the endpoint is new: point applications, DNS and secrets to it",
         "read replicas, alarms, event subscriptions and IAM roles stay with the source",
         "the KMS key is that of the backup",
     ]
@@ -164,7 +164,7 @@ pub(crate) async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Res
         Some(beyond) => not_carried.extend(beyond),
         None => not_carried.push(
             "a dedicated log volume, processor features, additional storage volumes, a directory domain and a managed master password: \
-             whether the source had any is not known"
+             it is unknown whether the source had any"
                 .to_owned(),
         ),
     }
@@ -370,7 +370,7 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     })
 }
 
-/// Whether what the restore is told to use exists and has room.
+/// Checks that what the restore will use exists, and that the quota leaves room.
 async fn check_target(aws: &Aws, request: &Request, origin: &Origin) -> Result<()> {
     let settings = over(&request.changes, &origin.settings);
     if let Some(class) = &settings.class {

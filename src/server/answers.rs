@@ -100,7 +100,7 @@ impl Answer {
 pub(super) fn too_many(what: &str, wait: std::time::Duration) -> Answer {
     let seconds = (wait.as_secs_f64().ceil() as u64).max(1);
     Answer::refusal(StatusCode::TOO_MANY_REQUESTS, format!("too many requests: {what}"))
-        .hint(format!("Come back in {seconds} seconds."))
+        .hint(format!("Try again in {seconds} seconds."))
         .header(header::RETRY_AFTER, seconds.to_string())
         .field("retry_after_seconds", seconds)
 }

@@ -100,8 +100,8 @@ pub(super) async fn job(State(app): State<Arc<App>>, request: Request) -> Respon
     let found: Option<Job> = app.jobs.find(&id).map(|live| live.shown());
     let answer = match found {
         Some(job) => Answer::new(StatusCode::OK, json!(job)).field("success", true),
-        None => Answer::refusal(StatusCode::NOT_FOUND, "there is no such job")
-            .hint("`GET /api/backup/jobs` shows those that are remembered."),
+        None => Answer::refusal(StatusCode::NOT_FOUND, "job not found")
+            .hint("`GET /api/backup/jobs` lists the jobs."),
     };
     end(&app, &call, answer)
 }

@@ -105,7 +105,7 @@ pub(super) fn banner<'a>(of: impl IntoIterator<Item = (&'a str, Health)>, gaps: 
             (Health::Attention, sentence(&need_attention, all, ["needs attention", "need attention"]))
         }
         () if gaps.iter().any(|gap| gap.is_fault) => {
-            (Health::Attention, "Not everything could be looked at".to_owned())
+            (Health::Attention, "Not everything could be checked".to_owned())
         }
         () if !gaps.is_empty() || !named(Health::Unknown).is_empty() => {
             (Health::Unknown, "Not everything is known yet".to_owned())
@@ -115,7 +115,7 @@ pub(super) fn banner<'a>(of: impl IntoIterator<Item = (&'a str, Health)>, gaps: 
             (Health::Unknown, "Nothing is known yet".to_owned())
         }
         () => {
-            details.push("No finding calls for anybody.".to_owned());
+            details.push("No finding needs attention.".to_owned());
             let headline = match all {
                 1 => sentence(&named(Health::Safe), 1, ["is safe", "are safe"]),
                 _ => format!("All {all} databases are safe"),
@@ -184,7 +184,7 @@ mod tests {
         let healths = [Health::AtRisk, Health::Attention, Health::Unknown, Health::Safe];
         let card = (0..4_usize, 0..7_usize).prop_map(move |(health, name)| (name, healths[health]));
         let gap =
-            any::<bool>().prop_map(|is_fault| Gap { words: "AWS could not be asked".to_owned(), is_fault });
+            any::<bool>().prop_map(|is_fault| Gap { words: "AWS could not be reached".to_owned(), is_fault });
         let names = ["a", "b", "c", "d", "e", "f", "g"];
         proptest!(|(cards in prop::collection::vec(card, 0..9), gaps in prop::collection::vec(gap, 0..2))| {
             let shown: Vec<(&str, Health)> = cards.iter().map(|(name, health)| (names[*name], *health)).collect();
@@ -212,7 +212,7 @@ mod tests {
             }
             let distinct: std::collections::BTreeSet<&str> = shown.iter().map(|(name, _)| *name).collect();
             prop_assert_eq!(told.databases, distinct.len());
-            prop_assert!(gaps.is_empty() || told.details.contains("AWS could not be asked."));
+            prop_assert!(gaps.is_empty() || told.details.contains("AWS could not be reached."));
         });
     }
 }

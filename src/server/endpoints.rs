@@ -75,7 +75,7 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         "/api/backup/create",
         Some(Scope::Create),
         Some((Limit::per_hour(3), WhenSound)),
-        "Make a backup. It has its name only when it is complete, on disk, hashed and proven.",
+        "Make a backup. It gets its name only once it is complete, on disk, hashed and verified.",
     ),
     endpoint(
         Act::List,
@@ -91,7 +91,7 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         "/api/backup/restore/{name}",
         Some(Scope::Restore),
         Some((Limit::per_hour(2), WhenSound)),
-        "Restore a backup in place of the database that it is of; what was there is kept.",
+        "Restore a backup over the database that it was taken from; what the database held is kept.",
     ),
     endpoint(
         Act::Delete,
@@ -99,7 +99,7 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         "/api/backup/delete/{name}",
         Some(Scope::Delete),
         Some((Limit::per_hour(10), WhenSound)),
-        "Delete a backup. The last good one of a database is kept unless that is overridden.",
+        "Delete a backup. The last good backup of a database is kept unless that is overridden.",
     ),
     endpoint(
         Act::Statistics,
@@ -107,7 +107,7 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         "/api/backup/statistics",
         Some(Scope::Read),
         Some((Limit::per_minute(30), AtOnce)),
-        "Count the backups, and show how they grow.",
+        "How many backups there are and how they grow.",
     ),
     endpoint(
         Act::Verify,
@@ -115,7 +115,7 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         "/api/backup/verify/{name}",
         Some(Scope::Create),
         Some((Limit::per_hour(20), WhenSound)),
-        "Prove a backup.",
+        "Verify a backup.",
     ),
     endpoint(
         Act::Jobs,
@@ -133,7 +133,7 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         "/api/status",
         Some(Scope::Read),
         None,
-        "Whether the data is safe: each database, its newest copy, objectives, findings with their remedy.",
+        "Whether the data is safe: each database with its newest copy, objectives, and findings with their remedies.",
     ),
     endpoint(Act::Runs, Method::GET, "/api/runs", Some(Scope::Read), None, "Runs of runbooks, newest first."),
     endpoint(Act::OpenApi, Method::GET, "/api/openapi.json", None, None, "This document."),
@@ -144,7 +144,7 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         "/readyz",
         None,
         None,
-        "Whether backups can be made: the vault can be written.",
+        "Whether backups can be made, that is, whether the vault is writable.",
     ),
     endpoint(
         Act::Metrics,
@@ -152,7 +152,7 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         "/metrics",
         Some(Scope::Read),
         None,
-        "Numbers for Prometheus, in its text format.",
+        "Metrics in the Prometheus text format.",
     ),
     endpoint(Act::Dashboard, Method::GET, "/", Some(Scope::Read), None, "The dashboard."),
     endpoint(
@@ -161,7 +161,7 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         "/drills/{source}/{run}/evidence.html",
         Some(Scope::Read),
         None,
-        "The evidence of a drill as it was written.",
+        "The evidence of a drill, as it was written.",
     ),
     endpoint(
         Act::Evidence,
@@ -169,11 +169,18 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         "/runs/{run}/evidence.html",
         Some(Scope::Read),
         None,
-        "The evidence of a run of a runbook as it was written.",
+        "The evidence of a runbook run, as it was written.",
     ),
     endpoint(Act::Login, Method::POST, "/login", None, None, "Log a browser in with a token."),
     endpoint(Act::Logout, Method::POST, "/logout", None, None, "Log a browser out."),
-    endpoint(Act::Asset, Method::GET, "/assets/{file}", None, None, "What the dashboard is drawn with."),
+    endpoint(
+        Act::Asset,
+        Method::GET,
+        "/assets/{file}",
+        None,
+        None,
+        "Stylesheet, script and icon of the dashboard.",
+    ),
 ];
 
 /// The endpoint of a matched path.

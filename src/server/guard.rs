@@ -90,11 +90,7 @@ async fn judge(
     let caller = authenticate(app, headers, uri, endpoint, called.peer, &parts.method).await?;
     called.who.clone_from(&caller.who);
     if let Some(scope) = endpoint.scope.filter(|scope| !caller.may(*scope)) {
-        let words = format!(
-            "the token `{}` is not good for this: it lacks the scope `{}`",
-            caller.who,
-            scope.as_str()
-        );
+        let words = format!("the token `{}` lacks the scope `{}`", caller.who, scope.as_str());
         return Err(Answer::refusal(StatusCode::FORBIDDEN, words)
             .hint("Add a token with that scope: `lifeboat serve token add NAME --scope …`."));
     }
@@ -140,11 +136,11 @@ fn unknown(parts: &Parts) -> Answer {
         .map(|endpoint| endpoint.method.to_string())
         .collect();
     if others.is_empty() {
-        return Answer::refusal(StatusCode::NOT_FOUND, "there is nothing here")
-            .hint("`/api/openapi.json` lists what there is.");
+        return Answer::refusal(StatusCode::NOT_FOUND, "not found")
+            .hint("`/api/openapi.json` lists the endpoints.");
     }
     let allowed = others.join(", ");
-    Answer::refusal(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` is not how this is asked", parts.method))
+    Answer::refusal(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` is not allowed here", parts.method))
         .hint(format!("Use {allowed}."))
         .header(header::ALLOW, allowed)
 }
@@ -190,7 +186,7 @@ async fn authenticate(
         return match found {
             Some(token) => Ok(Caller { who: token.name, scopes: token.scopes, is_logged_in }),
             None if is_open => Ok(Caller::nobody()),
-            None => Err(unauthorized(app, peer, "the token is not known: it was mistyped or revoked")),
+            None => Err(unauthorized(app, peer, "unknown token: it was mistyped or revoked")),
         };
     }
     if app.is_local {
@@ -217,14 +213,17 @@ fn unauthorized(app: &App, peer: IpAddr, words: &str) -> Answer {
 fn bearer(headers: &HeaderMap) -> Result<Option<String>, Answer> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
-        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "a call has one header `Authorization`"));
+        return Err(Answer::refusal(
+            StatusCode::BAD_REQUEST,
+            "the call has more than one `Authorization` header",
+        ));
     }
     let text = value.to_str().unwrap_or_default();
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
     if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
         return Ok(Some(token.trim().to_owned()));
     }
-    Err(Answer::refusal(StatusCode::UNAUTHORIZED, "the header `Authorization` holds no bearer token")
+    Err(Answer::refusal(StatusCode::UNAUTHORIZED, "the `Authorization` header holds no bearer token")
         .hint("Send `Authorization: Bearer TOKEN`.")
         .header(header::WWW_AUTHENTICATE, "Bearer realm=\"lifeboat\""))
 }
@@ -246,10 +245,10 @@ fn local(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
         headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?")).collect();
     let authority = uri.authority().map(axum::http::uri::Authority::as_str);
     if hosts.len() > 1 || (hosts.is_empty() && authority.is_none()) {
-        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "a call names one host, in the header `Host`"));
+        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the call needs exactly one `Host` header"));
     }
     if !hosts.into_iter().chain(authority).all(is_local_host) {
-        return Err(forbidden("without a token only calls to a local host name are heard"));
+        return Err(forbidden("without a token, only calls to a local host name are accepted"));
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
         let host = origin
@@ -257,11 +256,11 @@ fn local(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
             .ok()
             .and_then(|origin| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")));
         if !host.is_some_and(is_local_host) {
-            return Err(forbidden("without a token only pages of this machine are heard"));
+            return Err(forbidden("without a token, only pages from this machine are accepted"));
         }
     }
     match headers.get("sec-fetch-site").map(|site| site.to_str().unwrap_or("?")) {
-        Some("cross-site") => Err(forbidden("without a token only pages of this machine are heard")),
+        Some("cross-site") => Err(forbidden("without a token, only pages from this machine are accepted")),
         _ => Ok(()),
     }
 }
@@ -279,7 +278,7 @@ fn not_from_elsewhere(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
 }
 
 fn foreign() -> Answer {
-    Answer::refusal(StatusCode::FORBIDDEN, "the call does not come from a page of this site")
+    Answer::refusal(StatusCode::FORBIDDEN, "the call comes from a page of another site")
 }
 
 /// A browser that has logged in sends its cookie for pages of this site only; its word for where it is must agree.
@@ -319,16 +318,12 @@ fn is_local_host(host: &str) -> bool {
 fn name_in(uri: &Uri) -> Result<BackupName, Answer> {
     let raw = uri.path().rsplit('/').next().unwrap_or_default();
     let wrong = |words: String| {
-        Answer::refusal(StatusCode::BAD_REQUEST, words)
-            .hint("`GET /api/backup/list` shows the names there are.")
+        Answer::refusal(StatusCode::BAD_REQUEST, words).hint("`GET /api/backup/list` lists the backups.")
     };
     let decoded = percent_encoding::percent_decode_str(raw).decode_utf8();
     let text = decoded.map_err(|_| wrong("the name of the backup is not UTF-8".to_owned()))?;
     if text.len() > 300 {
-        return Err(wrong(format!(
-            "the name of a backup has at most 128 characters, and this has {}",
-            text.len()
-        )));
+        return Err(wrong(format!("the name of a backup has at most 128 characters, not {}", text.len())));
     }
     text.parse().map_err(|error: crate::error::Error| wrong(error.to_string()))
 }

@@ -85,7 +85,7 @@ pub(super) fn watch(setup: &Arc<Setup>, watched: &WatchedInstances) {
                 Ok(Err(error)) => {
                     watched.lock().error = Some(crate::output::redacted(&error.chain()));
                 }
-                Err(_) => watched.lock().error = Some("AWS does not answer".to_owned()),
+                Err(_) => watched.lock().error = Some("AWS did not answer in time".to_owned()),
             }
             tokio::select! {
                 () = tokio::time::sleep(BETWEEN_LOOKS) => {}

@@ -175,10 +175,10 @@ impl Live {
 }
 
 fn interrupted(job: &Job) -> Answer {
-    Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "the server was stopped before this was done")
+    Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "the server was stopped before the job was done")
         .named(job.backup_name.as_deref())
         .field("job", job.job.as_str())
-        .hint("Nothing was left half-made. Ask again.")
+        .hint("Nothing was left half done. Send the request again.")
 }
 
 /// The jobs of a vault.
@@ -345,7 +345,7 @@ impl Jobs {
                     catch_unwind(AssertUnwindSafe(|| work(&doing, taken))).unwrap_or_else(|_| {
                         Answer::refusal(
                             StatusCode::INTERNAL_SERVER_ERROR,
-                            "the job has panicked: a defect of lifeboat",
+                            "the job failed because of a bug in lifeboat",
                         )
                     })
                 }

@@ -38,11 +38,7 @@ fn write(app: &App) -> Result<String> {
         "Free space where the vault is.",
         [(String::new(), overview.free_bytes.map(|it| it as f64))],
     );
-    page.gauge(
-        "jobs_running",
-        "Jobs that are going on.",
-        [(String::new(), Some(overview.jobs_running as f64))],
-    );
+    page.gauge("jobs_running", "Running jobs.", [(String::new(), Some(overview.jobs_running as f64))]);
     let lost = app.audit.lost() as f64;
     page.gauge(
         "audit_lines_lost",
@@ -109,7 +105,7 @@ fn of_databases(page: &mut Page, overview: &Overview) {
         ("backup_findings_critical", "Findings that put data at risk.", |it| {
             count(&it.findings, Severity::Critical)
         }),
-        ("backup_findings_warning", "Findings that should be mended.", |it| {
+        ("backup_findings_warning", "Findings that should be fixed.", |it| {
             count(&it.findings, Severity::Warning)
         }),
     ];
@@ -131,7 +127,7 @@ fn of_databases(page: &mut Page, overview: &Overview) {
         page.gauge(name, help, overview.databases.iter().map(|it| (labels(it), value(it))));
     }
     let banner = &overview.banner;
-    page.gauge("databases", "Databases that are judged.", [(String::new(), Some(banner.databases as f64))]);
+    page.gauge("databases", "Databases that are checked.", [(String::new(), Some(banner.databases as f64))]);
     page.gauge(
         "databases_at_risk",
         "Databases at risk, as the dashboard names them.",
@@ -147,16 +143,16 @@ fn of_instances(page: &mut Page, overview: &Overview) {
             Some(f64::from(it.retention_days))
         }),
         ("instance_rpo_objective_seconds", "Recovery point objective.", |it| Some(it.rpo.objective_seconds)),
-        ("instance_rpo_seconds", "Age of the newest moment that can be brought back.", |it| {
+        ("instance_rpo_seconds", "Age of the newest moment that can be restored.", |it| {
             it.rpo.measured_seconds
         }),
-        ("instance_restorable_lag_seconds", "How far the latest restorable time is behind.", |it| {
+        ("instance_restorable_lag_seconds", "How far the latest restorable time lags behind.", |it| {
             it.restorable.as_ref()?.lag_seconds
         }),
         ("instance_findings_critical", "Findings that put data at risk.", |it| {
             count(&it.findings, Severity::Critical)
         }),
-        ("instance_findings_warning", "Findings that should be mended.", |it| {
+        ("instance_findings_warning", "Findings that should be fixed.", |it| {
             count(&it.findings, Severity::Warning)
         }),
     ];

@@ -25,7 +25,7 @@ fn document() -> Value {
         "info": {
             "title": "lifeboat",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Backups that are proven: make, list, prove, restore and delete them, and see whether the data is safe.",
+            "description": "Verified backups: make, list, verify, restore and delete them, and see whether the data is safe.",
             "license": {"name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT"},
         },
         "servers": [{"url": "/"}],
@@ -35,7 +35,7 @@ fn document() -> Value {
             "securitySchemes": {"token": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "Made by `lifeboat serve token add`. On a loopback address none is needed.",
+                "description": "Created with `lifeboat serve token add`. On a loopback address none is needed.",
             }},
             "schemas": schemas(),
         },
@@ -61,23 +61,23 @@ fn operation(endpoint: &Endpoint) -> Value {
     if endpoint.act == Act::Delete {
         parameters.push(json!({
             "name": "allow_last_copy", "in": "query", "schema": {"type": "boolean", "default": false},
-            "description": "Even if it is the last good backup of its database.",
+            "description": "Delete it even if it is the last good backup of its database.",
         }));
         parameters.push(json!({
             "name": "dry_run", "in": "query", "schema": {"type": "boolean", "default": false},
-            "description": "Only say what would be gone (`loss`); it costs nothing of the limit.",
+            "description": "Only report what would be lost (`loss`). Does not count towards the rate limit.",
         }));
     }
     let body = body_schema(endpoint.act);
     if body.is_some() {
         parameters.push(json!({
             "name": "Prefer", "in": "header", "schema": {"type": "string"},
-            "description": "`respond-async`: answer 202 with a job at once.",
+            "description": "`respond-async`: answer 202 with a job immediately.",
         }));
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-            "description": "A second call with the same key is answered with what came of the first.",
+            "description": "A second call with the same key gets the answer to the first.",
         }));
     }
     let mut operation = json!({
@@ -159,20 +159,20 @@ fn responses(endpoint: &Endpoint) -> Value {
         responses.insert("200".to_owned(), json!({"description": "Done.", "content": content}));
     }
     let mut refusals =
-        vec![("400", "The request is wrong."), ("403", "Not from here, or not with this token.")];
+        vec![("400", "The request is wrong."), ("403", "Not allowed from this host or with this token.")];
     if endpoint.scope.is_some() {
         refusals.push(("401", "A token is needed."));
     }
     if endpoint.limit.is_some() || endpoint.scope.is_some() {
-        refusals.push(("429", "Too many; `Retry-After` says when to come back."));
+        refusals.push(("429", "Too many requests; `Retry-After` says when to try again."));
     }
     if body_schema(endpoint.act).is_some() {
         responses.insert("202".to_owned(), answer("Begun: look at the job.", "Accepted"));
         refusals.extend([
-            ("408", "The body did not come in time."),
-            ("409", "Another job is at it, or the name is taken."),
+            ("408", "The body did not arrive in time."),
+            ("409", "Another job is working on it, or the name is taken."),
             ("413", "The body is too large."),
-            ("415", "The body is not said to be JSON."),
+            ("415", "The content type of the body is not JSON."),
             ("422", "The backup is damaged, or the key was used for another request."),
             ("502", "The database or its server could not be reached."),
             ("503", "The server was stopped, or the audit log cannot be written."),
@@ -183,7 +183,7 @@ fn responses(endpoint: &Endpoint) -> Value {
             .extend([("409", "The last good copy is kept."), ("503", "The audit log cannot be written.")]);
     }
     if endpoint.path.contains('{') {
-        refusals.push(("404", "There is no such thing."));
+        refusals.push(("404", "Not found."));
     }
     if endpoint.scope.is_some() {
         refusals.push(("413", "The body is too large."));
@@ -215,7 +215,7 @@ fn schemas() -> Value {
         schema
     };
     let asynchronous =
-        json!({"type": "boolean", "default": false, "description": "Answer 202 with a job at once."});
+        json!({"type": "boolean", "default": false, "description": "Answer 202 with a job immediately."});
     let backup_fields = json!({
         "success": flag(), "backup_name": text(), "file_path": text(), "file_size": size(), "compressed": flag(),
         "database": text(), "database_type": {"enum": ["postgresql", "sqlite"]}, "timestamp": time(),
@@ -258,16 +258,16 @@ fn schemas() -> Value {
         },
         "CreateRequest": strict(object(&[], json!({
             "backup_name": {
-                "description": "Its name; otherwise one with the time is made.",
+                "description": "Name of the backup; by default, it contains the time.",
                 "anyOf": [{"$ref": "#/components/schemas/BackupName"}, {"type": "null"}],
             },
-            "compress": {"type": ["boolean", "null"], "description": "Otherwise as configured."},
-            "database": {"type": ["string", "null"], "description": "A database of lifeboat.toml; otherwise the usual one."},
+            "compress": {"type": ["boolean", "null"], "description": "By default, as configured."},
+            "database": {"type": ["string", "null"], "description": "A database in lifeboat.toml; by default, the only one or that of DATABASE_URL."},
             "async": asynchronous,
         }))),
         "RestoreRequest": strict(object(&[], json!({
-            "confirm": {"type": ["string", "null"], "description": "The name of the backup once more: another one is refused."},
-            "dry_run": {"type": "boolean", "default": false, "description": "Only say what would be gone (`loss`); it costs nothing of the limit."},
+            "confirm": {"type": ["string", "null"], "description": "The name of the backup again, as a confirmation."},
+            "dry_run": {"type": "boolean", "default": false, "description": "Only report what would be lost (`loss`). Does not count towards the rate limit."},
             "async": asynchronous,
         }))),
         "VerifyRequest": strict(object(&[], json!({

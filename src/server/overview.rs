@@ -160,15 +160,15 @@ fn gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
         count => gaps.push(fault(format!("{count} manifests in the vault cannot be read"))),
     }
     match (&instances.error, &instances.report) {
-        (Some(_), Some(_)) => gaps.push(fault("AWS cannot be asked: what stands here is older".to_owned())),
-        (Some(_), None) => gaps.push(fault("AWS cannot be asked".to_owned())),
+        (Some(_), Some(_)) => gaps.push(fault("AWS could not be reached: this is older".to_owned())),
+        (Some(_), None) => gaps.push(fault("AWS could not be reached".to_owned())),
         (None, None) if instances.is_watched => {
-            gaps.push(Gap { words: "AWS is being asked about its DB instances".to_owned(), is_fault: false });
+            gaps.push(Gap { words: "DB instances are being checked".to_owned(), is_fault: false });
         }
         _ => {}
     }
     for one in instances.report.iter().flat_map(|report| &report.unreached) {
-        gaps.push(fault(format!("{} cannot be looked at", one.place)));
+        gaps.push(fault(format!("{} could not be checked", one.place)));
     }
     gaps
 }
@@ -233,7 +233,7 @@ fn copy(entry: &Entry, now: DateTime<Utc>) -> Copy {
 fn without_backups(app: &App, target: &BackupTarget) -> Database {
     let known = target.identity.as_ref();
     let name = target.name.as_deref().or(known.map(Identity::database)).unwrap_or_default();
-    let words = "it has no backup: if it were lost now, it would be lost for good";
+    let words = "it has no backup";
     let finding = Finding::critical("no_backup", words, create_command(Some(target)));
     let empty = blank(name, known.map(Identity::kind), app.setup.objectives_of(name));
     Database {
@@ -396,7 +396,7 @@ fn findings(
     if let (Some(newest), None) = (&database.newest_proven, &database.newest_restored) {
         findings.push(Finding::warning(
             "never_restored",
-            "none of its backups was ever proven by a restore",
+            "none of its backups has ever been proven by a restore",
             format!("lifeboat backup verify {} --level restore", newest.backup_name),
         ));
     }

@@ -96,7 +96,7 @@ pub(super) fn refusal(answer: &Answer, asked: &str) -> Response {
     if answer.status == StatusCode::NOT_FOUND {
         let path: String = asked.chars().take(200).filter(|c| *c != '`').collect();
         let words = format!("Nothing is served at `{path}`.");
-        return page(answer.status, "lifeboat", &told("There is no such page", &words, &[]));
+        return page(answer.status, "lifeboat", &told("Page not found", &words, &[]));
     }
     let hints = answer.body["hints"].as_array().into_iter().flatten();
     let hints: Vec<String> = hints.filter_map(|hint| hint.as_str().map(str::to_owned)).collect();
@@ -215,9 +215,9 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
             sent_on(page_of_ours(&to), &cookie)
         }
         Ok(_) if peer.is_ok_and(|peer| app.limits.failed(peer, Instant::now()).is_err()) => {
-            login(Some("Too many tries: come back in a minute."), &to)
+            login(Some("Too many attempts. Try again in a minute."), &to)
         }
-        Ok(_) => login(Some("This token is not known: it was mistyped or revoked."), &to),
+        Ok(_) => login(Some("Unknown token: it was mistyped or revoked."), &to),
         Err(error) => login(Some(&crate::output::redacted(&error.chain())), &to),
     }
 }
@@ -248,8 +248,8 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
             with_policy(text("text/html; charset=utf-8", shown), EVIDENCE_POLICY)
         }
         Ok(None) => {
-            let words = "The vault holds no evidence of this run. It may have been removed, or the run is not over yet.";
-            page(StatusCode::NOT_FOUND, "lifeboat", &told("There is no such evidence", words, &[]))
+            let words = "The vault holds no evidence of this run. It may have been removed, or the run may still be going on.";
+            page(StatusCode::NOT_FOUND, "lifeboat", &told("Evidence not found", words, &[]))
         }
         Err(error) => {
             let words = crate::output::redacted(&error.chain());
@@ -284,6 +284,6 @@ pub(super) async fn asset(request: Request) -> Response {
         "/assets/style.css" => text("text/css; charset=utf-8", [BASE_CSS, OWN_CSS].concat()),
         "/assets/script.js" => text("text/javascript; charset=utf-8", SCRIPT.to_owned()),
         "/assets/icon.svg" => text("image/svg+xml", ICON.to_owned()),
-        _ => Answer::refusal(StatusCode::NOT_FOUND, "there is nothing here").into_response(),
+        _ => Answer::refusal(StatusCode::NOT_FOUND, "not found").into_response(),
     }
 }

@@ -32,7 +32,7 @@ impl Readiness {
         let problem = match asked {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(error.chain()),
-            Err(_) => Some("the vault does not answer".to_owned()),
+            Err(_) => Some("the vault did not answer in time".to_owned()),
         };
         *found = Some((Instant::now(), problem.clone()));
         problem

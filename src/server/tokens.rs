@@ -68,7 +68,7 @@ pub(crate) fn list(vault: &Vault) -> Result<Vec<Token>> {
     let Some(text) = vault.read(FILE)? else { return Ok(Vec::new()) };
     let damaged = || {
         Error::outside(format!("`{}` is damaged", vault.shown(FILE)))
-            .hint("Remove it and add the tokens anew: until then nobody is admitted.")
+            .hint("Remove the file and add the tokens again; until then every token is refused.")
     };
     let file: File = serde_json::from_slice(&text).map_err(|error| damaged().caused_by(error))?;
     if file.schema == SCHEMA { Ok(file.tokens) } else { Err(damaged()) }
@@ -78,13 +78,13 @@ pub(crate) fn list(vault: &Vault) -> Result<Vec<Token>> {
 pub(crate) fn add(vault: &Vault, name: &str, scopes: &[Scope], now: DateTime<Utc>) -> Result<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
-        return Err(Error::request(format!("`{}` cannot be the name of a token", name.escape_default()))
+        return Err(Error::request(format!("`{}` is not a valid name for a token", name.escape_default()))
             .hint("A name is 1 to 64 letters, digits, dots, hyphens and underscores."));
     }
     let _quiet = vault.quiet()?;
     let mut tokens = list(vault)?;
     if tokens.iter().any(|token| token.name == name) {
-        return Err(Error::request(format!("there is a token `{name}` already")).hint(format!(
+        return Err(Error::request(format!("token `{name}` already exists")).hint(format!(
             "Choose another name, or revoke it first: `lifeboat serve token revoke {name}`."
         )));
     }
@@ -103,8 +103,8 @@ pub(crate) fn revoke(vault: &Vault, name: &str) -> Result<Token> {
     let _quiet = vault.quiet()?;
     let mut tokens = list(vault)?;
     let Some(position) = tokens.iter().position(|token| token.name == name) else {
-        return Err(Error::request(format!("there is no token `{}`", name.escape_default()))
-            .hint("`lifeboat serve token list` shows those there are."));
+        return Err(Error::request(format!("token `{}` does not exist", name.escape_default()))
+            .hint("`lifeboat serve token list` lists the tokens."));
     };
     let revoked = tokens.remove(position);
     write(vault, tokens)?;

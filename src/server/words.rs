@@ -33,7 +33,7 @@ pub(super) fn for_callers(hint: &str) -> Option<String> {
             () if flags.is_empty() => kept.push(sentence),
             () if flags.iter().all(|flag| OF_THE_SERVER.contains(&flag.as_str())) => {
                 let sentence = sentence.trim_end_matches('.');
-                kept.push(format!("{sentence}, where `lifeboat serve` is started."));
+                kept.push(format!("{sentence} when starting `lifeboat serve`."));
             }
             () => {}
         }
@@ -43,7 +43,7 @@ pub(super) fn for_callers(hint: &str) -> Option<String> {
 
 /// What is said in place of hints that only the command line can follow.
 pub(super) const ELSEWHERE: &str =
-    "What would help here is a flag of `lifeboat backup`: run that where the server runs.";
+    "Only a flag of `lifeboat backup` helps here: run it on the machine of the server.";
 
 fn sentences(text: &str) -> Vec<&str> {
     let mut rest = text;
@@ -82,24 +82,27 @@ mod tests {
                 Some("Make a new backup first, or ask with `?allow_last_copy=true`."),
             ),
             (
-                "Choose another `--name`, or leave it out: then one with the time is made.",
-                Some("Choose another `backup_name`, or leave it out: then one with the time is made."),
+                "Choose another `--name`, or leave it out: the default name contains the time.",
+                Some("Choose another `backup_name`, or leave it out: the default name contains the time."),
             ),
             (
-                "Name the file with the secret key with `--identity`.",
+                "Pass the file with the secret key with `--identity`.",
                 Some(
-                    "Name the file with the secret key with `--identity`, where `lifeboat serve` is started.",
+                    "Pass the file with the secret key with `--identity`, where `lifeboat serve` is started.",
                 ),
             ),
             (
-                "Nothing was touched. Stop what uses the file, and pass `--offline`.",
-                Some("Nothing was touched."),
+                "Nothing was changed. Stop the processes that use the file, and pass `--offline`.",
+                Some("Nothing was changed."),
             ),
-            ("Add `--format custom`. SQL is one stream.", Some("SQL is one stream.")),
-            ("`--keep-going` accepts whatever is different.", None),
             (
-                "End that with `lifeboat backup keep one --no-longer`, then delete it.",
-                Some("End that with `lifeboat backup keep one --no-longer`, then delete it."),
+                "Add `--format custom`. SQL dumps cannot be read in parallel.",
+                Some("SQL dumps cannot be read in parallel."),
+            ),
+            ("`--keep-going` accepts every difference.", None),
+            (
+                "Run `lifeboat backup keep one --no-longer` first.",
+                Some("Run `lifeboat backup keep one --no-longer` first."),
             ),
             ("A dash -- like this -- is no flag.", Some("A dash -- like this -- is no flag.")),
         ] {

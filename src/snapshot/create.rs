@@ -197,7 +197,7 @@ pub(crate) async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTi
         }
     } else if source.settings.multi_az == Some(false) {
         notes.push(
-            "I/O of a Single-AZ instance may stand still for seconds to minutes while AWS takes it"
+            "I/O of a Single-AZ instance may be suspended for seconds to minutes while AWS takes the snapshot"
                 .to_owned(),
         );
     }
@@ -382,7 +382,10 @@ pub(crate) async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -
 }
 
 fn taken_by_another(plan: &Plan, found: &Snapshot, failure: Failure) -> Error {
-    let by = found.tags.get(tag::RUN).map_or("nobody of ours".to_owned(), |run| format!("run `{run}`"));
+    let by = found
+        .tags
+        .get(tag::RUN)
+        .map_or("something other than lifeboat".to_owned(), |run| format!("run `{run}`"));
     Error::request(format!("snapshot `{}` exists already: {by} took it of `{}`", plan.id, found.instance))
         .caused_by(failure)
         .hint("Choose another `--id`, or give a repeated job an `--idempotency-key`: it then finds its own snapshot again.")
@@ -408,9 +411,9 @@ pub(crate) async fn settle(aws: &Aws, taken: &mut Taken, poll: Poll, tell: Tell<
                     missing += 1;
                     return None;
                 }
-                Ok(None) => return Some(Err("it has vanished".to_owned())),
+                Ok(None) => return Some(Err("it no longer exists".to_owned())),
                 Err(failure) => {
-                    tell(Event::Note(format!("AWS did not say how it stands: {failure}")));
+                    tell(Event::Note(format!("AWS gave no status: {failure}")));
                     return None;
                 }
             };
@@ -430,7 +433,7 @@ pub(crate) async fn settle(aws: &Aws, taken: &mut Taken, poll: Poll, tell: Tell<
                     taken.snapshot = snapshot.clone();
                     None
                 }
-                "deleting" => Some(Err("someone is deleting it".to_owned())),
+                "deleting" => Some(Err("it is being deleted".to_owned())),
                 _ if status.starts_with("failed") || status.starts_with("incompatible") => {
                     Some(Err(format!("it ended as `{status}`")))
                 }

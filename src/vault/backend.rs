@@ -214,7 +214,7 @@ pub(super) fn checked_name(name: &str) -> Result<&str> {
     if is_plain && is_canonical && !name.chars().any(char::is_control) {
         Ok(name)
     } else {
-        Err(Error::request(format!("`{}` is not a name in the vault", name.escape_default())))
+        Err(Error::request(format!("`{}` is not a valid name in the vault", name.escape_default())))
     }
 }
 

@@ -38,7 +38,7 @@ impl Head {
 
     /// Reads a head that was written by [`Head::to_json`], byte for byte.
     pub(crate) fn parse(text: &[u8]) -> Result<Self> {
-        let unreadable = || Error::outside("the head of the chain is not one");
+        let unreadable = || Error::outside("the head of the chain is not valid");
         let head: Head = serde_json::from_slice(text).map_err(|error| unreadable().caused_by(error))?;
         // White space and the case of a digit are changes too.
         if head.to_json()? == text { Ok(head) } else { Err(unreadable()) }

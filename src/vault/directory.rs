@@ -43,7 +43,10 @@ impl Backend for Directory {
         // Straight from the kernel: what changes the clock of a process can change what its C library says of files.
         let found = rustix::fs::fstat(&probe).map_err(|error| failed(error.into()))?;
         DateTime::from_timestamp(found.st_mtime, 0).ok_or_else(|| {
-            Error::outside(format!("the files of the vault `{}` have no times", self.root.display()))
+            Error::outside(format!(
+                "the files of the vault `{}` have no modification times",
+                self.root.display()
+            ))
         })
     }
 

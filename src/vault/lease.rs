@@ -213,7 +213,7 @@ impl Vault {
                 };
             }
         });
-        let thread = thread.map_err(|error| Error::outside("no thread can be started").caused_by(error))?;
+        let thread = thread.map_err(|error| Error::outside("cannot start a thread").caused_by(error))?;
         Ok(Leased::Ours(Lease { shared, taken_from, end: Some(end), thread: Some(thread), _flock: flock }))
     }
 }
@@ -279,12 +279,12 @@ impl Lease {
         let shown = shared.backend.shown(&shared.name);
         if shared.is_lost.load(Ordering::Relaxed) {
             return Err(Error::outside(format!("the lease `{shown}` was lost to another process"))
-                .hint("This process was stopped for long, or could not reach the vault: run it again."));
+                .hint("This process was suspended for too long or could not reach the vault: run the command again."));
         }
         let (at, pulse) = *locked(&shared.renewed_at);
         if at.elapsed() > pulse.relied_on {
             return Err(Error::outside(format!("the lease `{shown}` could not be renewed"))
-                .hint("The vault cannot be reached, or this process was stopped for long: run it again."));
+                .hint("The vault is unreachable, or this process was suspended for too long: run the command again."));
         }
         Ok(())
     }

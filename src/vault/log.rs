@@ -23,7 +23,7 @@ impl Vault {
     pub(crate) fn path(&self, name: &str) -> Result<PathBuf> {
         let Some(root) = self.directory() else {
             return Err(Error::request(format!(
-                "`{}` cannot hold runs of runbooks: it is no directory",
+                "`{}` cannot hold runbook runs: it is not a directory",
                 self.shown("")
             ))
             .hint("Name a directory with `--vault` or BACKUP_DIR."));

@@ -49,7 +49,7 @@ impl Scratch {
         OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path).map_err(|error| {
             Error::outside(format!("cannot write `{}`", path.display()))
                 .caused_by(error)
-                .hint("Free some space; TMPDIR names another place for temporary files.")
+                .hint("Free some space, or set TMPDIR to another folder.")
         })
     }
 

@@ -26,8 +26,11 @@ impl Vault {
         let read = written?;
         removed?;
         if read.as_deref() != Some(content.as_slice()) {
-            return Err(Error::outside(format!("`{}` is not what was written", self.shown(&name)))
-                .hint("Do not keep backups there: what comes back is not what went in."));
+            return Err(Error::outside(format!(
+                "`{}` does not read back as it was written",
+                self.shown(&name)
+            ))
+            .hint("Do not keep backups there."));
         }
         let free_bytes = self.directory().and_then(|path| {
             let found = rustix::fs::statvfs(path).ok()?;

@@ -73,7 +73,7 @@ async fn any_dump_is_proven_adopted_and_restored() {
     assert!(!world.path("vault").join("plain.json").exists(), "a proof has written to the vault");
     // Half a database is no backup of it, and must not come to be the newest good one.
     for (kind, words) in
-        [("--schema-only", "definitions and no rows"), ("--data-only", "rows and no definitions")]
+        [("--schema-only", "definitions but no rows"), ("--data-only", "rows but no definitions")]
     {
         for format in ["--format=plain", "--format=custom", "--inserts"] {
             let half = dump(&world, "pg_dump", &url, &[kind, format], "half");
@@ -146,7 +146,7 @@ async fn what_is_damaged_or_no_dump_is_not_adopted_and_the_reason_is_said() {
     let mut page = whole.clone();
     page[4096..4096 + 64].fill(0xff);
     for (name, content, code, words) in [
-        ("cut.sql", &dump.as_bytes()[..dump.len() - 60], 1, "the dump has no end"),
+        ("cut.sql", &dump.as_bytes()[..dump.len() - 60], 1, "the dump is truncated"),
         ("cut.sql.gz", &gz[..gz.len() - 9], 1, "deflate"),
         ("cut.sql.zst", &zst[..zst.len() - 9], 1, "incomplete frame"),
         ("bad.sql.gz", &flipped(&gz), 1, ""),
@@ -155,8 +155,8 @@ async fn what_is_damaged_or_no_dump_is_not_adopted_and_the_reason_is_said() {
         ("bad.db", &page, 1, ""),
         ("none.sql", b"", 1, "is empty"),
         ("words.txt", b"some words", 2, "neither a dump of PostgreSQL nor a SQLite file"),
-        ("packed.xz", b"\xfd7zXZ\0rest", 2, "compressed by xz"),
-        ("packed.bz2", b"BZh91AY", 2, "compressed by bzip2"),
+        ("packed.xz", b"\xfd7zXZ\0rest", 2, "compressed with xz"),
+        ("packed.bz2", b"BZh91AY", 2, "compressed with bzip2"),
         ("all.sql", b"--\n-- PostgreSQL database cluster dump\n--\n", 2, "whole cluster"),
         ("my.sql", b"-- MySQL dump 10.13\n", 2, "MySQL"),
     ] {

@@ -215,7 +215,7 @@ async fn a_truncated_or_altered_backup_is_refused_before_anything_is_touched() {
             );
         }
         let run = place.backup(&["restore", "good", "--url", &url, "--confirm", "good"]).await;
-        run.assert_code(1).assert_says(&["backup `good` was refused", "Nothing was touched"]);
+        run.assert_code(1).assert_says(&["backup `good` was refused", "Nothing was changed"]);
         assert_eq!(fs::read(place.path("app.db")).unwrap(), before, "case {case}");
     }
     fs::write(&file, &whole).unwrap();
@@ -319,7 +319,7 @@ async fn a_full_disk_is_told_and_leaves_nothing() {
         .filter(|name| name != ".lock" && name != ".locks" && !RECORDS.contains(&name.as_str()))
         .collect();
     let unmounted = std::process::Command::new("umount").arg(&small).status().unwrap();
-    run.assert_code(3).assert_says(&["No space left", "Nothing was left of the attempt"]);
+    run.assert_code(3).assert_says(&["No space left", "The attempt was discarded"]);
     assert_eq!(left, Vec::<String>::new());
     assert!(unmounted.success());
 }
@@ -396,7 +396,7 @@ async fn pruning_counts_only_what_is_proven_and_never_takes_the_last() {
     place.backup(&["delete", "pinned", "--confirm", "wrong"]).await.assert_code(4);
     place.backup(&["delete", "pinned", "--confirm", "pinned"]).await.assert_code(0);
     let run = place.backup(&["delete", "middle", "--confirm", "middle"]).await;
-    run.assert_code(4).assert_says(&["it is the last good one", "--allow-last-copy"]);
+    run.assert_code(4).assert_says(&["it is the last good backup", "--allow-last-copy"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -448,12 +448,12 @@ async fn encrypted_backups_hold_no_plaintext_and_open_with_their_key_alone() {
     // A wrong key says nothing about the backup; a checksum takes nothing away from what was proven.
     for act in [&["verify", "e"][..], &["restore", "e", "--into", "nowhere.db"]] {
         let run = place.backup(&[act, &["--identity", "other.txt"]].concat()).await;
-        run.assert_code(2).assert_says(&["none of the keys opens `e`", "--identity"]);
+        run.assert_code(2).assert_says(&["none of the keys decrypts `e`", "--identity"]);
     }
     let look = place.backup(&["verify", "e", "--level", "checksum"]).await;
     assert!(look.assert_code(0).stdout.contains("PASS  backup `e` (checksum)"), "{}", look.stdout);
     let shown = place.backup(&["show", "e"]).await.assert_code(0).stdout.clone();
-    for words in ["proven     good (stream", "looked at  good (checksum"] {
+    for words in ["proven     good (stream", "checked    good (checksum"] {
         assert!(shown.contains(words), "{shown}");
     }
     let run = place.backup(&["create", "--url", &url, "--encrypt-to", "age1nonsense"]).await;
@@ -469,26 +469,26 @@ async fn bad_requests_say_what_to_do_and_leave_nothing() {
     let at = |name: &str| format!("sqlite://{}", place.path(name).display());
     let (text, empty, absent) = (at("text.db"), at("empty.db"), at("absent.db"));
     let cases: Vec<(Vec<&str>, i32, &str)> = vec![
-        (vec!["create", "--url", &url, "--name", "../x"], 2, "cannot be the name of a backup"),
-        (vec!["create", "--url", &url, "--name", "a/b"], 2, "cannot be the name of a backup"),
-        (vec!["create", "--url", &url, "--name", "a\u{1b}[2J"], 2, "cannot be the name of a backup"),
+        (vec!["create", "--url", &url, "--name", "../x"], 2, "is not a valid name for a backup"),
+        (vec!["create", "--url", &url, "--name", "a/b"], 2, "is not a valid name for a backup"),
+        (vec!["create", "--url", &url, "--name", "a\u{1b}[2J"], 2, "is not a valid name for a backup"),
         (vec!["create", "--url", &url, "--name", "-rf"], 2, "unexpected argument"),
         (vec!["create", "--url", &url, "--name", ""], 2, "it is empty"),
         (vec!["create", "--url", &text], 2, "is not a SQLite database"),
         (vec!["create", "--url", &empty], 2, "empty file"),
         (vec!["create", "--url", &absent], 2, "cannot open"),
-        (vec!["create", "--url", "sqlite:///"], 2, "in memory"),
+        (vec!["create", "--url", "sqlite:///"], 2, "in-memory"),
         (vec!["create", "--url", "mysql://u:canary-pw@h/d"], 2, "`mysql://` is neither"),
         (vec!["create"], 2, "DATABASE_URL"),
         (vec!["create", "nowhere"], 2, "lifeboat.toml"),
         (vec!["create", "--url", &url, "--compression-level", "99"], 2, "It is from 1 to 12"),
         (vec!["create", "--url", &url, "--vault", "/proc/nothing"], 3, "cannot write to the vault"),
-        (vec!["show", "nothing"], 2, "there is no backup `nothing`"),
-        (vec!["verify", "../../no/such/file"], 2, "cannot be read"),
-        (vec!["show", "../../etc/passwd"], 2, "cannot be the name"),
-        (vec!["verify", "--all"], 2, "nothing was proven"),
-        (vec!["restore", "nothing", "--confirm", "nothing"], 2, "there is no backup"),
-        (vec!["delete", "nothing", "--confirm", "nothing"], 2, "there is no backup"),
+        (vec!["show", "nothing"], 2, "backup `nothing` does not exist"),
+        (vec!["verify", "../../no/such/file"], 2, "cannot read"),
+        (vec!["show", "../../etc/passwd"], 2, "is not a valid name"),
+        (vec!["verify", "--all"], 2, "nothing was verified"),
+        (vec!["restore", "nothing", "--confirm", "nothing"], 2, "does not exist"),
+        (vec!["delete", "nothing", "--confirm", "nothing"], 2, "does not exist"),
     ];
     for (arguments, code, words) in cases {
         let run = place.backup(&arguments).await;
@@ -507,7 +507,7 @@ async fn bad_requests_say_what_to_do_and_leave_nothing() {
     fs::remove_file(place.path("vault/torn.json")).unwrap();
     let other = place.database("other.db", "delete", 10);
     let again = place.backup(&["create", "--url", &other, "--name", "a"]).await;
-    again.assert_code(2).assert_says(&["there is a backup `a` already"]);
+    again.assert_code(2).assert_says(&["backup `a` already exists"]);
     assert_eq!(place.unfinished(), Vec::<String>::new());
 }
 

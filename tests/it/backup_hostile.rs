@@ -315,7 +315,7 @@ async fn with_a_key_only_what_it_has_sealed_is_restored() {
     verify("sealed", &[]).await.assert_code(0);
     verify("older", &[]).await.assert_code(0);
     verify("sealed", &["--seal-key", "old"]).await.assert_code(1).assert_says(&["another key"]);
-    verify("unsealed", &[]).await.assert_code(4).assert_says(&["carries no seal", "--accept-unsealed"]);
+    verify("unsealed", &[]).await.assert_code(4).assert_says(&["is not sealed", "--accept-unsealed"]);
     verify("unsealed", &["--accept-unsealed"]).await.assert_code(0);
     // What is noted later breaks no seal; anything else does.
     place.backup(&["keep", "sealed"]).await.assert_code(0);

@@ -80,7 +80,7 @@ async fn both_formats_come_back_whole_into_a_new_database_and_are_proven_by_a_re
                         from pg_database where datname = current_database()";
         assert_eq!(world.sql("orders-prod", &new, settings).await, "{work_mem=7MB}|the orders");
         let again = backup(&world, &["restore", name, "--url", &app, "--into", &new]).await;
-        again.assert_code(2).assert_says(&["exists already"]);
+        again.assert_code(2).assert_says(&["already exists"]);
     }
     // Of SQL the owners are left out as of an archive, and that is said.
     let run = backup(&world, &["restore", "as-sql", "--url", &app, "--into", "x", "--no-owner"]).await;
@@ -167,7 +167,7 @@ async fn a_restore_under_a_connected_application_never_leaves_the_database_missi
     finish(meant.unwrap()).await.assert_code(4).assert_says(&["is of database `postgres`"]);
     for name in ["", &"x".repeat(64)] {
         let run = backup(&world, &["restore", "m", "--url", &maintenance, "--into", name]).await;
-        run.assert_code(2).assert_says(&["cannot be the name of a database"]);
+        run.assert_code(2).assert_says(&["is not a valid name for a database"]);
     }
 }
 
@@ -291,8 +291,8 @@ async fn a_dump_that_fails_is_no_backup() {
     for (script, words) in [
         ("echo 'begin;'; echo 'pg_dump: error: the disk is on fire' >&2; exit 1", "the disk is on fire"),
         ("echo 'begin;'; kill -9 $$", "signal: 9"),
-        ("exit 0", "its output is not whole"),
-        ("echo '-- PostgreSQL database dump'; echo 'create table a();'", "its output is not whole"),
+        ("exit 0", "its output is incomplete"),
+        ("echo '-- PostgreSQL database dump'; echo 'create table a();'", "its output is incomplete"),
     ] {
         fake(&format!("{version}\n{script}"));
         let run = backup(&world, &create).await;

@@ -150,7 +150,7 @@ async fn files_of_sqlite_are_found_as_their_frameworks_find_them() {
     run(&place, &["backup", "create", "--url", "sqlite+aiosqlite://"], &[])
         .await
         .assert_code(2)
-        .assert_says(&["in memory"]);
+        .assert_says(&["in-memory"]);
     for path in ["app.db", "./app.db", "/srv/app"] {
         let refused = run(&place, &["backup", "create", "--url", path], &[]).await;
         refused.assert_code(2).assert_says(&["is a path, and not a connection URL", "`sqlite:///"]);

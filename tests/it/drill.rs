@@ -472,7 +472,7 @@ async fn evidence_that_cannot_be_kept_hides_neither_the_verdict_nor_what_is_left
         let run = child.finish().await;
         run.assert_code(code);
         let report = run.json();
-        assert!(report["reasons"].to_string().contains("the evidence could not be kept"), "{report:#}");
+        assert!(report["reasons"].to_string().contains("the evidence could not be written"), "{report:#}");
         std::fs::remove_file(world.path("vault")).unwrap();
     }
 }

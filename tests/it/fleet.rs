@@ -78,7 +78,7 @@ async fn a_fleet_in_shards_is_drilled_once_though_one_is_killed_and_started_agai
         (1..shards).map(|shard| world.command(&strs(&flags(shard))).spawn().unwrap()).collect();
     victim.kill().await;
     let again = finish(world.command(&strs(&victim_flags)).spawn().unwrap()).await;
-    again.assert_code(0).assert_says(&["gone on with"]);
+    again.assert_code(0).assert_says(&["resumed"]);
     let mut reports = vec![again.json()];
     for other in others {
         let run = finish(other).await;
@@ -190,7 +190,7 @@ async fn what_becomes_of_each_database_is_in_the_exit_code_and_in_the_report() {
     // Its holder dies: whoever comes next removes what it left, and goes on.
     first.kill().await;
     let rest = world.lifeboat(&flags).await;
-    let report = rest.assert_code(0).assert_says(&["it is taken over"]).json();
+    let report = rest.assert_code(0).assert_says(&["taking over the lease"]).json();
     assert_eq!((&report["fleet"], &report["summary"]["passed"]), (&json!("job-7"), &json!(3)));
     world.assert_no_throwaway().await;
     // A single database still prints its one document.

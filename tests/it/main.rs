@@ -46,7 +46,6 @@ mod proof;
 mod prune;
 mod readme;
 mod reference;
-mod refusals;
 mod restore;
 mod roles;
 mod runbook;

@@ -233,9 +233,12 @@ async fn a_database_is_found_where_it_is_and_a_name_that_means_two_is_refused() 
     lifeboat(&world, &["status", "nowhere"])
         .await
         .assert_code(2)
-        .assert_says(&["`nowhere` does not exist in any"]);
+        .assert_says(&["`nowhere` was not found in any"]);
     let unsaid = lifeboat(&world, &["alarms", "test", "x"]).await;
-    unsaid.assert_code(2).assert_says(&["not said which is meant", "--account staging --region eu-west-1"]);
+    unsaid.assert_code(2).assert_says(&[
+        "lifeboat.toml names several accounts and Regions",
+        "--account staging --region eu-west-1",
+    ]);
     lifeboat(&world, &["status", "--account", "pord"])
         .await
         .assert_code(2)
@@ -261,7 +264,7 @@ async fn an_account_that_cannot_be_reached_does_not_hide_the_others() {
     world.fault("AssumeRole", role).await;
     let seen = lifeboat(&world, &["status", "--json"]).await;
     let report =
-        seen.assert_code(5).assert_says(&["prod/eu-west-1 could not be checked", "role/lifeboat"]).json();
+        seen.assert_code(5).assert_says(&["prod/eu-west-1 could not be reached", "role/lifeboat"]).json();
     assert_eq!(homes(&report, "databases", "id").len(), 3);
     assert_eq!(
         (&report["unreached"][0]["account"], &report["unreached"][0]["region"]),

@@ -194,10 +194,7 @@ async fn a_clock_that_is_wrong_prunes_nothing_and_is_told_of() {
         world.rds.add_tags_to_resource().resource_name(&arn).tags(tag).send().await.unwrap();
         verdicts(&world.json(&["snapshot", "prune", "orders", "--dry-run"]).await)["first"].clone()
     };
-    assert_eq!(
-        promise("2999-01-01T00:00:00Z").await.1,
-        "it was promised to be kept until 2999-01-01T00:00:00Z"
-    );
+    assert_eq!(promise("2999-01-01T00:00:00Z").await.1, "it must be kept until 2999-01-01T00:00:00Z");
     assert_eq!(promise("next year").await, (true, "its `lifeboat:expires` tag is not a time".to_owned()));
     assert!(!promise("2020-01-01T00:00:00Z").await.0);
     world.write("lifeboat.toml", "[retention]\npre-migration = { keep_for = \"1d\", keep_last = 2 }\n");

@@ -67,7 +67,7 @@ async fn an_application_makes_lists_counts_restores_and_deletes_backups() {
     // The last good copy of a database is kept until somebody insists.
     let last = format!("/api/backup/delete/{}", second["backup_name"].as_str().unwrap());
     let kept = server.delete(&last).await.refusal(409);
-    assert!(kept["error"].as_str().unwrap().contains("last good one"), "{kept}");
+    assert!(kept["error"].as_str().unwrap().contains("last good backup"), "{kept}");
     let _ = server.delete(&format!("{last}?allow_last_copy=true")).await.json(200);
 
     let lines = audit(&place);
@@ -412,7 +412,7 @@ async fn killed_in_a_create_and_in_a_restore_it_leaves_nothing_half_made() {
         server.call_with("POST", "/api/backup/restore/whole", &[("prefer", "respond-async")], &body).await;
     let job = begun.json(202)["job"].as_str().unwrap().to_owned();
     wait("the restore to be under way", async || {
-        let phases = ["checking the backup", "restoring", "backing up what is there now", "copying"];
+        let phases = ["checking the backup", "restoring", "backing up the current content", "copying"];
         server.job(&job).await["phase"].as_str().is_some_and(|phase| phases[1..].contains(&phase))
     })
     .await;

@@ -139,7 +139,7 @@ async fn the_end_of_the_wait_is_exit_code_7_with_the_id_on_stdout() {
     world.hurry_until("orders-prod", "available").await;
     let run = world.lifeboat(&["snapshot", "create", "orders-prod", "--wait", "2s", "--json"]).await;
     run.assert_code(7)
-        .assert_says(&["is still being made", "lifeboat snapshot show pre-migration-orders-prod-"]);
+        .assert_says(&["is still being created", "lifeboat snapshot show pre-migration-orders-prod-"]);
     assert_eq!(run.json()["status"], "creating");
     assert_eq!(run.json()["snapshot_id"], world.manual_snapshots().await[0]);
     // A second one waits for its turn, and says so; it is refused only then.
@@ -231,7 +231,7 @@ async fn wrong_requests_for_snapshots_are_refused_before_anything_is_taken() {
         (&["orders-prod", "--tag", &format!("a={long}")], 2, &["too long"]),
         (&["orders-prod", "--expires-after", "soon"], 2, &["30d"]),
         (&["orders-prod", "--github-output"], 2, &["GITHUB_OUTPUT"]),
-        (&["orders-prod", "--poll", "1ms"], 2, &["from 100ms to 10m"]),
+        (&["orders-prod", "--poll", "1ms"], 2, &["100ms to 10m"]),
     ];
     for (arguments, code, words) in cases {
         let run = world.lifeboat(&[&["snapshot", "create"], arguments].concat()).await;

@@ -56,7 +56,7 @@ async fn nothing_that_a_lost_database_left_is_played_into_what_is_restored() {
             let run = place
                 .backup(&["restore", "good", if into { "--into" } else { "--url" }, &at, "--json"])
                 .await;
-            run.assert_code(0).assert_says(&["belongs to a database that is no longer there", journal]);
+            run.assert_code(0).assert_says(&["belongs to a database that no longer exists", journal]);
             assert_eq!(place.query(target, "select count(*) from filler"), "Integer(300)");
             assert_eq!(place.query(target, "pragma integrity_check"), "ok");
             let moved = run.json()["moved_aside"][0].as_str().unwrap().to_owned();
@@ -153,7 +153,7 @@ async fn a_path_is_a_path_whatever_it_holds_and_what_was_recorded_is_restored_to
     }
     // Nothing says which of two files is meant, and neither is there.
     let run = place.backup(&["restore", "b00", "--url", "sqlite:///nowhere.db"]).await;
-    run.assert_code(2).assert_says(&["can mean `/nowhere.db` and `", "sqlite:////nowhere.db"]);
+    run.assert_code(2).assert_says(&["can mean `/nowhere.db` or `", "sqlite:////nowhere.db"]);
     std::os::unix::fs::symlink("gone.db", place.path("link.db")).unwrap();
     let run = place.backup(&["restore", "b00", "--url", "sqlite:link.db"]).await;
     run.assert_code(2).assert_says(&["is a symbolic link to `", "gone.db`, which does not exist"]);
@@ -213,7 +213,7 @@ async fn a_restore_that_the_live_file_does_not_allow_is_refused_before_its_copy_
         let (application, url) = file(name, size, mode, encoding);
         let restore = ["restore", "s", "--url", &url, "--confirm", "s"];
         let run = place.backup(&restore).await;
-        run.assert_code(4).assert_says(&[reason, "Nothing was touched", "--offline"]);
+        run.assert_code(4).assert_says(&[reason, "Nothing was changed", "--offline"]);
         assert_eq!(place.files(), ["s.json", "s.sqlite.gz"], "{name}: no copy was made in vain");
         application.execute_batch("insert into t values ('goes on')").unwrap();
         drop(application);
@@ -235,12 +235,12 @@ async fn contents_that_nobody_looked_into_are_unknown_and_never_good() {
     let url = place.database("app.db", "delete", 10);
     let create = ["create", "--url", &url, "--name", "a", "--verify", "checksum"];
     let run = place.backup(&create).await;
-    assert!(run.assert_code(0).stdout.contains("contents   not looked into"), "{}", run.stdout);
+    assert!(run.assert_code(0).stdout.contains("contents   not inspected"), "{}", run.stdout);
     assert_eq!(place.manifest("a")["contents"]["inspected"], false);
     place.backup(&["verify", "a"]).await.assert_code(0);
     let run = place.backup(&["verify", "a", "--level", "restore"]).await;
     assert!(run.assert_code(3).stdout.contains("UNKNOWN  backup `a` (restore)"), "{}", run.stdout);
-    assert!(run.stdout.contains("nothing to hold them against"), "{}", run.stdout);
+    assert!(run.stdout.contains("nothing to compare them with"), "{}", run.stdout);
     let run = place.backup(&["restore", "a", "--into", "copy.db", "--json"]).await;
     assert_eq!(run.assert_code(0).json()["tables_checked"], 0);
     // No tables are something else than no look.

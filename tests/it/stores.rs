@@ -292,7 +292,7 @@ async fn a_bucket_keeps_proves_restores_and_prunes_as_a_directory_does() {
     bucket.advance(-40 * 86_400);
     let run = backup(&place, &vault, &["prune", "--keep-days", "0"]).await;
     assert_eq!(run.code, Some(4), "{run:?}");
-    run.assert_says(&["the clock is 40 days ahead"]);
+    run.assert_says(&["clock is 40 days ahead of the vault"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -475,14 +475,14 @@ async fn a_bucket_that_cannot_be_used_is_told_at_once_with_the_remedy() {
     let nowhere = bucket.url("x").replace("backups", "nowhere");
     let denied = format!("s3://backups?endpoint={}", strict.endpoint());
     let cases = [
-        (nowhere.as_str(), 2, "there is no such bucket"),
+        (nowhere.as_str(), 2, "the bucket does not exist"),
         (&denied, 3, "InvalidAccessKeyId"),
         ("s3://backups?endpoint=http://127.0.0.1:1", 3, "Connection refused"),
-        ("s3://key:canary-key@backups", 2, "credentials do not belong into it"),
+        ("s3://key:canary-key@backups", 2, "it contains credentials"),
         ("s3://", 2, "it names no bucket"),
-        ("s3://backups?wrong=1", 2, "`wrong` is not known"),
+        ("s3://backups?wrong=1", 2, "`wrong` is not a known"),
         ("s3://backups?endpoint=nonsense", 2, "is not a URL"),
-        ("ftp://backups/x", 2, "no store that is known"),
+        ("ftp://backups/x", 2, "its scheme is not supported"),
     ];
     for (vault, code, words) in cases {
         for arguments in [&["create", "--url", &url][..], &["list"]] {

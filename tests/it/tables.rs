@@ -106,7 +106,7 @@ async fn under_load_exactly_the_rows_of_the_moment_come_back_and_the_live_table_
             &moment,
         ])
         .await;
-    again.assert_code(2).assert_says(&["exists already", "ever written over"]);
+    again.assert_code(2).assert_says(&["already exists", "ever written over"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,7 +132,7 @@ async fn a_table_restore_that_cannot_be_done_leaves_nothing_behind() {
     run(&["--table", "jobz", "--dbname", "app"])
         .await
         .assert_code(2)
-        .assert_says(&["of the backup has no table `public.jobz`"]);
+        .assert_says(&["has no table `public.jobz`"]);
     gone(&world).await;
     world
         .control("POST", "statuses", json!({"instance": "next-restore", "status": "incompatible-restore"}))

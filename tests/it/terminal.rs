@@ -122,10 +122,10 @@ async fn a_mistyped_name_is_asked_for_again_and_what_will_be_gone_is_named() {
     let run = world.screen(80, &["snapshot", "delete", "first"], "frist\n\nfirst\n").await;
     run.assert_code(0);
     for words in [
-        "This deletes snapshot `first` for good.",
+        "This permanently deletes snapshot `first`.",
         "account   123456789012, Region eu-central-1",
         "database  orders-prod, postgres 15",
-        "Type `first` to go on; Ctrl-C leaves everything as it is.",
+        "Type `first` to continue; Ctrl-C changes nothing.",
         "> `frist` is not `first`. Nothing was changed; try again.",
         "> `` is not `first`.",
         "deleted snapshot `first`",

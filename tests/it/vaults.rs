@@ -70,7 +70,7 @@ async fn machines_that_share_a_vault_keep_their_own_last_copies() {
         .backup(&["delete", "w1", "--confirm", "w1"])
         .await
         .assert_code(4)
-        .assert_says(&["it is the last good one of `app`", "on web1"]);
+        .assert_says(&["it is the last good backup of `app`", "on web1"]);
     // A container has another name at each start; its file on a volume is the same one.
     fs::remove_dir_all(place.path("vault")).unwrap();
     for (name, host, days) in [
@@ -154,7 +154,7 @@ async fn a_fixed_name_is_that_of_the_newest_backup() {
     assert_eq!(place.query("restored.db", "select b from filler order by a desc"), "0");
     // The name of another database's backup is not taken from it.
     let run = finish(create(&other).spawn().unwrap()).await;
-    run.assert_code(2).assert_says(&["there is a backup `weekly_backup` already", "it is a backup of app"]);
+    run.assert_code(2).assert_says(&["backup `weekly_backup` already exists", "it is a backup of app"]);
     assert_eq!(place.unfinished(), Vec::<String>::new());
 }
 
@@ -180,9 +180,10 @@ async fn a_file_system_without_links_takes_backups_and_one_without_locks_is_refu
     place.backup(&["verify", "--all"]).await.assert_code(0);
     assert_eq!(place.files().len(), made.len() * 4);
     assert_eq!(place.unfinished(), Vec::<String>::new());
-    for (fault, words) in
-        [("flock:error=ENOLCK", "has no locks"), ("fsync:error=EINVAL", "cannot flush a file to disk")]
-    {
+    for (fault, words) in [
+        ("flock:error=ENOLCK", "does not support locks"),
+        ("fsync:error=EINVAL", "cannot flush a file to disk"),
+    ] {
         finish_without(&[fault], &create("refused")).await.assert_code(3).assert_says(&[words]);
     }
     assert_eq!(place.files().len(), made.len() * 4);
@@ -340,7 +341,7 @@ async fn no_schedule_displaces_another() {
     )
     .unwrap();
     let run = place.backup(&["schedule", "r", "--with", "cron"]).await;
-    run.assert_code(2).assert_says(&["`r` in lifeboat.toml is relative", "Write it as `sqlite:///"]);
+    run.assert_code(2).assert_says(&["`r` in lifeboat.toml is a relative path", "Write it as `sqlite:///"]);
     // Nothing is run if the log cannot be opened.
     let run = place.backup(&["schedule", "b", "--with", "cron", "--user", "ats"]).await;
     run.assert_code(0).assert_says(&["will not start unless `ats` can write to the log"]);

@@ -28,9 +28,9 @@ impl Prepared {
 
     fn begin() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("lifeboat-found-").tempdir().map_err(|error| {
-            Error::outside("a temporary folder cannot be made")
+            Error::outside("cannot create a temporary folder")
                 .caused_by(error)
-                .hint("Free some space; TMPDIR names another place for temporary files.")
+                .hint("Free some space, or set TMPDIR to another folder.")
         })?;
         Ok(Prepared { folder })
     }
@@ -50,9 +50,8 @@ impl Prepared {
     pub(super) fn of_sqlite_script(path: &Path, compression: Compression) -> Result<Self> {
         let damaged =
             |why: String| Error::new(Kind::No, format!("`{}` is damaged", path.display())).caused_by(why);
-        let file = File::open(path).map_err(|error| {
-            Error::request(format!("`{}` cannot be read", path.display())).caused_by(error)
-        })?;
+        let file = File::open(path)
+            .map_err(|error| Error::request(format!("cannot read `{}`", path.display())).caused_by(error))?;
         let file = BufReader::new(file);
         let reader: Box<dyn Read> = match compression {
             Compression::None => Box::new(file),
@@ -66,15 +65,15 @@ impl Prepared {
         read.map_err(|error| damaged(error.to_string()))?;
         if script.len() as u64 > LARGEST_SCRIPT {
             return Err(Error::request(format!("`{}` holds more than 2 GiB of SQL", path.display()))
-                .hint("Make a database of it, `sqlite3 NEW.db < FILE`, and name that."));
+                .hint("Load it with `sqlite3 NEW.db < FILE`, and pass that database instead."));
         }
         // A dump is one transaction; where errors ended it, sqlite3 says so in its last line.
         if !script.trim_end().ends_with("COMMIT;") {
-            return Err(damaged("the dump has no end".to_owned()));
+            return Err(damaged("the dump is truncated".to_owned()));
         }
         let prepared = Prepared::begin()?;
         let database = rusqlite::Connection::open(prepared.path())
-            .map_err(|error| Error::outside("a temporary database cannot be made").caused_by(error))?;
+            .map_err(|error| Error::outside("cannot create a temporary database").caused_by(error))?;
         // Whatever the script says, it reaches no other file.
         let run = database
             .set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)

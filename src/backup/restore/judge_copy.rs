@@ -74,10 +74,9 @@ async fn recount(scratch: &ScratchDatabase<'_>, dumped: &BTreeMap<TableName, u64
             finding.deviations.push(deviation(&name, &what));
         }
     }
-    finding.notes.push(
-        "nothing was recorded of the source: it is proven that the rows of the dump come back, and no more"
-            .to_owned(),
-    );
+    finding
+        .notes
+        .push("nothing was recorded of the source, so only the rows of the dump were checked".to_owned());
     Ok(finding)
 }
 

@@ -121,7 +121,7 @@ impl Loader {
     /// Runs what was left for the end, and says what was left out. The script must be complete.
     pub(super) async fn finish(mut self) -> Result<Omissions> {
         if !self.lexer.is_between_statements() || self.flow.copying.is_some() {
-            return Err(Error::new(Kind::No, "the script of the backup ends within a statement"));
+            return Err(Error::new(Kind::No, "the backup's SQL ends in the middle of a statement"));
         }
         let Some(confinement) = self.confinement.take() else { return Ok(self.flow.omissions) };
         drop(self.session);
@@ -154,7 +154,7 @@ async fn confined(server: &Server, scratch: &str, role: &str, superuser: &Sessio
     }
     let server = Server { user: role.to_owned(), password: Some(password), ..server.clone() };
     server.connect(scratch).await.map_err(|failure| {
-        Error::outside(format!("the role `{role}` that was made to load the backup cannot log in"))
+        Error::outside(format!("role `{role}`, created to load the backup, cannot log in"))
             .caused_by(failure.error)
             .hint(
                 "A superuser runs no SQL of a backup that carries no seal. Restore as a user who is no superuser, let \
@@ -216,7 +216,9 @@ impl Act<'_> {
         match step {
             Step::CreateDatabase(_) | Step::DropDatabase => Ok(()),
             _ if self.tolerance.no_owner && says_whose(statement) => {
-                self.flow.omissions.leave_out(excerpt(text), "owners and rights were left out as asked");
+                self.flow
+                    .omissions
+                    .leave_out(excerpt(text), "owners and privileges were left out as requested");
                 Ok(())
             }
             Step::Encoding(encoding) => {
@@ -319,7 +321,7 @@ impl Act<'_> {
         let name = statement::names_tablespace(statement).unwrap_or_default();
         self.flow.omissions.leave_out(
             format!("tablespace {}", quoted(&name)),
-            "the server has none of that name: what was in it is in the usual one",
+            "the server has no such tablespace, so its content was restored to the default one",
         );
         wait_for(self.session.run("set default_tablespace = ''")).map_err(|failure| told(&failure, text))
     }
@@ -379,7 +381,7 @@ impl Act<'_> {
             return Ok(text.to_owned());
         }
         if self.is_utf8() {
-            return Err(refused("it says that it is UTF-8, and is not"));
+            return Err(refused("it claims to be UTF-8 but is not"));
         }
         if self.flow.encoding == "SQL_ASCII" {
             let digits: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -530,19 +532,19 @@ pub(super) const ROLES_HINT: &str = "Roles are not part of a database's backup: 
                                      `--no-owner`.";
 
 pub(super) const KEEP_GOING_HINT: &str =
-    "`--keep-going` goes on past what the server refuses, as psql does, and lists it.";
+    "`--keep-going` continues after statements that the server refuses, as psql does, and lists them.";
 
 const SUPERUSER_HINT: &str = "The backup carries no seal, so its SQL is run by a role without a superuser's rights. If you trust \
                               the vault, pass `--trust-content`; a seal (`--seal-key`) makes that needless for new backups.";
 
 fn needs_superuser(text: &[u8]) -> Error {
-    Error::outside("the backup holds a statement that only a superuser may run, and carries no seal")
+    Error::outside("the backup is not sealed and holds a statement that only a superuser may run")
         .caused_by(excerpt(text))
         .hint(SUPERUSER_HINT)
 }
 
 fn refused(why: &str) -> Error {
-    Error::new(Kind::No, "the script of the backup was refused").caused_by(why.to_owned())
+    Error::new(Kind::No, "the SQL of the backup was refused").caused_by(why.to_owned())
 }
 
 /// What the server has against a statement or against rows.
@@ -553,12 +555,12 @@ fn told(failure: &QueryFailure, text: &[u8]) -> Error {
         (None, text) => format!(": {}", excerpt(text)),
     };
     let message = failure.message.clone();
-    let error = Error::outside("the script of the backup failed, and the database is as it was")
+    let error = Error::outside("a statement of the backup failed; the database is unchanged")
         .caused_by(format!("{message}{at}"));
     if message.contains("role") && message.contains("does not exist") {
         error.hint(ROLES_HINT)
     } else if message.contains("must be member of role") || message.contains("must be able to SET ROLE") {
-        error.hint("Only a superuser gives objects to others: restore as one, or pass `--no-owner` to own everything yourself.")
+        error.hint("Only a superuser can make other roles owners: restore as one, or pass `--no-owner` to own everything.")
     } else {
         error
     }

@@ -23,11 +23,14 @@ use crate::postgres::{Server, Session};
 /// Whether the database is there; and whether we could restore at all.
 pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest) -> Result<bool> {
     if dbname.starts_with(SCRATCH) {
-        return Err(Error::request(format!("`{dbname}` is a name of lifeboat's own scratch databases")));
+        return Err(Error::request(format!("`{dbname}` is a name that lifeboat uses for scratch databases")));
     }
     if dbname.is_empty() || dbname.len() > 63 || dbname.contains('\0') {
-        return Err(Error::request(format!("`{}` cannot be the name of a database", dbname.escape_debug()))
-            .hint("PostgreSQL's names have 1 to 63 bytes."));
+        return Err(Error::request(format!(
+            "`{}` is not a valid name for a database",
+            dbname.escape_debug()
+        ))
+        .hint("Names in PostgreSQL have 1 to 63 bytes."));
     }
     let session = connect_apart_from(server, &[dbname]).await?;
     require_writable(server, &session).await?;
@@ -43,7 +46,7 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
     let (can_create, major, owns): (bool, i32, Option<bool>) = (row.get(0), row.get(1), row.get(2));
     if let Some(prepared) = row.get::<_, Option<String>>(3) {
         return Err(Error::outside(format!("prepared transactions hold database `{dbname}`: {prepared}"))
-            .hint("It cannot be renamed before they have ended: `commit prepared` or `rollback prepared` each of them."));
+            .hint("End each of them with `commit prepared` or `rollback prepared` first: until then the database cannot be renamed."));
     }
     if !can_create {
         return Err(lacks_createdb(&server.user));
@@ -54,7 +57,7 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
     }
     if manifest.tool_major() > u32::try_from(major).unwrap_or_default() {
         return Err(Error::request(format!(
-            "the backup was made by {}, and the server is PostgreSQL {major}: it may not understand it",
+            "the backup was made by {}, but the server is PostgreSQL {major}, which may not be able to read it",
             manifest.made_by.tool
         ))
         .hint("Restore it on a server of that version or later."));
@@ -67,7 +70,7 @@ pub(super) async fn restore(plan: &Plan, server: &Server, dbname: &str, cx: &Con
     sweep_scratch_databases(server, &session, cx).await;
     drop_expired(&session, server, cx).await?;
     let proven = prove_file(plan, cx).await?;
-    interrupted(cx.interrupt, "nothing was touched")?;
+    interrupted(cx.interrupt, "nothing was changed")?;
     (cx.tell)(Event::Phase("restoring"));
     let scratch = ScratchDatabase::new(server, ServerOwner::User);
     let restored = async {
@@ -139,17 +142,20 @@ fn refuse_differences(finding: &Finding, differences: &[Difference], tolerance: 
     }
     let first = finding.faults.first().cloned().or((!told.is_empty()).then(|| told.join("; ")));
     if let (Some(first), false) = (first, tolerance.keep_going && finding.faults.is_empty()) {
-        let mut error = Error::new(Kind::No, "the restored copy does not hold what was recorded")
-            .caused_by(first)
-            .hint("The database is as it was. `lifeboat backup list` shows other backups of this database.");
+        let mut error =
+            Error::new(Kind::No, "the restored copy does not match what was recorded of the source")
+                .caused_by(first)
+                .hint(
+                    "The database is unchanged. `lifeboat backup list` shows other backups of this database.",
+                );
         if !refused.is_empty() {
             let names: Vec<String> =
                 refused.iter().take(20).map(|it| format!("--accept {}", shell_word(&it.name))).collect();
             let more = refused.len().saturating_sub(names.len());
             let more = if more > 0 { format!(", and {more} more differences") } else { String::new() };
             error = error.hint(format!(
-                "If you can do without what is different, accept it by its name: `{}`{more}. `--keep-going` accepts whatever is \
-                 different, and lists it.",
+                "To accept the differences, name them: `{}`{more}. `--keep-going` accepts and lists every \
+                 difference.",
                 names.join(" ")
             ));
         }

@@ -29,7 +29,7 @@ pub(super) async fn prove_file(plan: &Plan, cx: &Context<'_>) -> Result<Proven> 
         let name = &manifest.backup_name;
         return Err(Error::new(Kind::No, format!("backup `{name}` was refused: {}", finding.faults.join("; ")))
             .hint(
-                "Nothing was touched. Somebody may have altered the backup; if you trust the vault, pass `--trust-content`.",
+                "Nothing was changed. The backup may have been altered; if you trust the vault, pass `--trust-content`.",
             ));
     }
     if is_damaged {
@@ -38,7 +38,7 @@ pub(super) async fn prove_file(plan: &Plan, cx: &Context<'_>) -> Result<Proven> 
             format!("backup `{}` was refused: it is damaged", manifest.backup_name),
         )
         .caused_by(finding.faults.join("; "))
-        .hint("Nothing was touched. `lifeboat backup list` shows other backups of this database."));
+        .hint("Nothing was changed. `lifeboat backup list` shows other backups of this database."));
     }
     Ok(Proven { file, finding })
 }

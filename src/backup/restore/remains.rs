@@ -13,12 +13,10 @@ pub(super) fn with_remains(first: Error, cleared: Result<()>) -> Error {
         Ok(()) => first,
         Err(left) if left.kind() == Kind::LeftBehind => {
             let hints = left.hints().to_vec();
-            let error = first.of_kind(Kind::LeftBehind).hint(format!("Besides, {}.", left.chain()));
+            let error = first.of_kind(Kind::LeftBehind).hint(format!("Also, {}.", left.chain()));
             hints.into_iter().fold(error, Error::hint)
         }
-        Err(left) => {
-            first.hint(format!("Besides, what was begun could not be cleared away: {}.", left.chain()))
-        }
+        Err(left) => first.hint(format!("Also, cleaning up failed: {}.", left.chain())),
     }
 }
 
@@ -142,11 +140,11 @@ pub(super) async fn sweep_scratch_databases(server: &Server, session: &Session, 
         let _ = session.rows("select pg_advisory_unlock($1)", &[&key]).await;
         match removed {
             Ok(()) if databases.contains(name) => {
-                (cx.tell)(Event::Note(&format!("removed `{name}`, which a restore that died had left")))
+                (cx.tell)(Event::Note(&format!("removed `{name}`, left behind by a restore that died")))
             }
             Ok(()) => {}
             Err(error) => (cx.tell)(Event::Warning(&format!(
-                "`{name}`, which a restore that died had left, could not be removed: {}",
+                "`{name}`, left behind by a restore that died, could not be removed: {}",
                 error.chain()
             ))),
         }

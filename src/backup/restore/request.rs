@@ -110,7 +110,7 @@ fn lacks_destination(manifest: &Manifest) -> Error {
     let error = Error::request(format!("`{}` has no destination", manifest.backup_name));
     match &manifest.source.path {
         Some(path) => error
-            .caused_by(format!("its manifest says that it is a backup of `{}`, which decides nothing", path.escape_debug()))
+            .caused_by(format!("its manifest names `{}`, but a manifest does not decide where a backup is restored to", path.escape_debug()))
             .hint(
                 "Pass `--into PATH` to restore it to a new file, or `--url sqlite:///PATH` or DATABASE_URL to replace the \
                  database that is there.",
@@ -144,5 +144,5 @@ fn require_same_database(manifest: &Manifest, meant: &Source) -> Result<()> {
             meant.escape_debug()
         ),
     )
-    .hint("If one is to replace the other, name it: `lifeboat backup restore` with `--url`."))
+    .hint("To restore one over the other, name the destination with `--url`."))
 }

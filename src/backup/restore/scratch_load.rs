@@ -39,7 +39,7 @@ pub(super) async fn load_into_scratch(
         Format::Custom | Format::Directory => load.archive(session, proven).await?,
         Format::Sql | Format::Sqlite => load.script(session, proven).await?,
     };
-    interrupted(cx.interrupt, "the database is as it was")?;
+    interrupted(cx.interrupt, "the database is unchanged")?;
     Ok(omissions)
 }
 
@@ -92,7 +92,7 @@ impl ScratchLoad<'_> {
             if !session.row(sql, &[tablespace]).await?.get::<_, bool>(0) {
                 omissions.leave_out(
                     format!("tablespace {}", quoted(tablespace)),
-                    "the server has none of that name: the database is in the usual one",
+                    "the server has no such tablespace, so the database was created in the default one",
                 );
                 create.tablespace = None;
             }
@@ -114,13 +114,13 @@ impl ScratchLoad<'_> {
             return Err(lacks_createdb(&self.scratch.server.user).caused_by(failure));
         }
         let is_of_locale = failure.message.contains("locale") || failure.message.contains("collation");
-        let error = Error::outside("the database to restore into cannot be created").caused_by(failure);
+        let error = Error::outside("cannot create the database to restore into").caused_by(failure);
         Err(match is_of_locale {
             true => error.hint(
                 "The server lacks the locale of the source: install it there, or choose another with `--locale`, such as \
                  `--locale C.UTF-8`. Texts are then sorted by that one.",
             ),
-            false => error.hint("The backup wants the encoding and the locale of its source: the server must have them."),
+            false => error.hint("The server must support the encoding and the locale of the source."),
         })
     }
 
@@ -203,7 +203,7 @@ impl ScratchLoad<'_> {
         command.args(["--create", "--file=-"]).args(which);
         command.arg(archive).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
-            command.spawn().map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))?;
+            command.spawn().map_err(|error| Error::outside("cannot run pg_restore").caused_by(error))?;
         let interrupt = self.cx.interrupt.clone();
         let bytes = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&bytes);
@@ -219,7 +219,7 @@ impl ScratchLoad<'_> {
                 let _ = child.kill();
             }
             let ended =
-                child.wait().map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
+                child.wait().map_err(|error| Error::outside("lost track of pg_restore").caused_by(error))?;
             let said = said.join().unwrap_or_default();
             fed?;
             if !ended.success() {
@@ -247,10 +247,10 @@ fn feed_from(
 ) -> Result<()> {
     let mut buffer = vec![0; 1 << 20];
     loop {
-        interrupted(interrupt, "the database is as it was")?;
+        interrupted(interrupt, "the database is unchanged")?;
         let read = stdout
             .read(&mut buffer)
-            .map_err(|error| Error::outside("the output of pg_restore cannot be read").caused_by(error))?;
+            .map_err(|error| Error::outside("cannot read the output of pg_restore").caused_by(error))?;
         if read == 0 {
             return Ok(());
         }
@@ -259,7 +259,7 @@ fn feed_from(
         if let Some(failure) = loader.failure() {
             return Err(failure);
         }
-        fed.map_err(|error| Error::new(Kind::No, "the script of the backup was refused").caused_by(error))?;
+        fed.map_err(|error| Error::new(Kind::No, "the SQL of the backup was refused").caused_by(error))?;
     }
 }
 
@@ -279,7 +279,7 @@ fn spawn(connecting: &mut Connecting) -> Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| Error::outside("a program of PostgreSQL cannot be run").caused_by(error))
+        .map_err(|error| Error::outside("cannot run one of PostgreSQL's programs").caused_by(error))
 }
 
 /// Waits for a program, or ends it when we are to end.
@@ -289,14 +289,14 @@ fn watch(mut child: Child, program: &str, interrupt: &crate::interrupt::Interrup
     loop {
         match child
             .try_wait()
-            .map_err(|error| Error::outside(format!("{program} was lost")).caused_by(error))?
+            .map_err(|error| Error::outside(format!("lost track of {program}")).caused_by(error))?
         {
             Some(ended) if ended.success() => return Ok(()),
             Some(ended) => return Err(failed(program, &said.join().unwrap_or_default(), &ended.to_string())),
             None if interrupt.first().is_some() => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return interrupted(interrupt, "the database is as it was");
+                return interrupted(interrupt, "the database is unchanged");
             }
             None => std::thread::sleep(Duration::from_millis(50)),
         }
@@ -312,7 +312,7 @@ fn failed(program: &str, said: &str, ended: &str) -> Error {
         .collect();
     let cause = if lines.is_empty() { format!("it ended with {ended}") } else { lines.join("; ") };
     let error =
-        Error::outside(format!("{program} failed, and the database is as it was")).caused_by(cause.clone());
+        Error::outside(format!("{program} failed; the database is unchanged")).caused_by(cause.clone());
     let error = if cause.contains("could not execute query") { error.hint(KEEP_GOING_HINT) } else { error };
     if cause.contains("role") && cause.contains("does not exist") { error.hint(ROLES_HINT) } else { error }
 }

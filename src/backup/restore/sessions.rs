@@ -33,7 +33,7 @@ pub(super) async fn connect_apart_from(server: &Server, databases: &[&str]) -> R
         }
     }
     Err(refused.hint(format!(
-        "A database is replaced from a session on another one: `grant connect on database {MAINTENANCE} to {}`.",
+        "A restore needs a session on another database: `grant connect on database {MAINTENANCE} to {}`.",
         quoted(&server.user)
     )))
 }
@@ -50,12 +50,12 @@ pub(super) async fn require_writable(server: &Server, session: &Session) -> Resu
         .await?;
     let at = server.place();
     if row.get(0) {
-        return Err(Error::outside(format!("`{at}` is a standby: nothing can be restored there"))
+        return Err(Error::outside(format!("`{at}` is a standby and cannot be written to"))
             .hint("Name its primary with `--url`."));
     }
     if row.get(1) {
-        return Err(Error::outside(format!("sessions on `{at}` may only read: nothing can be restored there"))
-            .hint("`default_transaction_read_only` says so, of the server or of the user: name another user or server."));
+        return Err(Error::outside(format!("sessions on `{at}` are read-only"))
+            .hint("`default_transaction_read_only` is set for the server or the user: connect as another user or to another server."));
     }
     Ok(())
 }

@@ -43,7 +43,9 @@ pub(super) fn preflight(path: &Path, options: &RestoreOptions) -> Result<bool> {
                 .hint("Create it, or name another file with `--into`."));
         }
         Err(error) => {
-            return Err(Error::outside(format!("cannot look at `{}`", path.display())).caused_by(error));
+            return Err(
+                Error::outside(format!("cannot read the metadata of `{}`", path.display())).caused_by(error)
+            );
         }
     };
     if let (true, Err(_), Ok(target)) = (found.is_symlink(), fs::metadata(path), fs::read_link(path)) {
@@ -54,13 +56,13 @@ pub(super) fn preflight(path: &Path, options: &RestoreOptions) -> Result<bool> {
             target.display()
         ))
         .hint(format!(
-            "Restore to the file that it should lead to: `--url {}`.",
+            "Restore to the target of the link: `--url {}`.",
             Source::Sqlite { path: absolute(&target) }.shown()
         )));
     }
     if options.offline && found.is_symlink() {
         return Err(Error::request(format!("`{}` is a symbolic link", path.display()))
-            .hint("Name the file itself: `--offline` would put a file in the place of the link."));
+            .hint("Name the file itself: `--offline` would replace the link."));
     }
     if !fs::metadata(path).is_ok_and(|found| found.is_file()) {
         return Err(Error::request(format!("`{}` is not a file", path.display())));
@@ -83,7 +85,7 @@ pub(super) async fn restore(plan: &Plan, path: &Path, cx: &Context<'_>) -> Resul
             report.rows_checked = contents.tables.iter().filter_map(|table| table.rows).sum();
         }
     }
-    interrupted(cx.interrupt, "nothing was touched")?;
+    interrupted(cx.interrupt, "nothing was changed")?;
     (cx.tell)(Event::Phase("restoring"));
     let placing = Placing { content: scratch.file(EXPANDED), path: path.clone(), plan, cx };
     if !plan.replaces {
@@ -101,7 +103,7 @@ pub(super) async fn restore(plan: &Plan, path: &Path, cx: &Context<'_>) -> Resul
         } else {
             report.moved_aside = placing.clear_beside_empty()?;
         }
-        interrupted(cx.interrupt, "the database is as it was; a copy of it was made")?;
+        interrupted(cx.interrupt, "the database is unchanged, and a backup of it was made")?;
         let (copy, live, is_new) = (scratch.file(EXPANDED), path.clone(), report.kept_old.is_none());
         let mode = recorded.map(|contents| contents.journal_mode.clone()).filter(|_| is_new);
         follow(&std::sync::Arc::default(), cx.tell, move || {
@@ -124,7 +126,7 @@ async fn expanded(plan: &Plan, file: Content, cx: &Context<'_>) -> Result<Scratc
 
 /// A backup of what is there now.
 async fn safety_copy(plan: &Plan, path: &Path, cx: &Context<'_>) -> Result<String> {
-    (cx.tell)(Event::Phase("backing up what is there now"));
+    (cx.tell)(Event::Phase("backing up the current content"));
     let now = (cx.clock)();
     let database = plan.manifest.source.database.clone();
     let first = BackupName::of(&format!("{database}-before-restore"), now);
@@ -165,9 +167,9 @@ async fn safety_copy(plan: &Plan, path: &Path, cx: &Context<'_>) -> Result<Strin
         globals: Roles::Without,
     };
     let cannot = |error: Error| {
-        Error::new(error.kind(), format!("`{}` cannot be backed up before it is replaced", path.display()))
+        Error::new(error.kind(), format!("cannot back up `{}` before replacing it", path.display()))
             .caused_by(error)
-            .hint("If the file is beyond help, stop what uses it and pass `--offline`: it is kept beside the new one.")
+            .hint("If the file is damaged, stop the processes that use it and pass `--offline`: it is kept beside the new one.")
     };
     let planned = create::plan(request, cx).await.map_err(cannot)?;
     let made = Box::pin(create::run(planned, cx)).await.map_err(cannot)?;
@@ -210,14 +212,14 @@ impl Placing<'_> {
         let moved = sqlite::move_aside(&self.path, kept).map_err(|error| {
             Error::new(
                 Kind::Guard,
-                format!("files of another database lie beside `{}`, and cannot be moved", self.path.display()),
+                format!("cannot move the files of another database that lie beside `{}`", self.path.display()),
             )
             .caused_by(error)
-            .hint("Nothing was touched. SQLite would play `-wal` and `-journal` into what is restored: move them away.")
+            .hint("Nothing was changed. Move the `-wal` and `-journal` files away: SQLite would apply them to the restored file.")
         })?;
         for (from, to) in &moved {
             (self.cx.tell)(Event::Warning(&format!(
-                "`{}` belongs to a database that is no longer there: it was moved to `{}`",
+                "`{}` belongs to a database that no longer exists: it was moved to `{}`",
                 from.display(),
                 to.display()
             )));
@@ -240,7 +242,7 @@ impl Placing<'_> {
         let is_own = self.plan.manifest.source.path.as_deref() == self.path.to_str();
         if let Some(command) = refused.filter(|_| is_own) {
             (self.cx.tell)(Event::Warning(&format!(
-                "`{}` belongs to another user than the one that it was backed up of; to give it back, run `{command}`",
+                "`{}` has another owner than the file that was backed up; to restore the owner, run `{command}`",
                 self.path.display()
             )));
         }
@@ -268,7 +270,7 @@ impl Placing<'_> {
             Ok(true) => {}
             Ok(false) => {
                 return Err(Error::new(Kind::Guard, format!("`{}` is in use", path.display())).hint(
-                    "Stop what uses it, or leave `--offline` out: then it is restored while it is in use.",
+                    "Stop the processes that use it, or leave out `--offline` to restore it while it is in use.",
                 ));
             }
             Err(error) if matches!(error.kind(), Kind::Request | Kind::No) => {}
@@ -277,7 +279,7 @@ impl Placing<'_> {
         let made = self.write_like(path)?;
         let kept = self.free_name();
         let cannot = |error: io::Error| {
-            Error::outside(format!("`{}` cannot be kept as `{}`", path.display(), kept.display()))
+            Error::outside(format!("cannot keep `{}` as `{}`", path.display(), kept.display()))
                 .caused_by(error)
         };
         link_or_copy(path, &kept).map_err(cannot)?;

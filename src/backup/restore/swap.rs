@@ -55,8 +55,8 @@ pub(super) async fn swap_in(
     let session = &connect_apart_from(server, &[dbname]).await?;
     let there = database_exists(session, dbname).await?;
     if there && matches!(plan.destination, Destination::New(_)) {
-        return Err(Error::request(format!("`{dbname}` has come into being meanwhile"))
-            .hint("It was not touched. Choose another name with `--into`."));
+        return Err(Error::request(format!("`{dbname}` was created while the restore was running"))
+            .hint("It was not changed. Choose another name with `--into`."));
     }
     if !there {
         let rename = format!("alter database {scratch} rename to {}", quoted(dbname));
@@ -75,7 +75,7 @@ pub(super) async fn swap_in(
         replaced_at: Some(now),
     };
     let text = serde_json::to_vec_pretty(&kept)
-        .map_err(|error| Error::new(Kind::Bug, "a record cannot be written").caused_by(error))?;
+        .map_err(|error| Error::new(Kind::Bug, "cannot serialize a record").caused_by(error))?;
     cx.vault.write(&format!("restores/{scratch}.json"), &text)?;
     let swap = format!(
         "begin; alter database {} rename to {}; alter database {scratch} rename to {}; commit",
@@ -104,7 +104,7 @@ async fn warn_of_slots(session: &Session, old: &str, cx: &Context<'_>) {
         .await;
     if let Some(slots) = slots.ok().and_then(|row| row.get::<_, Option<String>>(0)) {
         (cx.tell)(Event::Warning(&format!(
-            "the logical replication slots of the database stay with `{old}`: `{slots}`; their consumers need new ones and begin anew"
+            "the logical replication slots of the database stay with `{old}`: `{slots}`; their consumers need new slots and start over"
         )));
     }
 }
@@ -120,8 +120,8 @@ async fn warn_of_subscriptions(session: &Session, old: &str, cx: &Context<'_>) {
         .await;
     if let Some(names) = subscriptions.ok().and_then(|row| row.get::<_, Option<String>>(0)) {
         (cx.tell)(Event::Warning(&format!(
-            "the subscriptions of the database stay with `{old}`, and go on there: `{names}`; disable them before those of the \
-             restored database are enabled"
+            "the subscriptions of the database stay with `{old}` and keep running there: `{names}`; disable them before enabling those \
+             of the restored database"
         )));
     }
 }
@@ -191,9 +191,9 @@ async fn rename_alone(server: &Server, session: &Session, databases: &[&str], re
         failure = end_sessions => Err(failure),
     };
     outcome.map_err(|failure| {
-        Error::outside("the restored copy cannot take the place of the database, which is as it was")
+        Error::outside("the restored copy cannot replace the database, which is unchanged")
             .caused_by(failure)
-            .hint("Sessions of users whom you may not end hold it: stop them, or restore as a member of `pg_signal_backend`.")
+            .hint("Sessions that this user may not terminate are connected to it: end them, or restore as a member of `pg_signal_backend`.")
     })
 }
 
@@ -208,7 +208,7 @@ pub(super) async fn drop_expired(session: &Session, server: &Server, cx: &Contex
             // Whatever holds it, another restore need not wait for that.
             if let Err(error) = drop_database(session, &kept.kept).await {
                 (cx.tell)(Event::Warning(&format!(
-                    "`{}`, which a restore replaced, was to be dropped by now: {}",
+                    "cannot drop `{}`, the expired copy of a replaced database: {}",
                     kept.kept,
                     error.chain()
                 )));
@@ -248,8 +248,9 @@ pub(crate) async fn undo(server: &Server, dbname: &str, cx: &Context<'_>) -> Res
         }
     }
     let Some((record, kept)) = newest else {
-        return Err(Error::request(format!("nothing is kept of what a restore of `{dbname}` replaced"))
-            .hint("What is kept, and for how long, is told by `restore`; look for it with `psql -l`."));
+        return Err(Error::request(format!("no replaced copy of `{dbname}` is kept")).hint(
+            "`backup restore` reports what it keeps and for how long; `psql -l` lists the databases.",
+        ));
     };
     // What is kept may be the one other database that the user is let into.
     let session = connect_apart_from(server, &[dbname, &kept.kept]).await?;

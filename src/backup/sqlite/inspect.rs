@@ -156,7 +156,7 @@ impl<'a> Inspector<'a> {
         match faults {
             Ok(Ok(faults)) => self.damage.extend(faults),
             Ok(Err(error)) => self.damage.push(format!("its pages cannot all be read: {error}")),
-            Err(_) => self.damage.push("its pages cannot be made sense of".to_owned()),
+            Err(_) => self.damage.push("its pages are not valid".to_owned()),
         }
         let is_whole = matches!(&whole, Ok(lines) if lines.is_empty()) && self.stand_ins.is_empty();
         if !is_whole {
@@ -421,7 +421,7 @@ fn lines_once(lines: Vec<String>) -> Vec<String> {
     };
     let mut said: Vec<String> = once.into_iter().take(ENOUGH).map(say).collect();
     if more > 0 {
-        said.push(format!("{more} more of SQLite's remarks are left out"));
+        said.push(format!("{more} more of SQLite's messages were left out"));
     }
     said
 }

@@ -58,7 +58,7 @@ pub(in crate::backup) fn require_fit(copy: &Path, target: &Path) -> Result<()> {
     let reason = if locks_others_out {
         let (from, to) = (now.encoding, content.encoding);
         format!(
-            "`{shown}` holds its text in {from} and the backup in {to}, which no connection that is open could read"
+            "`{shown}` holds its text in {from} and the backup in {to}, which open connections could not read"
         )
     } else {
         let (from, to) = (now.page_size, content.page_size);
@@ -68,7 +68,7 @@ pub(in crate::backup) fn require_fit(copy: &Path, target: &Path) -> Result<()> {
         )
     };
     Err(Error::new(Kind::Guard, reason)
-        .hint("Nothing was touched. Stop what uses the file, and pass `--offline`."))
+        .hint("Nothing was changed. Stop the processes that use the file, and pass `--offline`."))
 }
 
 /// Brings the pages of `copy` into the live database at `target`, through SQLite, so that connections of applications
@@ -102,7 +102,7 @@ pub(in crate::backup) fn restore_into_live(copy: &Path, target: &Path) -> Result
 
 fn locked_error(target: &Path) -> Error {
     Error::outside(format!("`{}` is locked by another process", target.display()))
-        .hint("An application holds a transaction open: end it, and run this again.")
+        .hint("Another process holds a transaction open: end it, and run the command again.")
 }
 
 /// Whether nobody else has a database open for writing, or holds a transaction.

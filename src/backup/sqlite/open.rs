@@ -19,9 +19,8 @@ pub(in crate::backup) fn has_header(path: &Path) -> std::io::Result<bool> {
 }
 
 pub(super) fn not_a_database_error(path: &Path) -> Error {
-    Error::request(format!("`{}` is not a SQLite database", path.display())).hint(
-        "Check the path. A file that is encrypted (SQLCipher, SEE) looks like this too, and is not supported.",
-    )
+    Error::request(format!("`{}` is not a SQLite database", path.display()))
+        .hint("Check the path. Encrypted files (SQLCipher, SEE) look like this too and are not supported.")
 }
 
 pub(super) fn empty_file_error(path: &Path) -> Error {
@@ -46,7 +45,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection> {
         Err(error) => {
             return Err(Error::outside(format!("cannot read `{}`", path.display()))
                 .caused_by(error)
-                .hint("Run this as a user who may read the file."));
+                .hint("Run the command as a user who may read the file."));
         }
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -63,7 +62,7 @@ pub(super) fn explain_failure(path: &Path, what: &str, error: rusqlite::Error) -
         Some(ErrorCode::NotADatabase) => not_a_database_error(path).caused_by(error),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::outside(text)
             .caused_by(error)
-            .hint("Another process holds a lock for longer than a minute: see what it does, and run this again."),
+            .hint("Another process has held a lock for more than a minute: end it, and run the command again."),
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             Error::outside(text).caused_by(error).hint(
                 "SQLite needs to read the file and, in WAL mode or after a crash, to write into its directory: run this as \

@@ -16,38 +16,37 @@ use crate::vault::Trigger;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct AdoptArgs {
-    /// Dumps and SQLite files
+    /// Dumps and SQLite files to adopt
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The database of lifeboat.toml that they are backups of
+    /// Database in lifeboat.toml that the files are backups of
     #[arg(long, value_name = "DB", conflicts_with = "url")]
     database: Option<String>,
-    /// The database that they are backups of; `env:NAME` takes it from a variable [default: one of its own, by what the file
-    /// says]
+    /// URL of the database that the files are backups of; `env:NAME` reads it from a variable [default: taken from the file]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// What makes it the same database on whatever host, as in `backup create`
+    /// Identity of the database across hosts, as in `backup create`
     #[arg(long, value_name = "ID", env = "BACKUP_DATABASE_ID", hide_env_values = true)]
     database_id: Option<String>,
-    /// Name of the backup [default: that of the file]
+    /// Name of the backup [default: the name of the file]
     #[arg(long, value_name = "NAME")]
     name: Option<BackupName>,
-    /// When the content was taken: RFC 3339, "yesterday 02:15", or "2026-11-30 02:15" (local time) [default: when the file was
-    /// last written to]
+    /// When the backup was taken: RFC 3339, "yesterday 02:15", or "2026-11-30 02:15" (local time) [default: when the file was
+    /// last modified]
     #[arg(long, value_name = "TIME")]
     taken_at: Option<String>,
     /// Retention class
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
-    /// Keep them whatever the rules of retention say
+    /// Keep the backups, whatever the retention rules say
     #[arg(long)]
     keep_forever: bool,
-    /// How thoroughly they are proven before they count
+    /// How thoroughly to verify the files before they count
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "stream")]
     verify: Level,
     #[command(flatten)]
     access: AccessArgs,
-    /// Prove the files, copy nothing
+    /// Verify the files, but copy nothing
     #[arg(long)]
     dry_run: bool,
 }

@@ -25,80 +25,80 @@ pub(in crate::cli) struct CreateArgs {
     /// Databases of lifeboat.toml (`[databases.DB.backup]`)
     #[arg(value_name = "DB")]
     databases: Vec<String>,
-    /// Database to back up: postgresql://… or sqlite:///path; may be repeated; `env:NAME` takes it from a variable
+    /// Database to back up, as postgresql://… or sqlite:///path; `env:NAME` reads the URL from a variable; may be repeated
     /// [env: DATABASE_URL]
     #[arg(long = "url", value_name = "URL")]
     urls: Vec<String>,
-    /// Name of the backup [default: the database's, with the time]. An earlier backup of this database that has the name
+    /// Name of the backup [default: the name of the database and the time]. An earlier backup of this database with that name
     /// gets its own time appended
     #[arg(long, value_name = "NAME")]
     name: Option<BackupName>,
-    /// How PostgreSQL is dumped
+    /// Format of a PostgreSQL dump
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<DumpFormat>,
-    /// How many connections dump at once (`--format custom`): an archive in parts, `NAME.tar.gz`, which `tar xzf` and
-    /// `pg_restore -j` read [default: 1]
+    /// Number of connections that dump in parallel (`--format custom`). More than one makes a directory-format archive,
+    /// `NAME.tar.gz`, for `tar xzf` and `pg_restore -j` [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// How the file is compressed [env: BACKUP_COMPRESS, true or false] [default: gzip]
+    /// Compression of the file [env: BACKUP_COMPRESS, true or false] [default: gzip]
     #[arg(long, value_enum, value_name = "HOW", conflicts_with = "no_compress")]
     compression: Option<Compression>,
     /// Do not compress
     #[arg(long)]
     no_compress: bool,
-    /// How hard to compress: gzip 1 to 12, zstd 1 to 19 [default: 1]
+    /// Compression level: gzip 1 to 12, zstd 1 to 19 [default: 1]
     #[arg(long, value_name = "N")]
     compression_level: Option<i32>,
-    /// How many threads compress [default: one per core, at most 8]
+    /// Number of compression threads [default: one per core, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
     /// Encrypt to an age recipient (`age1…`); may be repeated
     #[arg(long = "encrypt-to", value_name = "RECIPIENT")]
     encrypt_to: Vec<String>,
-    /// How deep the source is looked into while it is dumped, to prove restored copies by
+    /// What to record about the source during the dump, for later verification of restored copies
     #[arg(long, value_enum, value_name = "DEPTH", default_value_t)]
     observe: Observe,
-    /// Keep the roles and tablespaces of the server beside it
+    /// Also back up the server's roles and tablespaces, without passwords
     #[arg(long)]
     globals: bool,
-    /// The same, with the verifiers of the roles' passwords, which takes a superuser
+    /// Also back up the server's roles and tablespaces, with password hashes; requires a superuser
     #[arg(long)]
     globals_with_passwords: bool,
-    /// Do not remove old backups of the database afterwards
+    /// Do not prune old backups of the database afterwards
     #[arg(long)]
     no_prune: bool,
-    /// How thoroughly the backup is proven before it counts [default: stream]. If the proof that is asked for cannot be made, the
-    /// backup is kept and the exit code is 3
+    /// How thoroughly to verify the backup before it counts [default: stream]. If that level cannot be reached, the backup is
+    /// kept and the exit code is 3
     #[arg(long, value_enum, value_name = "LEVEL")]
     verify: Option<Level>,
-    /// Keep it whatever the rules of retention say
+    /// Keep the backup, whatever the retention rules say
     #[arg(long)]
     keep_forever: bool,
-    /// What makes it the same database on whatever host it is backed up, so that its older backups are removed: for
-    /// containers whose host names change [default: host and path, or address and cluster]
+    /// Identity of the database across hosts, so that its older backups are pruned; for containers whose host names change
+    /// [default: host and path, or address and cluster]
     #[arg(long, value_name = "ID", env = "BACKUP_DATABASE_ID", hide_env_values = true)]
     database_id: Option<String>,
     /// Retention class, such as `pre-migration` or `major-release`
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
-    /// How long to wait for another backup of the same database, or of the same name
+    /// How long to wait for another backup of the same database or with the same name
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m", conflicts_with = "no_wait")]
     wait: Duration,
     /// Do not wait for another backup of the same database
     #[arg(long)]
     no_wait: bool,
-    /// File with `NAME=value` lines, such as DATABASE_URL and PGPASSWORD, to set first, if it exists
+    /// File with `NAME=value` lines to load first, if it exists, such as DATABASE_URL and PGPASSWORD
     #[arg(long, value_name = "FILE")]
     environment_file: Option<PathBuf>,
-    /// A dead man's switch (healthchecks.io and the like) that is told of the start, and of success or failure
+    /// URL to ping at the start and on success or failure, such as a check at healthchecks.io
     #[arg(long, value_name = "URL")]
     ping: Option<String>,
-    /// What started it, for the manifest
+    /// What started the backup, for the manifest
     #[arg(long, value_name = "WORD", default_value = "cli", hide = true, value_parser = parse_trigger)]
     trigger: Trigger,
     #[command(flatten)]
     access: AccessArgs,
-    /// Check whether it can be made, make nothing
+    /// Check whether the backup can be made, but do not make it
     #[arg(long)]
     dry_run: bool,
 }
@@ -203,7 +203,7 @@ pub(super) async fn run(args: CreateArgs, session: &Session) -> Result<Option<Ki
     };
     let is_unproven = made.iter().any(lacks_proof);
     if is_unproven {
-        output.warn("the proof that `--verify` asks for could not be made: the backup is kept, and it may not be restorable");
+        output.warn("the backup could not be verified as thoroughly as `--verify` asks: it was kept, but it may not be restorable");
     }
     let kind = failed.or(is_unproven.then_some(Kind::Outside));
     if !args.dry_run && is_single {
@@ -244,7 +244,7 @@ fn print_pruned(created: &Created, output: &Output) {
         Ok(None) => {}
         Ok(Some(report)) => {
             for name in &report.deleted {
-                output.say(format!("removed `{name}`, which no rule of retention keeps"));
+                output.say(format!("removed `{name}`, which no retention rule keeps"));
             }
             for failure in &report.failed {
                 output.warn(format!("`{}` could not be removed: {}", failure.id, failure.reason));

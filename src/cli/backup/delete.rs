@@ -18,13 +18,13 @@ pub(in crate::cli) struct DeleteArgs {
     /// Name of the backup
     #[arg(value_name = "NAME")]
     name: String,
-    /// Confirm with the name of the backup
+    /// Confirm the deletion with the name of the backup
     #[arg(long, value_name = "NAME")]
     confirm: Option<String>,
-    /// Even if it is the last good backup of its database
+    /// Delete it even if it is the last good backup of its database
     #[arg(long)]
     allow_last_copy: bool,
-    /// Show what would be deleted, delete nothing
+    /// Show what would be deleted, but delete nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -34,7 +34,7 @@ pub(in crate::cli) struct KeepArgs {
     /// Name of the backup
     #[arg(value_name = "NAME")]
     name: String,
-    /// Leave it to the rules again
+    /// Let the retention rules decide again
     #[arg(long)]
     no_longer: bool,
 }

@@ -10,20 +10,20 @@ use crate::cli::connect::UrlArgs;
 /// How backups are opened and databases are reached.
 #[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct AccessArgs {
-    /// File with the age secret key of encrypted backups
+    /// File with the age secret key for encrypted backups
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
-    /// Directory of pg_dump, pg_restore and psql [default: those that fit the server are looked for]
+    /// Directory of pg_dump, pg_restore and psql [default: found to match the server's version]
     #[arg(long, value_name = "DIR", env = "LIFEBOAT_PG_BIN", hide_env_values = true)]
     pg_bin: Option<PathBuf>,
-    /// File with the keys that seal manifests, one a line; with it, backups that none of them has sealed are refused
-    /// [default: `seal_key` of lifeboat.toml]
+    /// File with the keys that seal manifests, one per line; backups without a seal by one of them are then refused
+    /// [default: `seal_key` in lifeboat.toml]
     #[arg(long, value_name = "FILE", env = "LIFEBOAT_SEAL_KEY", hide_env_values = true)]
     seal_key: Option<PathBuf>,
-    /// Take backups without a seal although there is a key: those that were made before it
+    /// Accept unsealed backups despite the key, such as those made before there was one
     #[arg(long)]
     accept_unsealed: bool,
-    /// Run whatever the SQL of a backup says with all rights of the user who restores it, without a seal
+    /// Run the SQL of an unsealed backup with all rights of the connecting user
     #[arg(long)]
     trust_content: bool,
     #[command(flatten)]
@@ -46,17 +46,17 @@ impl AccessArgs {
 /// What restores and proofs by a restore go on past.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct ToleranceArgs {
-    /// Without the owners and rights of the source
+    /// Do not restore owners and privileges
     #[arg(long)]
     no_owner: bool,
-    /// Go on past what the server refuses, as psql does; everything that it refused and everything that is then different is
-    /// listed, and where something is, the exit code is 1
+    /// Continue after statements that the server refuses, as psql does; refusals and differences are listed, and the exit code
+    /// is 1 if there are any
     #[arg(long)]
     keep_going: bool,
-    /// Accept a difference from what was recorded, by the name that the refusal gave it; may be repeated
+    /// Accept a difference from the recorded source, by the name shown in the error; may be repeated
     #[arg(long = "accept", value_name = "NAME")]
     accepted: Vec<String>,
-    /// Locale of the new database, such as C.UTF-8, where the server lacks that of the source
+    /// Locale of the new database, such as C.UTF-8, if the server lacks the source's
     #[arg(long, value_name = "LOCALE")]
     locale: Option<String>,
 }

@@ -37,7 +37,7 @@ pub(super) fn run(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.warn(damaged);
     }
     for stranger in catalogue::strangers(&catalogue) {
-        session.output.warn(format!("`{stranger}` has no manifest: it is not counted, and never removed"));
+        session.output.warn(format!("`{stranger}` has no manifest, so it is neither listed nor removed"));
     }
     if !args.databases.is_empty() {
         catalogue.entries.retain(|entry| args.databases.contains(&entry.manifest.source.database));

@@ -16,26 +16,26 @@ pub(in crate::cli) struct PruneArgs {
     /// Only backups of these databases
     #[arg(value_name = "DB")]
     databases: Vec<String>,
-    /// Days that backups without a class are kept, whatever they were made under [default: what BACKUP_RETENTION_DAYS
-    /// was when they were made; otherwise what it is now, or 30]
+    /// Days to keep backups without a class [default: BACKUP_RETENTION_DAYS as it was when they were made; if it was not set,
+    /// as it is now, or 30]
     #[arg(long, value_name = "N")]
     keep_days: Option<u32>,
-    /// The newest so many of each database, however old
+    /// Keep the newest N backups of each database, however old
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep_last: usize,
-    /// The last of each of so many days
+    /// Keep the last backup of each of N days
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep_daily: usize,
-    /// The last of each of so many weeks
+    /// Keep the last backup of each of N weeks
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep_weekly: usize,
-    /// The last of each of so many months
+    /// Keep the last backup of each of N months
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep_monthly: usize,
-    /// The last of each of so many years
+    /// Keep the last backup of each of N years
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep_yearly: usize,
-    /// Show what would be removed, remove nothing
+    /// Show what would be removed, but remove nothing
     #[arg(long)]
     dry_run: bool,
 }

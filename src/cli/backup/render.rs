@@ -33,13 +33,13 @@ impl output::Report for Manifest {
         page.line(format!("  sha256     {}", output::plain(&self.sha256)));
         page.line(format!("  proven     {}", proof(page, self.verification.as_ref())));
         if let Some(check) = &self.last_check {
-            page.line(format!("  looked at  {}", proof(page, Some(check))));
+            page.line(format!("  checked    {}", proof(page, Some(check))));
         }
         if let Some(contents) = &self.contents {
             let rows: u64 = contents.tables.iter().filter_map(|table| table.rows).sum();
             page.line(match contents.is_inspected() {
                 true => format!("  contents   {}", tables_and_rows(contents.tables.len(), rows)),
-                false => "  contents   not looked into".to_owned(),
+                false => "  contents   not inspected".to_owned(),
             });
             for warning in &contents.warnings {
                 let sign = page.toned(Tone::Doubt, "!");
@@ -80,7 +80,7 @@ fn sizes(manifest: &Manifest) -> String {
     let content = match manifest.format {
         Format::Sql => "SQL",
         Format::Custom => "archive",
-        Format::Directory => "archive in parts",
+        Format::Directory => "directory archive",
         Format::Sqlite => "pages",
     };
     let (file, plain) = (format_bytes(manifest.file_size), format_bytes(manifest.plain_size));
@@ -371,7 +371,7 @@ impl RestorePlan {
 impl output::Report for RestorePlan {
     fn render(&self, page: &mut Page) {
         page.line(format!("would restore {} (of {})", self.backup_name, format_time(self.content_of)));
-        let what = if self.replaces { "in the place of what is there now" } else { "where nothing is yet" };
+        let what = if self.replaces { "replacing what it holds now" } else { "creating it" };
         page.line(format!("  to  {}, {what}", output::plain(&self.restores_to)));
     }
 }
@@ -489,7 +489,7 @@ impl output::Report for Stats {
         let bad =
             if self.bad == 0 { String::new() } else { page.toned(Tone::Bad, format!(", {} bad", self.bad)) };
         page.line(format!(
-            "{} {}, {} ({} of content), {} proven good{bad}",
+            "{} {}, {} ({} of content), {} verified{bad}",
             self.count,
             if self.count == 1 { "backup" } else { "backups" },
             format_bytes(self.total_size_bytes),
@@ -529,7 +529,7 @@ impl output::Report for Stats {
             ]
         };
         page.table(
-            &["database", "type", "backups", "size", "last good", "failed", "growth", "trend of the content"],
+            &["database", "type", "backups", "size", "last good", "failed", "growth", "content over time"],
             self.databases.iter().map(row).collect(),
         );
     }

@@ -25,30 +25,30 @@ pub(in crate::cli) struct RestoreArgs {
     /// Name of the backup
     #[arg(value_name = "NAME")]
     name: String,
-    /// Where to: a database (`postgresql://…`) or a file (`sqlite:///path`) [default: the database of lifeboat.toml that it
-    /// is a backup of, or DATABASE_URL if it names that very database]
+    /// Database to restore to: `postgresql://…` or `sqlite:///path` [default: the backup's own database in lifeboat.toml, or
+    /// DATABASE_URL if it names the same database]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Restore to a new database of that server, or to a new file, and replace nothing
+    /// Restore to a new database on that server, or to a new file, instead of replacing anything
     #[arg(long, value_name = "NEW")]
     into: Option<String>,
-    /// Confirm that the database is to be replaced, with the name of the backup
+    /// Confirm the replacement of the database with the name of the backup
     #[arg(long, value_name = "NAME")]
     confirm: Option<String>,
-    /// How long the replaced PostgreSQL database is kept under another name; 0s drops it at once
+    /// How long to keep the replaced PostgreSQL database under another name; 0s drops it at once
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "24h")]
     keep_old: Duration,
-    /// How many jobs restore a custom backup [default: one per core, at most 8]
+    /// Number of parallel jobs for a custom-format backup [default: one per core, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// Put another file in the place of a SQLite file that nobody has open
+    /// Replace a SQLite file that no process has open by another file
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
     tolerance: ToleranceArgs,
     #[command(flatten)]
     access: AccessArgs,
-    /// Check what can be checked beforehand, restore nothing
+    /// Run the checks that precede a restore, but restore nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -58,7 +58,7 @@ pub(in crate::cli) struct UndoArgs {
     /// The database that was restored [default: DATABASE_URL]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Confirm with the name of the database
+    /// Confirm the swap with the name of the database
     #[arg(long, value_name = "DATABASE")]
     confirm: Option<String>,
     #[command(flatten)]
@@ -108,7 +108,7 @@ fn replacement(plan: &restore::Plan, args: &RestoreArgs) -> Act {
     Act {
         name: args.name.to_string(),
         sentence: format!(
-            "this replaces what `{}` holds now with what it held at {}",
+            "this replaces the current content of `{}` with its content at {}",
             plan.destination.source().shown(),
             format_time(plan.manifest.timestamp)
         ),
@@ -126,21 +126,21 @@ pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kin
     let say = |event: Event<'_>| Progress::say(&session.output, event);
     let Source::Postgresql { server, dbname } = Source::of_url(url.trim(), &args.connect.overrides(), &say)?
     else {
-        return Err(Error::request("only restores of PostgreSQL are undone by a swap")
-            .hint("Before a live SQLite file was restored, a backup of it was made: restore that."));
+        return Err(Error::request("`backup undo` works for PostgreSQL only")
+            .hint("Before a live SQLite file was restored, it was backed up: restore that backup."));
     };
     let act = Act {
         name: dbname.clone(),
-        sentence: format!("this puts database `{dbname}` back to what the latest restore replaced"),
+        sentence: format!("this puts back database `{dbname}` as it was before the latest restore"),
         facts: vec![
             ("host", server.place()),
             ("engine", "PostgreSQL".to_owned()),
-            ("gone", format!("what `{dbname}` holds now is kept as another database")),
+            ("gone", format!("the current content of `{dbname}` is kept under another name")),
         ],
     };
     act.confirm(args.confirm.as_deref(), session)?;
     let interrupt = Interrupt::listen()?;
-    let progress = Progress::new(&session.output, format!("putting `{dbname}` back"));
+    let progress = Progress::new(&session.output, format!("undoing the restore of `{dbname}`"));
     let tell = |event: Event<'_>| progress.tell(event);
     let cx = context(&vault, &interrupt, &tell);
     let report = restore::undo_recorded(&server, &dbname, &actor(Trigger::Cli), &cx).await?;

@@ -12,37 +12,37 @@ use crate::output::{self, Page};
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ScheduleArgs {
-    /// Databases of lifeboat.toml [default: DATABASE_URL of the environment file]
+    /// Databases in lifeboat.toml [default: DATABASE_URL in the environment file]
     #[arg(value_name = "DB")]
     databases: Vec<String>,
-    /// What runs it [default: systemd, where it runs; otherwise cron]
+    /// What runs the schedule [default: systemd if it is running, otherwise cron]
     #[arg(long, value_enum, value_name = "RUNNER")]
     with: Option<Runner>,
-    /// How often; may be repeated
+    /// How often to back up; may be repeated
     #[arg(long = "every", value_enum, value_name = "RHYTHM", default_values = ["daily"])]
     rhythms: Vec<Rhythm>,
-    /// When, in UTC
+    /// Time of day, in UTC
     #[arg(long, value_name = "HH:MM", default_value = "02:15", value_parser = |text: &str| text.parse::<TimeOfDay>())]
     at: TimeOfDay,
     /// File with `NAME=value` lines for DATABASE_URL, PGPASSWORD and so on; mode 0600
     #[arg(long, value_name = "FILE", default_value = "/etc/lifeboat/backup.env")]
     environment_file: PathBuf,
-    /// Where cron's output goes
+    /// File for cron's output
     #[arg(long, value_name = "FILE", default_value = "/var/log/lifeboat-backup.log")]
     log: PathBuf,
-    /// A dead man's switch (healthchecks.io and the like) that is told of the start, and of success or failure
+    /// URL to ping at the start and on success or failure, such as a check at healthchecks.io
     #[arg(long, value_name = "URL")]
     ping: Option<String>,
-    /// As whom it runs
+    /// User to run as
     #[arg(long, value_name = "NAME", default_value = "root")]
     user: String,
-    /// Write the files and switch the schedule on, rather than print them
+    /// Write the files and enable the schedule, instead of printing them
     #[arg(long)]
     install: bool,
-    /// Replace files of the same name that say something else
+    /// Overwrite existing files that differ
     #[arg(long, requires = "install")]
     replace: bool,
-    /// Where the files go [default: /etc/systemd/system, or /etc/cron.d]
+    /// Directory for the files [default: /etc/systemd/system or /etc/cron.d]
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 }
@@ -52,7 +52,7 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
     let runner = args.with.unwrap_or(if systemd_runs { Runner::Systemd } else { Runner::Cron });
     for database in &args.databases {
         if session.config.backup_of(database).is_none() {
-            return Err(Error::request(format!("`{database}` has no backup in lifeboat.toml"))
+            return Err(Error::request(format!("`{database}` has no `backup` section in lifeboat.toml"))
                 .hint(format!("Add `[databases.{database}.backup]` with a `url`.")));
         }
     }
@@ -60,8 +60,9 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
         Runner::Systemd => "/etc/systemd/system",
         Runner::Cron => "/etc/cron.d",
     };
-    let program = std::env::current_exe()
-        .map_err(|error| Error::outside("it cannot be found out where lifeboat lies").caused_by(error))?;
+    let program = std::env::current_exe().map_err(|error| {
+        Error::outside("cannot determine the path of the lifeboat program").caused_by(error)
+    })?;
     let in_usual_place = args.directory.is_none();
     let mut rhythms = args.rhythms;
     rhythms.sort();
@@ -115,7 +116,7 @@ fn refuse_relative_files(databases: &[String], session: &Session) -> Result<()> 
         if let Some(path) = path.filter(|path| path.is_relative()) {
             let absolute = std::path::absolute(&path).unwrap_or(path);
             return Err(Error::request(format!(
-                "the `url` of `{database}` in lifeboat.toml is relative, and a schedule runs in another directory"
+                "the `url` of `{database}` in lifeboat.toml is a relative path, but a schedule runs in another directory"
             ))
             .hint(format!("Write it as `{}`.", crate::backup::sqlite_url(&absolute))));
         }
@@ -155,8 +156,8 @@ fn refuse_to_displace(files: &[ScheduleFile]) -> Result<()> {
         }
     };
     let Some(file) = files.iter().find(displaced) else { return Ok(()) };
-    Err(Error::new(Kind::Guard, format!("`{}` was kept: it is not what would be written", file.path.display()))
-        .hint("Look at it. `--replace` puts the new schedule in its place; another `--directory` puts it beside it."))
+    Err(Error::new(Kind::Guard, format!("`{}` was kept: it exists with other content", file.path.display()))
+        .hint("Look at the file, then overwrite it with `--replace` or choose another `--directory`."))
 }
 
 fn install(files: &[ScheduleFile]) -> Result<()> {
@@ -165,7 +166,7 @@ fn install(files: &[ScheduleFile]) -> Result<()> {
         let failed = |error: std::io::Error| {
             Error::outside(format!("cannot write `{}`", file.path.display()))
                 .caused_by(error)
-                .hint("Run it as root, or name another `--directory`.")
+                .hint("Run the command as root, or choose another `--directory`.")
         };
         let parent = file.path.parent().unwrap_or(std::path::Path::new("/"));
         let mut made = tempfile::NamedTempFile::new_in(parent).map_err(failed)?;
@@ -185,7 +186,7 @@ fn switch_on(files: &[ScheduleFile], systemd_runs: bool, session: &Session) -> R
         .collect();
     if !systemd_runs {
         session.output.warn(format!(
-            "systemd does not run here; where it does: `systemctl daemon-reload && systemctl enable --now {}`",
+            "systemd is not running on this machine. Where it is, run `systemctl daemon-reload && systemctl enable --now {}`",
             timers.join(" ")
         ));
         return Ok(());
@@ -196,7 +197,7 @@ fn switch_on(files: &[ScheduleFile], systemd_runs: bool, session: &Session) -> R
         let done = Command::new("systemctl")
             .args(&arguments)
             .output()
-            .map_err(|error| Error::outside("systemctl cannot be run").caused_by(error))?;
+            .map_err(|error| Error::outside("cannot run systemctl").caused_by(error))?;
         if !done.status.success() {
             return Err(Error::outside(format!("`systemctl {}` failed", arguments.join(" ")))
                 .caused_by(String::from_utf8_lossy(&done.stderr).trim().to_owned()));

@@ -18,18 +18,17 @@ use crate::verify::Verdict;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct VerifyArgs {
-    /// Names of backups of the vault, or files that need no manifest: dumps of pg_dump and SQLite files, plain or compressed by
-    /// gzip or zstd
+    /// Names of backups in the vault, or files without a manifest: dumps made by pg_dump and SQLite files, uncompressed or
+    /// compressed with gzip or zstd
     #[arg(value_name = "NAME|FILE", required_unless_present = "all")]
     names: Vec<String>,
-    /// All backups of the vault
+    /// Verify every backup in the vault
     #[arg(long, conflicts_with = "names")]
     all: bool,
-    /// How thoroughly
+    /// How thoroughly to verify
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "stream")]
     level: Level,
-    /// Server to restore into for a proof of level `restore` [default: a temporary one of our own, if PostgreSQL's server
-    /// is installed]
+    /// Server to restore into at level `restore` [default: a temporary server, if PostgreSQL's server programs are installed]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
@@ -74,7 +73,7 @@ pub(super) async fn run(args: VerifyArgs, session: &Session) -> Result<Option<Ki
         Ok(())
     };
     for file in files {
-        let progress = Progress::new(output, format!("proving `{}`", file.display()));
+        let progress = Progress::new(output, format!("verifying `{}`", file.display()));
         let temporary = TemporaryVault::create()?;
         let tell = |event: Event<'_>| progress.tell(event);
         let outcome =
@@ -88,7 +87,7 @@ pub(super) async fn run(args: VerifyArgs, session: &Session) -> Result<Option<Ki
         take(outcome.map(|proof| (file.display().to_string(), proof)))?;
     }
     for (name, vault) in names.iter().zip(vault.iter().cycle()) {
-        let progress = Progress::new(output, format!("proving `{name}`"));
+        let progress = Progress::new(output, format!("verifying `{name}`"));
         let tell = |event: Event<'_>| progress.tell(event);
         let outcome = backup::verify(name, args.level, &options, &context(vault, &interrupt, &tell)).await;
         match outcome {
@@ -147,7 +146,7 @@ fn all_names(vault: &Vault, output: &Output) -> Result<(Vec<String>, Option<Kind
     }
     if catalogue.entries.is_empty() && catalogue.damaged.is_empty() {
         return Err(Error::request(format!(
-            "there are no backups in `{}`: nothing was proven",
+            "there are no backups in `{}`: nothing was verified",
             vault.shown("")
         ))
         .hint("Name the vault with `--vault` or BACKUP_DIR."));

@@ -214,7 +214,7 @@ async fn existing(only: &[String], vault_only: bool, session: &Session) -> Exist
 
 pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Option<Kind>> {
     let period = args.period.period()?.ok_or_else(|| {
-        Error::request("it is not said which period to report on")
+        Error::request("a report needs a period")
             .hint("For example `--year 2026`, or `--from 2026-01-01 --to 2026-03-31`.")
     })?;
     let vault = session.vault_to_read()?;
@@ -230,7 +230,7 @@ pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Optio
     }
     let kind = kind_of(dossier.integrity.verdict);
     if kind.is_some() {
-        session.output.warn("the evidence is not as it was recorded, or could not be read: `lifeboat drill verify-evidence` says where");
+        session.output.warn("the evidence was changed after it was recorded, or could not be read: run `lifeboat drill verify-evidence` to see where");
     }
     let page = report::render(&dossier);
     match (&args.output, session.output.format()) {
@@ -250,7 +250,7 @@ pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Optio
     Ok(kind)
 }
 
-/// Written whole or not at all: nobody is handed half a report.
+/// Written completely or not at all, so that nobody gets half a report.
 fn write(path: &std::path::Path, page: &str) -> Result<()> {
     use std::io::Write as _;
     let failed = |error: std::io::Error| {

@@ -33,11 +33,11 @@ pub(super) struct FleetArgs {
     /// Drill every RDS for PostgreSQL instance of all accounts and Regions that are configured; throwaways and read replicas are never drilled
     #[arg(long, conflicts_with_all = ["databases", "tags"], help_heading = "Fleets")]
     all: bool,
-    /// Drill the instances that carry this tag; repeated, all of them
+    /// Drill the instances that carry this tag; if it is repeated, those that carry all of them
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag, conflicts_with = "databases", help_heading = "Fleets")]
     tags: Vec<(String, String)>,
-    /// Drill only what was not proven within this time, by the evidence in the vault: never proven first, then the oldest
-    /// proof; a failed drill is no proof [config: fleet.due]
+    /// Drill only databases that were not proven within this time, according to the evidence in the vault: those never
+    /// proven first, then those with the oldest proof; a failed drill is no proof [config: fleet.due]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Fleets")]
     due: Option<Duration>,
     /// Drill one of N parts of the fleet, divided by a hash of the resource ids; I counts from 0 or from 1
@@ -46,16 +46,16 @@ pub(super) struct FleetArgs {
     /// How many databases are drilled at once by this process [config: fleet.concurrency] [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200), help_heading = "Fleets")]
     concurrency: Option<u16>,
-    /// How many throwaways there may be at once in an account and Region, over all processes that share the vault
+    /// Limit of throwaways at once in an account and Region, across all processes that share the vault
     /// [config: fleet.max_instances]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Fleets")]
     max_instances: Option<u16>,
-    /// How many hours of throwaways this process may use in all: then no drill is begun, and those under way are broken off
+    /// Limit of instance-hours for the throwaways of this process; at the limit no drill begins, and running ones are aborted
     /// [config: fleet.max_hours]
     #[arg(long, value_name = "HOURS", value_parser = parse_hours, help_heading = "Fleets")]
     max_hours: Option<f64>,
-    /// Name of this fleet run, which ties its shards together and lets it be gone on with (the name of a Kubernetes Job, say)
-    /// [default: the latest of the same selection that is not complete, if it began within 12 hours, or a new one]
+    /// Name of this fleet run, by which its shards find each other and by which it is resumed, such as the name of a Kubernetes Job
+    /// [default: the latest incomplete run of the same selection that began within 12 hours, or a new one]
     #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Fleets")]
     fleet_run: Option<String>,
 }
@@ -121,7 +121,7 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
         session.output.warn(note);
     }
     for one in &plan.record.unreached {
-        session.output.warn(format!("{} could not be looked at: {}", one.place, one.error));
+        session.output.warn(format!("{} could not be reached: {}", one.place, one.error));
     }
     if args.dry_run {
         session.output.report(&plan.record)?;
@@ -132,7 +132,8 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
     let is_live = session.output.is_live();
     let took = |todo: &Todo| {
         let source = &todo.source;
-        let before = is_live.then(|| journal::newest(&vault, source.id.as_str(), &source.resource_id.0));
+        let before =
+            is_live.then(|| journal::newest_records(&vault, source.id.as_str(), &source.resource_id.0));
         Earlier::of(&before.unwrap_or_default()).last_took()
     };
     let waiting = plan.todo.iter().map(|todo| (todo.source.id.to_string(), took(todo))).collect();
@@ -154,7 +155,7 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
 
 fn announce(session: &Session, record: &Fleet, todo: usize) {
     let begun = when::format_time(record.started_at);
-    let going_on = if record.resumed { format!(", begun at {begun}, gone on with") } else { String::new() };
+    let going_on = if record.resumed { format!(", begun at {begun}, resumed") } else { String::new() };
     let shard = record.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
     session.output.say(format!(
         "fleet run {}{shard}{going_on}: {todo} of {} databases to drill, {} at once",
@@ -236,7 +237,7 @@ fn place_of(row: &Row, session: &Session) -> Place {
 
 /// A fleet run of that name, if the vault has one.
 pub(super) fn find(session: &Session, name: &str) -> Result<Option<Fleet>> {
-    record::find(&session.vault_to_read()?, name)
+    fleet::journal::find(&session.vault_to_read()?, name)
 }
 
 fn word(outcome: Outcome) -> (&'static str, Tone) {
@@ -271,12 +272,12 @@ impl output::Report for Fleet {
         page.heading(tone, state, head, took.filter(|_| !is_planned));
         page.line(format!("  {}", self.summary.told()));
         for one in &self.unreached {
-            let text = format!("{} could not be looked at: {}", one.place, output::plain(&one.error));
+            let text = format!("{} could not be reached: {}", one.place, output::plain(&one.error));
             page.line(format!("  {} {text}", page.toned(Tone::Doubt, "-")));
         }
         if !self.missing_shards.is_empty() {
             let missing: Vec<String> = self.missing_shards.iter().map(u32::to_string).collect();
-            let text = format!("nothing is known of shard {}", missing.join(", "));
+            let text = format!("no record of shard {}", missing.join(", "));
             page.line(format!("  {} {text}", page.toned(Tone::Doubt, "-")));
         }
         page.line("");
@@ -303,12 +304,12 @@ impl output::Report for Fleet {
         }
         if is_long && quiet > 0 {
             page.line(format!(
-                "  … and {quiet} that passed, are not due or cannot be drilled (`--json` lists them)"
+                "  … and {quiet} more that passed, are not due or cannot be drilled (`--json` lists them)"
             ));
         }
         if self.without_verdict() > 0 && !is_planned {
             page.line(format!(
-                "{} the same command goes on with those that have no verdict",
+                "{} run the same command again to drill those that have no verdict",
                 page.toned(Tone::Strong, "hint:")
             ));
         }
@@ -371,21 +372,21 @@ impl record::Summary {
 fn parse_tag(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write it as KEY=VALUE".to_owned()),
+        _ => Err("expected KEY=VALUE".to_owned()),
     }
 }
 
 fn parse_hours(text: &str) -> std::result::Result<f64, String> {
     match text.trim_end_matches('h').parse::<f64>() {
         Ok(hours) if hours > 0.0 && hours <= 100_000.0 => Ok(hours),
-        _ => Err("it is a number of hours above 0".to_owned()),
+        _ => Err("expected a number of hours above 0".to_owned()),
     }
 }
 
 fn parse_name(text: &str) -> std::result::Result<String, String> {
-    if record::is_name(text) {
+    if fleet::journal::is_name(text) {
         Ok(text.to_owned())
     } else {
-        Err("it has 1 to 64 letters, digits, `-`, `_` and `.`".to_owned())
+        Err("expected 1 to 64 letters, digits, `-`, `_` or `.`".to_owned())
     }
 }

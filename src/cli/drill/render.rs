@@ -173,7 +173,9 @@ fn objective(
 fn tables(verdicts: &[TableVerdict], baseline: Baseline, page: &mut Page) {
     let is_fine = |word: Word| matches!(word, Word::Identical | Word::Equal);
     let mut listed: Vec<&TableVerdict> = verdicts.iter().collect();
-    listed.sort_by_key(|table| (words::rank(table.verdict), &table.database, &table.schema, &table.table));
+    listed.sort_by_key(|table| {
+        (words::table_rank(table.verdict), &table.database, &table.schema, &table.table)
+    });
     let fine = listed.iter().filter(|table| is_fine(table.verdict)).count();
     let is_long = listed.len() > LISTED;
     if is_long {
@@ -403,7 +405,7 @@ impl output::Report for PlanReport {
             "  removed by       the drill itself, or a sweep after {}",
             format_time(self.expires_at)
         ));
-        page.line("everything that can be checked beforehand was checked; nothing was created");
+        page.line("all preflight checks passed; nothing was created");
     }
 }
 

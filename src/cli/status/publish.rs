@@ -91,5 +91,5 @@ async fn health(session: &Session, elsewhere: Option<&Aws>, database: &Database)
 /// What the last drill took. Evidence that is damaged leaves it unknown; `drill show` says why.
 fn rto_of(session: &Session, database: &str, run: &str) -> Option<f64> {
     let vault = session.vault_to_read().ok()?;
-    journal::read(&vault, database, run).ok()??.rto.measured_seconds
+    journal::read_record(&vault, database, run).ok()??.rto.measured_seconds
 }

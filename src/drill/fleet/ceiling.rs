@@ -54,7 +54,7 @@ impl Hours {
         let all = used.gone + used.there.values().map(Instant::elapsed).sum::<Duration>();
         (all.as_secs_f64() / 3600.0 >= most).then(|| {
             Error::outside(format!("the ceiling of {most} instance-hours of this fleet run was reached"))
-                .hint("Run it again to go on with those that are left, with a higher `--max-hours` or at another time.")
+                .hint("Run it again for the remaining databases, with a higher `--max-hours` or at another time.")
         })
     }
 }
@@ -84,7 +84,10 @@ pub(super) async fn no_room(aws: &Aws, most: Option<usize>) -> Result<Option<Str
     if let Ok(Some(quota)) = aws.instance_quota().await
         && quota.used >= quota.max
     {
-        return Ok(Some(format!("the quota of DB instances is used up: {} of {}", quota.used, quota.max)));
+        return Ok(Some(format!(
+            "the quota of DB instances is exhausted: {} of {} are in use",
+            quota.used, quota.max
+        )));
     }
     let Some(most) = most else { return Ok(None) };
     let there = aws.instances().await?.iter().filter(|instance| instance.is_throwaway()).count();

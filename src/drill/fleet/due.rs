@@ -10,7 +10,7 @@ use crate::fleet::{Instance, RunId};
 use crate::vault::Vault;
 use crate::verify::Verdict;
 
-/// Evidence that is dated further in the future than this was written by a wrong clock, and proves nothing for ever.
+/// Evidence that is dated further in the future than this was written by a wrong clock, and never proves anything.
 const TOLERABLE: TimeDelta = TimeDelta::hours(1);
 
 /// When each of these was last proven, if ever; in their order.
@@ -31,7 +31,7 @@ pub(super) fn proofs(
     let named: Vec<String> = of
         .iter()
         .zip(&runs)
-        .map(|(it, run)| journal::name(it.id.as_str(), run.as_deref().unwrap_or("-")))
+        .map(|(it, run)| journal::evidence_name(it.id.as_str(), run.as_deref().unwrap_or("-")))
         .collect();
     let evidence = vault.read_all(&named)?;
     let mut proofs = Vec::new();
@@ -56,7 +56,8 @@ pub(super) fn latest(
     runs.retain(|run| RunId::parse(run).is_some());
     runs.reverse();
     for some in runs.chunks(16) {
-        let names: Vec<String> = some.iter().map(|run| journal::name(instance.id.as_str(), run)).collect();
+        let names: Vec<String> =
+            some.iter().map(|run| journal::evidence_name(instance.id.as_str(), run)).collect();
         let found = vault.read_all(&names)?.into_iter().filter_map(|read| {
             let report: Report = serde_json::from_slice(&read.ok()??).ok()?;
             proof(vault, &report, instance, now)
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn only_a_pass_of_the_same_database_is_a_proof() {
         let now: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
-        let mut report = samples::unknown();
+        let mut report = samples::unknown_report();
         (report.state, report.verdict) = (State::Finished, Verdict::Pass);
         report.started_at = now - TimeDelta::days(3);
         let instance =

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::record::{self, Fleet, Joined, Outcome, Progress, Row, SCHEMA, Summary};
+use super::journal::{self, Joined};
+use super::record::{Fleet, Outcome, Progress, Row, SCHEMA, Summary};
 use super::{Ceilings, Selection, Shard, ceiling, due};
 use crate::aws::Aws;
 use crate::drill::{Request, checks};
@@ -33,7 +34,7 @@ pub(crate) struct Ask {
 
 /// A fleet run that can be run. By value: it cannot run twice.
 pub(crate) struct Plan {
-    /// The record as it stands: what is decided of all databases.
+    /// The record so far: what is decided of all databases.
     pub record: Fleet,
     /// Those to be drilled, the most urgent first.
     pub todo: Vec<Todo>,
@@ -76,7 +77,7 @@ pub(crate) async fn plan(
     }
     let places: Vec<(Aws, Vec<InstanceId>)> =
         places.into_iter().filter(|(aws, _)| !unreached.iter().any(|one| one.place == aws.place())).collect();
-    // A fleet of nothing is a slip, and nothing that passes; what could not be looked at may hold some.
+    // An empty fleet is a mistake, not a pass; places that could not be reached may hold databases.
     if met.is_empty() && unreached.is_empty() {
         return Err(nobody(&places, &ask.selection));
     }
@@ -85,7 +86,7 @@ pub(crate) async fn plan(
     let joined = if ask.is_dry {
         Joined { fleet: "none".to_owned(), started_at: now, is_resumed: false }
     } else {
-        record::join(vault, &ask.selection, ask.shard, ask.name.as_deref(), now)?
+        journal::join(vault, &ask.selection, ask.shard, ask.name.as_deref(), now)?
     };
     let proofs = due::proofs(vault, &met.iter().map(|(_, source)| source).collect::<Vec<_>>(), now)?;
     let mut plan =
@@ -95,7 +96,7 @@ pub(crate) async fn plan(
         if let Some(reason) = ask.selection.passes_over(&source) {
             plan.record.databases.push(row.ended(Outcome::Skipped, reason));
         } else if joined.is_resumed
-            && let Some(report) = record::done(vault, &source, &joined.fleet, joined.started_at)?
+            && let Some(report) = journal::done(vault, &source, &joined.fleet, joined.started_at)?
         {
             plan.record.databases.push(row.drilled(&report));
         } else if let Some(reason) = not_due(&ask.selection, last_proof, now) {
@@ -125,13 +126,12 @@ pub(crate) async fn plan(
 fn nobody(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) -> Error {
     let tags: Vec<String> = selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
     if !tags.is_empty() {
-        return Error::request(format!("no DB instance carries the tag {}", tags.join(" and "))).hint(
-            "`lifeboat status` lists the instances; look at `--region` and at how the tag is written.",
-        );
+        return Error::request(format!("no DB instance carries the tag {}", tags.join(" and ")))
+            .hint("`lifeboat status` lists the instances; check `--region` and the spelling of the tag.");
     }
     let places: Vec<String> = places.iter().map(|(aws, _)| aws.place().to_string()).collect();
     Error::request(format!("there is no DB instance to drill in {}", places.join(", ")))
-        .hint("Look at `--region`, and at whose credentials these are: `lifeboat doctor drill`.")
+        .hint("Check `--region`, and run `lifeboat doctor drill` to see whose credentials these are.")
 }
 
 /// The databases of one account and Region that the selection meets.
@@ -194,7 +194,7 @@ fn unusable(source: &Instance) -> Option<Error> {
     }
 }
 
-/// Takes those out that have no snapshot to restore. One look at all snapshots costs less than one at each database's.
+/// Takes out those that have no snapshot to restore. One call for all snapshots costs less than one for each database.
 async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> Result<()> {
     if plan.todo.len() < 4 {
         return Ok(());
@@ -230,7 +230,7 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
     Ok(())
 }
 
-/// Takes those out whose class cannot be had. Asked once for each class and version.
+/// Takes out those whose class is not offered. AWS is asked once for each class and version.
 async fn check_classes(plan: &mut Plan) -> Result<()> {
     let mut known: BTreeMap<(Place, String, String), bool> = BTreeMap::new();
     let mut left = Vec::new();
@@ -247,8 +247,11 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
             left.push(todo);
             continue;
         }
-        let error = Error::request(format!("class `{class}` cannot be had for PostgreSQL {version} here"))
-            .hint("Choose another `--class`, for instance db.t4g.micro.");
+        let error = Error::request(format!(
+            "class `{class}` is not offered for PostgreSQL {version} in {}",
+            todo.aws.region()
+        ))
+        .hint("Choose another `--class`, such as db.t4g.micro.");
         plan.record.databases.push(Row::new(&todo.source, todo.aws.place(), todo.last_proof).refused(&error));
     }
     plan.todo = left;

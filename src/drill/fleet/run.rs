@@ -10,8 +10,9 @@ use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 
 use super::ceiling::{self, Hours};
+use super::journal;
 use super::plan::{Plan, Todo, not_due};
-use super::record::{self, Fleet, Outcome, Progress, Row};
+use super::record::{Fleet, Outcome, Progress, Row};
 use super::{Ceilings, due};
 use crate::aws::Aws;
 use crate::drill::lease;
@@ -55,7 +56,7 @@ enum End {
     Drilled(Box<Report>),
     /// Another process of this fleet run has drilled it.
     DoneByOthers(Box<Report>),
-    /// Somebody has proven it meanwhile.
+    /// Another process has proven it since.
     Proven(String),
     /// Somebody else drills it.
     Held(Theirs),
@@ -143,9 +144,8 @@ where
         under_way.spawn_blocking(move || {
             let todo = Arc::clone(&turn.todo);
             let drilled = AssertUnwindSafe(|| runtime.block_on(drill_one(&todo, &about, &crew, &hours)));
-            let end = std::panic::catch_unwind(drilled).unwrap_or_else(|_| {
-                Err(Error::new(Kind::Bug, "the drill broke off at a defect of lifeboat"))
-            });
+            let end = std::panic::catch_unwind(drilled)
+                .unwrap_or_else(|_| Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat")));
             hours.end(&todo.source.resource_id.0);
             (turn, end.unwrap_or_else(End::Refused))
         });
@@ -220,7 +220,7 @@ where
 
     /// The evidence of the drills is what counts: a record that cannot be written keeps none of them.
     fn write(&self) {
-        if let Err(error) = record::write(&self.crew.vault, &self.record) {
+        if let Err(error) = journal::write(&self.crew.vault, &self.record) {
             (self.crew.tell)(&self.record.fleet, Event::Warning(&error.chain()));
         }
     }
@@ -280,8 +280,8 @@ where
         Leased::Ours(lease) => lease,
         Leased::Theirs(theirs) => return Ok(End::Held(theirs)),
     };
-    // Only now nobody else can be at it.
-    if let Some(report) = record::done(vault, source, &about.fleet, about.started_at)? {
+    // From here on no other process can drill it.
+    if let Some(report) = journal::done(vault, source, &about.fleet, about.started_at)? {
         lease.release(now);
         return Ok(End::DoneByOthers(Box::new(report)));
     }
@@ -314,7 +314,7 @@ where
         return Ok(End::Full(reason));
     }
     let connect = async |source: &Instance| (crew.connect)(aws, source).await;
-    let plan = drill::plan(request.clone(), connect, &cx).await?;
+    let plan = drill::plan_drill(request.clone(), connect, &cx).await?;
     let report = drill::run(plan, &lease, &cx).await?;
     lease.release((crew.clock)());
     Ok(End::Drilled(Box::new(report)))

@@ -20,11 +20,11 @@ const HOSTILE: [&str; 8] = [
     "z\u{351}\u{327}\u{34a}\u{342}\u{319}\u{34e}\u{363}\u{367}\u{346}\u{322}\u{338}algo",
 ];
 
-fn at(text: &str) -> DateTime<Utc> {
+fn parse_at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-fn table(
+fn sample_table(
     database: &str,
     schema: &str,
     table: &str,
@@ -47,7 +47,7 @@ fn table(
     }
 }
 
-fn check(
+fn sample_check(
     name: &str,
     query: &str,
     expect: &str,
@@ -77,8 +77,8 @@ fn phases_of(started: DateTime<Utc>, lengths: &[(&str, f64)]) -> Vec<Phase> {
 }
 
 /// A drill of the newest moment, and everything holds.
-pub(in crate::drill) fn pass() -> Report {
-    let started = at("2026-11-21T14:05:00.250Z");
+pub(in crate::drill) fn passed_report() -> Report {
+    let started = parse_at("2026-11-21T14:05:00.250Z");
     let names = [
         "customers",
         "orders",
@@ -94,14 +94,21 @@ pub(in crate::drill) fn pass() -> Report {
     let mut tables: Vec<TableVerdict> = (0_u64..)
         .zip(names)
         .map(|(n, name)| {
-            table("shop", "public", name, Word::Equal, (Some(n * n * 184_467), Some(n * n * 184_467)), "")
+            sample_table(
+                "shop",
+                "public",
+                name,
+                Word::Equal,
+                (Some(n * n * 184_467), Some(n * n * 184_467)),
+                "",
+            )
         })
         .collect();
     tables[3].verdict = Word::Within;
     tables[3].observed_rows = Some(1_660_209);
     tables[3].reason =
         "written to around that moment: 1660203 to 1660215 rows are sound (+12, -0)".to_owned();
-    tables.push(table(
+    tables.push(sample_table(
         "shop",
         "public",
         "session_cache",
@@ -109,7 +116,7 @@ pub(in crate::drill) fn pass() -> Report {
         (None, None),
         "unlogged: a restore brings it back empty",
     ));
-    tables.push(table(
+    tables.push(sample_table(
         "warehouse",
         "stock",
         "movements",
@@ -125,7 +132,7 @@ pub(in crate::drill) fn pass() -> Report {
         reasons: vec![],
         hints: vec![],
         started_at: started,
-        finished_at: Some(at("2026-11-21T14:31:42Z")),
+        finished_at: Some(parse_at("2026-11-21T14:31:42Z")),
         ran_by: RanBy {
             caller: Some("arn:aws:sts::123456789012:assumed-role/lifeboat-drill/github-actions".to_owned()),
             host: "ip-10-0-3-41".to_owned(),
@@ -148,7 +155,7 @@ pub(in crate::drill) fn pass() -> Report {
             kind: Way::PointInTime,
             snapshot_id: None,
             snapshot_type: None,
-            time: Some(at("2026-11-21T14:05:02Z")),
+            time: Some(parse_at("2026-11-21T14:05:02Z")),
             asked_for: "latest".to_owned(),
         },
         baseline: Baseline::Aligned,
@@ -158,9 +165,9 @@ pub(in crate::drill) fn pass() -> Report {
             id: "lifeboat-drill-orders-production-20261121-k3x9qa".to_owned(),
             resource_id: Some("db-7HXQ2M4T5V6W7X8Y9ZABCDEFGH".to_owned()),
             class: "db.t3.micro".to_owned(),
-            requested_at: Some(at("2026-11-21T14:09:31Z")),
-            expires_at: at("2026-11-21T20:05:00Z"),
-            removed_at: Some(at("2026-11-21T14:31:41Z")),
+            requested_at: Some(parse_at("2026-11-21T14:09:31Z")),
+            expires_at: parse_at("2026-11-21T20:05:00Z"),
+            removed_at: Some(parse_at("2026-11-21T14:31:41Z")),
             kept: false,
             left_behind: None,
             found_gone_at: None,
@@ -183,7 +190,7 @@ pub(in crate::drill) fn pass() -> Report {
         chain: None,
         broke_off: None,
         checks: vec![
-            check(
+            sample_check(
                 "orders of the last day",
                 "select count(*) from orders\nwhere created_at > now() - interval '1 day'",
                 "> 100",
@@ -191,7 +198,7 @@ pub(in crate::drill) fn pass() -> Report {
                 Verdict::Pass,
                 "",
             ),
-            check(
+            sample_check(
                 "select max(version) from schema_migrations",
                 "select max(version) from schema_migrations",
                 "20261118093000",
@@ -209,7 +216,7 @@ pub(in crate::drill) fn pass() -> Report {
         rpo: Rpo {
             objective_seconds: 900.0,
             measured_seconds: Some(141.0),
-            newest_row: Some(at("2026-11-21T14:02:39Z")),
+            newest_row: Some(parse_at("2026-11-21T14:02:39Z")),
             reason: None,
             verdict: Met::Pass,
         },
@@ -227,20 +234,20 @@ pub(in crate::drill) fn pass() -> Report {
 }
 
 /// A drill of an old snapshot with much that is wrong, and names that would like to break out.
-pub(super) fn fail() -> Report {
-    let mut report = pass();
+pub(super) fn failed_report() -> Report {
+    let mut report = passed_report();
     report.verdict = Verdict::Fail;
     report.baseline = Baseline::Live;
     report.moment = Moment {
         kind: Way::Snapshot,
         snapshot_id: Some("rds:orders-production-2026-11-21-03-12".to_owned()),
         snapshot_type: Some("automated".to_owned()),
-        time: Some(at("2026-11-21T03:12:09Z")),
+        time: Some(parse_at("2026-11-21T03:12:09Z")),
         asked_for: "latest-automated".to_owned(),
     };
     for n in 0..120_u64 {
         let reason = "4812 rows from before the backup are all there; the source has grown by 311 since";
-        report.tables.push(table(
+        report.tables.push(sample_table(
             "shop",
             "archive",
             &format!("events_{n:03}"),
@@ -250,8 +257,8 @@ pub(super) fn fail() -> Report {
         ));
     }
     for (n, name) in (0_u64..).zip(HOSTILE) {
-        report.tables.push(table("shop", "wild", name, Word::Equal, (Some(n), Some(n)), ""));
-        report.tables.push(table(
+        report.tables.push(sample_table("shop", "wild", name, Word::Equal, (Some(n), Some(n)), ""));
+        report.tables.push(sample_table(
             "<b>bold</b>",
             name,
             name,
@@ -260,7 +267,7 @@ pub(super) fn fail() -> Report {
             &format!("rows of `{name}` missing: <i>1000000</i>"),
         ));
     }
-    report.tables.push(table(
+    report.tables.push(sample_table(
         "shop",
         "public",
         "ledger",
@@ -268,7 +275,7 @@ pub(super) fn fail() -> Report {
         (Some(9_120_441), None),
         "it is older than the backup and not in the restored copy",
     ));
-    report.tables.push(table(
+    report.tables.push(sample_table(
         "shop",
         "public",
         "coupons",
@@ -276,7 +283,7 @@ pub(super) fn fail() -> Report {
         (None, Some(12)),
         "the source no longer has it: dropped since the backup",
     ));
-    report.tables.push(table(
+    report.tables.push(sample_table(
         "shop",
         "public",
         "audit",
@@ -284,7 +291,7 @@ pub(super) fn fail() -> Report {
         (Some(u64::MAX), None),
         "permission denied for table audit",
     ));
-    report.checks.push(check(
+    report.checks.push(sample_check(
         "<script>alert(2)</script>",
         "select '<script>'",
         "= '</style>'",
@@ -292,7 +299,7 @@ pub(super) fn fail() -> Report {
         Verdict::Fail,
         "expected = '</style>', found `</code><script>`",
     ));
-    report.checks.push(check(
+    report.checks.push(sample_check(
         "ledger balances",
         "select sum(amount) from ledger",
         "= 0",
@@ -338,8 +345,8 @@ pub(super) fn fail() -> Report {
 }
 
 /// A drill that was stopped, and whose throwaway is still there.
-pub(in crate::drill) fn unknown() -> Report {
-    let mut report = pass();
+pub(in crate::drill) fn unknown_report() -> Report {
+    let mut report = passed_report();
     report.state = State::Interrupted;
     report.verdict = Verdict::Unknown;
     report.reasons = vec!["the drill was interrupted".to_owned()];

@@ -1,16 +1,18 @@
 use chrono::TimeDelta;
 
-use super::samples::{fail, pass, unknown};
+use super::samples::{failed_report, passed_report, unknown_report};
 use super::*;
 
 fn page(report: &Report) -> String {
-    render(report, b"{}\n")
+    render_evidence(report, b"{}\n")
 }
 
 /// With `LIFEBOAT_PAGES` set, the pages are put into the temporary directory to be looked at.
 #[test]
 fn every_page_stands_alone_and_runs_nothing() {
-    for (sample, report) in [("pass", pass()), ("fail", fail()), ("unknown", unknown())] {
+    for (sample, report) in
+        [("pass", passed_report()), ("fail", failed_report()), ("unknown", unknown_report())]
+    {
         let page = page(&report);
         if std::env::var_os("LIFEBOAT_PAGES").is_some() {
             std::fs::write(std::env::temp_dir().join(format!("lifeboat-page-{sample}.html")), &page).unwrap();
@@ -46,19 +48,19 @@ fn every_page_stands_alone_and_runs_nothing() {
 fn the_verdict_is_a_word_a_symbol_and_a_sentence() {
     for (report, class, word, meaning) in [
         (
-            pass(),
+            passed_report(),
             "good",
             "PASS",
             "The backup works. Restored to an instance of its own, it held what was expected: 11 tables compared, 2 checks passed.",
         ),
         (
-            fail(),
+            failed_report(),
             "bad",
             "FAIL",
             "The backup falls short: 9 of 151 tables do not hold what is expected, 1 of 4 checks failed and restoring took longer than the objective allows.",
         ),
         (
-            unknown(),
+            unknown_report(),
             "doubt",
             "UNKNOWN (interrupted)",
             "The drill was interrupted (SIGINT) before it could tell. It proves nothing, neither for the backup nor against it.",
@@ -78,7 +80,7 @@ fn the_verdict_is_a_word_a_symbol_and_a_sentence() {
 
 #[test]
 fn names_are_shown_as_they_are_and_never_become_markup() {
-    let page = page(&fail());
+    let page = page(&failed_report());
     assert!(page.contains("<bdi class=\"name\">&lt;script&gt;alert(1)&lt;/script&gt;</bdi>"));
     assert!(page.contains("&quot;&gt;&lt;img src=x onerror=alert(1)&gt;"));
     assert!(page.contains("<bdi class=\"name\">טבלת_הזמנות</bdi>.<wbr>"), "right to left, isolated");
@@ -94,7 +96,7 @@ fn names_are_shown_as_they_are_and_never_become_markup() {
 
 #[test]
 fn the_page_carries_the_hash_of_the_evidence_and_where_it_is() {
-    let page = page(&pass());
+    let page = page(&passed_report());
     assert!(
         page.contains("ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"),
         "sha256 of `{{}}` and a line end"
@@ -109,7 +111,7 @@ fn the_page_carries_the_hash_of_the_evidence_and_where_it_is() {
 
 #[test]
 fn what_needs_a_look_comes_first_and_the_rest_is_folded() {
-    let page = page(&fail());
+    let page = page(&failed_report());
     let shop = page.split("<h3>Database").nth(2).unwrap();
     let (shown, folded) = shop.split_once("<details>").unwrap();
     let place = |text: &str| shown.find(text).unwrap();
@@ -129,13 +131,13 @@ fn objectives_say_whether_they_were_met() {
         ["</svg>met<", "</svg>missed<", "</svg>not measured<", "</svg>not judged<"]
             .map(|word| page.matches(word).count())
     };
-    assert_eq!(said(&pass()), [2, 0, 0, 0]);
-    assert_eq!(said(&fail()), [1, 1, 0, 0]);
-    assert_eq!(said(&unknown()), [0, 0, 2, 0]);
-    let mut by_hand = pass();
+    assert_eq!(said(&passed_report()), [2, 0, 0, 0]);
+    assert_eq!(said(&failed_report()), [1, 1, 0, 0]);
+    assert_eq!(said(&unknown_report()), [0, 0, 2, 0]);
+    let mut by_hand = passed_report();
     by_hand.rpo.verdict = Met::NotJudged;
     assert_eq!(said(&by_hand), [1, 0, 0, 1]);
-    assert!(page(&pass()).contains("Available after 10m 43s, validated after 13m 30s."));
+    assert!(page(&passed_report()).contains("Available after 10m 43s, validated after 13m 30s."));
 }
 
 #[test]
@@ -157,13 +159,13 @@ fn the_share_of_an_objective_never_hides_a_miss() {
 #[test]
 fn an_instance_that_still_costs_money_is_said_at_the_top() {
     let head = |report: &Report| page(report).split("</header>").next().unwrap().to_owned();
-    assert!(head(&unknown()).contains("An instance was left behind and costs money"));
-    assert!(!head(&pass()).contains("costs money"));
-    let mut kept = pass();
+    assert!(head(&unknown_report()).contains("An instance was left behind and costs money"));
+    assert!(!head(&passed_report()).contains("costs money"));
+    let mut kept = passed_report();
     kept.throwaway.kept = true;
     kept.throwaway.removed_at = None;
     assert!(head(&kept).contains("An instance was kept, as asked"));
-    let removed = page(&pass());
+    let removed = page(&passed_report());
     assert!(
         removed.contains("2026-11-21T14:31:41Z</time> <small>by then AWS no longer knew"),
         "the proof of deletion"
@@ -172,7 +174,7 @@ fn an_instance_that_still_costs_money_is_said_at_the_top() {
 
 #[test]
 fn phases_stay_inside_their_picture_whatever_the_clocks_say() {
-    let mut report = pass();
+    let mut report = passed_report();
     report.phases[0].started_at = report.started_at - TimeDelta::seconds(5);
     report.phases[6].seconds = 90_000.0;
     for lengths in page(&report).split("style=\"--at:").skip(1) {
@@ -185,7 +187,7 @@ fn phases_stay_inside_their_picture_whatever_the_clocks_say() {
 
 #[test]
 fn text_without_end_is_cut() {
-    let mut report = pass();
+    let mut report = passed_report();
     report.checks[0].observed = Some("x".repeat(5_000_000));
     assert!(page(&report).len() < 100_000);
 }

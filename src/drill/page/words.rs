@@ -17,7 +17,7 @@ pub(crate) const fn tone_of_table(word: Word, baseline: Baseline) -> Tone {
 }
 
 /// Place of a word in the order worst first.
-pub(crate) const fn rank(word: Word) -> u8 {
+pub(crate) const fn table_rank(word: Word) -> u8 {
     match word {
         Word::Missing => 0,
         Word::Differs => 1,
@@ -30,7 +30,7 @@ pub(crate) const fn rank(word: Word) -> u8 {
     }
 }
 
-pub(super) const fn explained(word: Word) -> &'static str {
+pub(super) const fn explain_table_word(word: Word) -> &'static str {
     match word {
         Word::Identical => "the same content",
         Word::Equal => "the same number of rows",
@@ -43,7 +43,7 @@ pub(super) const fn explained(word: Word) -> &'static str {
     }
 }
 
-pub(super) const fn baseline(baseline: Baseline) -> &'static str {
+pub(super) const fn explain_baseline(baseline: Baseline) -> &'static str {
     match baseline {
         Baseline::Aligned => {
             "Baseline aligned: the source was read at the very moment that was restored, so the two must agree but \
@@ -62,7 +62,7 @@ pub(super) const fn baseline(baseline: Baseline) -> &'static str {
 }
 
 /// What the verdict means, for someone who has never seen such a page.
-pub(super) fn meaning(report: &Report) -> String {
+pub(super) fn explain_verdict(report: &Report) -> String {
     let nothing = "It proves nothing, neither for the backup nor against it.";
     match (report.state, report.verdict) {
         (State::Running, _) => format!("The drill was not over when this was written. {nothing}"),
@@ -77,7 +77,7 @@ pub(super) fn meaning(report: &Report) -> String {
                 "The backup works. Restored to an instance of its own, it held what was expected: {shown}."
             )
         }
-        (_, Verdict::Fail) => match join_with_and(&shortfalls(report)) {
+        (_, Verdict::Fail) => match join_with_and(&list_shortfalls(report)) {
             none if none.is_empty() => {
                 "The restored copy does not hold what it ought to, for the reasons below.".to_owned()
             }
@@ -95,7 +95,7 @@ pub(super) fn meaning(report: &Report) -> String {
 }
 
 /// What failed a drill, counted.
-fn shortfalls(report: &Report) -> Vec<String> {
+fn list_shortfalls(report: &Report) -> Vec<String> {
     let is_bad = |table: &&TableVerdict| tone_of_table(table.verdict, report.baseline) == Tone::Bad;
     let tables = report.tables.iter().filter(is_bad).count();
     let checks = report.checks.iter().filter(|check| check.verdict == Verdict::Fail).count();
@@ -133,8 +133,8 @@ pub(crate) fn share(measured: f64, objective: f64) -> String {
 }
 
 /// `412 tables: 1 missing, 411 equal`.
-pub(super) fn tally(tables: &[&TableVerdict]) -> String {
-    let words = words(tables).into_iter().map(|word| {
+pub(super) fn format_tally(tables: &[&TableVerdict]) -> String {
+    let words = distinct_words(tables).into_iter().map(|word| {
         let number = tables.iter().filter(|table| table.verdict == word).count();
         let said = if word == Word::Differs && number > 1 { "differ" } else { word.as_str() };
         format!("{} {said}", format_thousands(number as u64))
@@ -143,9 +143,9 @@ pub(super) fn tally(tables: &[&TableVerdict]) -> String {
 }
 
 /// The words that occur, worst first.
-pub(super) fn words(tables: &[&TableVerdict]) -> Vec<Word> {
+pub(super) fn distinct_words(tables: &[&TableVerdict]) -> Vec<Word> {
     let mut words: Vec<Word> = tables.iter().map(|table| table.verdict).collect();
-    words.sort_by_key(|word| rank(*word));
+    words.sort_by_key(|word| table_rank(*word));
     words.dedup();
     words
 }

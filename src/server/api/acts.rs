@@ -81,9 +81,13 @@ async fn create_asked(
         let known = app.databases.join("`, `");
         let answer = Answer::refusal(
             StatusCode::BAD_REQUEST,
-            format!("there is no database `{}` in lifeboat.toml", database.escape_default()),
+            format!("database `{}` is not in lifeboat.toml", database.escape_default()),
         );
-        return Err(if known.is_empty() { answer } else { answer.hint(format!("There are `{known}`.")) });
+        return Err(if known.is_empty() {
+            answer
+        } else {
+            answer.hint(format!("Known databases: `{known}`."))
+        });
     }
     let digest = format!("{:?}", (&body.database, &name, body.compress));
     let key = key(headers, call)?;
@@ -92,9 +96,9 @@ async fn create_asked(
     if !is_replay && let Some(name) = &name {
         check_limit(app, call)?;
         if look_up(app, name).await.is_ok() {
-            return Err(Answer::refusal(StatusCode::CONFLICT, format!("there is a backup `{name}` already"))
+            return Err(Answer::refusal(StatusCode::CONFLICT, format!("backup `{name}` already exists"))
                 .named(Some(name.as_str()))
-                .hint("Choose another `backup_name`, or leave it out: then one with the time is made."));
+                .hint("Choose another `backup_name`, or leave it out: the default name contains the time."));
         }
     }
     let database = body.database.as_deref().or(app.default_database.as_deref());
@@ -111,7 +115,7 @@ async fn create_asked(
     };
     let caller = call.clone();
     let work = move |app: &App, live: &Live| create_now(app, live, &caller, &body, name.as_ref());
-    long(app, call, order, wait, "a backup is being made already", work).await
+    long(app, call, order, wait, "another backup of the database is already running", work).await
 }
 
 fn create_now(app: &App, live: &Live, call: &Call, body: &CreateBody, name: Option<&BackupName>) -> Answer {
@@ -170,7 +174,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     if asked.confirm.as_deref().is_some_and(|confirmed| confirmed != name.as_str()) {
         return Err(Answer::refusal(
             StatusCode::BAD_REQUEST,
-            format!("a restore replaces the database, and `confirm` is not `{name}`: nothing was done"),
+            format!("`confirm` is not `{name}`: nothing was restored"),
         )
         .hint(format!("Send {{\"confirm\": \"{name}\"}}, or leave it out.")));
     }
@@ -201,7 +205,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     };
     let caller = call.clone();
     let work = move |app: &App, live: &Live| restore_now(app, live, &caller, &found);
-    long(app, call, order, wait, "the database is being backed up or restored already", work).await
+    long(app, call, order, wait, "another backup or restore of the database is already running", work).await
 }
 
 /// What a restore would do away with; nothing is touched, and it costs nothing.
@@ -287,7 +291,7 @@ async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result:
     let caller = call.clone();
     let work = move |app: &App, live: &Live| verify_now(app, live, &caller, &name, level);
     let wait = waits(&parts.headers, asked.is_async);
-    long(app, call, order, wait, "the backup is being proven already", work).await
+    long(app, call, order, wait, "the backup is already being verified", work).await
 }
 
 fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Level) -> Answer {

@@ -63,7 +63,7 @@ pub(super) async fn body<T: DeserializeOwned + Default>(
         Err(_) => {
             return Err(Answer::refusal(
                 StatusCode::REQUEST_TIMEOUT,
-                format!("the body did not come within {} seconds", BODY.as_secs()),
+                format!("the body did not arrive within {} seconds", BODY.as_secs()),
             )
             .header(header::CONNECTION, "close"));
         }
@@ -74,17 +74,20 @@ pub(super) async fn body<T: DeserializeOwned + Default>(
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     if !kind.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
-        return Err(Answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not said to be JSON")
-            .hint("Send `Content-Type: application/json`."));
+        return Err(Answer::refusal(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the content type of the body is not JSON",
+        )
+        .hint("Send `Content-Type: application/json`."));
     }
     // serde takes a list for the fields of a struct in their order.
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the body is not a JSON object")
-            .hint("`/api/openapi.json` says what it may hold."));
+            .hint("`/api/openapi.json` describes it."));
     }
     serde_json::from_slice(&bytes).map_err(|error| {
-        Answer::refusal(StatusCode::BAD_REQUEST, format!("the body is not what is expected: {error}"))
-            .hint("`/api/openapi.json` says what it may hold.")
+        Answer::refusal(StatusCode::BAD_REQUEST, format!("the body is not valid: {error}"))
+            .hint("`/api/openapi.json` describes it.")
     })
 }
 
@@ -106,7 +109,7 @@ pub(super) fn key(headers: &HeaderMap, call: &Call) -> std::result::Result<Optio
         }
         _ => Err(Answer::refusal(
             StatusCode::BAD_REQUEST,
-            "an `Idempotency-Key` is 1 to 255 characters of ASCII",
+            "`Idempotency-Key` must be 1 to 255 ASCII characters",
         )),
     }
 }
@@ -122,7 +125,7 @@ pub(super) fn flag(query: Option<&str>, key: &str) -> std::result::Result<bool, 
             _ => {
                 return Err(Answer::refusal(
                     StatusCode::BAD_REQUEST,
-                    format!("`{key}` is `true` or `false`"),
+                    format!("`{key}` must be `true` or `false`"),
                 ));
             }
         };

@@ -37,7 +37,7 @@ pub(super) fn asked_before(
         Some((live, true)) => Ok(Some(live)),
         Some((_, false)) => Err(Answer::refusal(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "this `Idempotency-Key` was used for another request",
+            "this `Idempotency-Key` was used with another request",
         )
         .hint("Use a new key for a new request.")),
     }
@@ -95,7 +95,7 @@ async fn answer_of(app: &App, call: &Call, live: &Live, wait: Wait, replay: Repl
 pub(super) fn busy(what: &str, job: &str) -> Answer {
     Answer::refusal(StatusCode::CONFLICT, what)
         .field("job", job)
-        .hint(format!("Look at `/api/backup/jobs/{job}`, and ask again when it is done."))
+        .hint(format!("Poll `/api/backup/jobs/{job}` and send the request again when that job is done."))
 }
 
 /// Takes one of what the caller has of this endpoint. Says when, for [`give_back`].
@@ -161,9 +161,9 @@ pub(super) async fn look_up(app: &App, name: &BackupName) -> std::result::Result
 }
 
 pub(super) fn absent(name: &str) -> Answer {
-    Answer::refusal(StatusCode::NOT_FOUND, format!("there is no backup `{name}`"))
+    Answer::refusal(StatusCode::NOT_FOUND, format!("backup `{name}` does not exist"))
         .named(Some(name))
-        .hint("`GET /api/backup/list` shows those there are.")
+        .hint("`GET /api/backup/list` lists the backups.")
 }
 
 /// Who has called.

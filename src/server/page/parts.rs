@@ -240,12 +240,12 @@ fn instances(seen: &Seen, filter: &Filter) -> Markup {
                 h2 id="instances-title" { "DB instances" }
                 @if let Some(report) = &instances.report { p { (report.region) @if let Some(at) = instances.looked_at { ", seen " (ago(at, now)) } } }
             }
-            @if let Some(error) = &instances.error { p.empty { "AWS could not be asked: " (plain(error)) } }
+            @if let Some(error) = &instances.error { p.empty { "AWS could not be reached: " (plain(error)) } }
             @for one in instances.report.iter().flat_map(|report| &report.unreached) {
                 p.empty { (one.place.to_string()) " could not be looked at: " (plain(&one.error)) }
             }
             @match &instances.report {
-                None if instances.error.is_none() => p.empty { "AWS is being asked." },
+                None if instances.error.is_none() => p.empty { "DB instances are being checked." },
                 None => {},
                 Some(report) if report.databases.is_empty() => p.empty { "No DB instances in " (report.region) "." },
                 Some(_) => {

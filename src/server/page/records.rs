@@ -198,7 +198,7 @@ pub(super) fn runs(seen: &Seen, filter: &Filter) -> Markup {
         section id="runs" aria-labelledby="runs-title" {
             div.title { h2 id="runs-title" { "Runbooks" } p { (filter.count(shown.len(), seen.runs.len())) } }
             @for damage in &seen.damaged_runs { p.refusal { (plain(damage)) } }
-            @if seen.runs.is_empty() { p.empty { "No runbook was run yet." } } @else if shown.is_empty() { p.empty { "No run matches." } } @else {
+            @if seen.runs.is_empty() { p.empty { "No runbook has been run yet." } } @else if shown.is_empty() { p.empty { "No run matches." } } @else {
                 div.scroll { table.list {
                     caption.unseen { "Runs of runbooks, newest first" }
                     thead { tr { th scope="col" { "Run" } th scope="col" { "Began" } th scope="col" { "State" } th scope="col" { "Steps" } } }

@@ -29,7 +29,7 @@ pub(super) struct May {
     pub(super) leave: bool,
 }
 
-/// Jobs that are going on.
+/// Running jobs.
 pub(super) fn running(jobs: &[Job]) -> impl Iterator<Item = &Job> {
     jobs.iter().filter(|job| job.state == JobState::Running)
 }

@@ -43,8 +43,8 @@ fn folder_mode() -> Mode {
 
 fn told(errno: Errno) -> io::Error {
     match errno {
-        Errno::LOOP => io::Error::other("it is a symbolic link, and links in the vault are not followed"),
-        Errno::NOTDIR => io::Error::other("a folder on the way to it is a link, or no folder"),
+        Errno::LOOP => io::Error::other("it is a symbolic link, which lifeboat does not follow in the vault"),
+        Errno::NOTDIR => io::Error::other("a folder in its path is a symbolic link or not a folder"),
         Errno::NXIO => not_regular(),
         other => other.into(),
     }

@@ -57,9 +57,9 @@ impl Directory {
                     Ok(_) => Ok(None),
                     Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
                     // Nobody makes a link or a pipe: it would be waited for in vain.
-                    Err(error) => Err(Error::outside(format!("`{}` is in the way", path.display()))
+                    Err(error) => Err(Error::outside(format!("`{}` blocks the backup", path.display()))
                         .caused_by(error)
-                        .hint("Remove it: it is none of ours.")),
+                        .hint("Remove it: lifeboat did not create it.")),
                 };
             }
             Err(error) => return Err(failed(error)),

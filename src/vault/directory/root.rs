@@ -39,16 +39,14 @@ impl Directory {
         probe.flush().and_then(|()| probe.sync_all()).map_err(|error| {
             Error::outside(format!("the file system of the vault `{place}` cannot flush a file to disk"))
                 .caused_by(error)
-                .hint(
-                    "What it was given might be lost with the next power failure: choose another `--vault`.",
-                )
+                .hint("A power failure could lose backups there: choose another `--vault`.")
         })?;
         probe.try_lock_exclusive().map_err(|error| {
-            Error::outside(format!("the file system of the vault `{place}` has no locks"))
+            Error::outside(format!("the file system of the vault `{place}` does not support locks"))
                 .caused_by(error)
                 .hint(
-                    "Two backups at once could not be told apart there. Switch locks on (an NFS server needs `lockd`), or choose \
-                     another `--vault`.",
+                    "Locks keep two backups apart. Enable them (an NFS server needs `lockd`), or choose another \
+                     `--vault`.",
                 )
         })?;
         Ok(directory)

@@ -35,7 +35,7 @@ impl Backend for Store {
         // Any answer tells the time.
         self.size(".lock")?;
         self.clock.now().ok_or_else(|| {
-            Error::outside(format!("the store `{}` does not tell the time", self.shown_as("")))
+            Error::outside(format!("`{}` sent no Date header, so ages cannot be computed", self.shown_as("")))
         })
     }
 
@@ -117,7 +117,7 @@ impl Backend for Store {
 
     fn open(&self, name: &str) -> Result<Content> {
         let object = self.head(name)?.ok_or_else(|| {
-            Error::outside(format!("cannot open `{}`: it is not there", self.shown_as(name)))
+            Error::outside(format!("cannot open `{}`: it does not exist", self.shown_as(name)))
                 .hint("`lifeboat backup list` shows what the vault holds.")
         })?;
         Ok(Content(std::sync::Arc::new(object)))
@@ -202,7 +202,7 @@ impl Backend for Store {
 
     fn copy(&self, from: &str, to: &str) -> Result<()> {
         if self.head(to)?.is_some() {
-            return Err(Error::outside(format!("`{}` exists already", self.shown_as(to))));
+            return Err(Error::outside(format!("`{}` already exists", self.shown_as(to))));
         }
         let (bucket, source, target) = (self.bucket.clone(), self.path(from), self.path(to));
         let copied = self.wait(async move { bucket.copy(&source, &target).await })?;
@@ -230,7 +230,7 @@ impl Store {
                 modified: found.last_modified,
             })),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.told("cannot look at", name, error)),
+            Err(error) => Err(self.told("cannot read the metadata of", name, error)),
         }
     }
 
@@ -241,7 +241,7 @@ impl Store {
         match made.map_err(|error| self.told("cannot write", name, error))? {
             Some(_) => Ok(()),
             None => Err(Error::outside(format!("`{}` was created by another process", self.shown_as(name)))
-                .hint("It was not touched. Run it again, with another name.")),
+                .hint("It was not changed. Run the command again with another name.")),
         }
     }
 

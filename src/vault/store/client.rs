@@ -49,7 +49,7 @@ impl Thread {
             .thread_name("store")
             .enable_all()
             .build();
-        let runtime = runtime.map_err(|error| Error::outside("no thread can be started").caused_by(error))?;
+        let runtime = runtime.map_err(|error| Error::outside("cannot start a thread").caused_by(error))?;
         Ok(Thread(Some(runtime)))
     }
 
@@ -194,13 +194,13 @@ impl Store {
             "401 ",
         ];
         if code == "NoSuchBucket" || code == "ContainerNotFound" || words.contains("bucket does not exist") {
-            return Error::request(format!("{what} `{}`: there is no such bucket", self.url))
+            return Error::request(format!("{what} `{}`: the bucket does not exist", self.url))
                 .hint("Create it first, or correct `--vault`.");
         }
         let failed = Error::outside(format!("{what} `{object}`")).caused_by(words.clone());
         if denied.iter().any(|word| code == *word || words.contains(word)) {
             failed.hint(format!(
-                "{} Their rights must be to list the bucket, and to get, put and delete objects in it.",
+                "{} They need permission to list the bucket and to get, put and delete its objects.",
                 credentials_of(&self.url)
             ))
         } else if words.contains("301")

@@ -221,8 +221,9 @@ impl HeldLock for Lease {
 
 impl Lease {
     fn lost(&self) -> Error {
-        Error::outside(format!("the lock `{}` was lost", self.shared.store.shown_as(&self.shared.name)))
-            .hint("The store could not be reached for too long, or this process was stopped meanwhile: run it again.")
+        Error::outside(format!("the lock `{}` was lost", self.shared.store.shown_as(&self.shared.name))).hint(
+            "The store was unreachable for too long, or this process was suspended: run the command again.",
+        )
     }
 
     /// Notes what is being made under it.

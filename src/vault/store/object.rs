@@ -70,7 +70,7 @@ impl Object {
             let error = match tokio::time::timeout(PATIENCE, get).await {
                 Ok(Ok(bytes)) if bytes.len() as u64 == range.end - range.start => return Ok(bytes),
                 Ok(Ok(_)) => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends in the middle"));
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is truncated"));
                 }
                 Ok(Err(
                     error @ (object_store::Error::Precondition { .. } | object_store::Error::NotFound { .. }),

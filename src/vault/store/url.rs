@@ -40,7 +40,7 @@ impl StoreUrl {
     pub(super) fn parse(place: &str) -> Result<Self> {
         let wrong = |why: &str| {
             let scheme = place.split("://").next().unwrap_or_default();
-            Error::request(format!("this `{}://` URL cannot be the vault: {why}", scheme.escape_default()))
+            Error::request(format!("this `{}://` URL is not a vault: {why}", scheme.escape_default()))
                 .hint("Write `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`, or name a directory.")
         };
         let url = Url::parse(place).map_err(|error| wrong(&error.to_string()))?;
@@ -48,10 +48,10 @@ impl StoreUrl {
             "s3" | "s3a" => StoreKind::S3,
             "gs" => StoreKind::Google,
             "az" | "azure" => StoreKind::Azure,
-            _ => return Err(wrong("it is no store that is known here")),
+            _ => return Err(wrong("its scheme is not supported")),
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("credentials do not belong into it"));
+            return Err(wrong("it contains credentials"));
         }
         let bucket =
             url.host_str().filter(|bucket| !bucket.is_empty()).ok_or_else(|| wrong("it names no bucket"))?;
@@ -60,7 +60,7 @@ impl StoreUrl {
             .map_err(|error| wrong(&error.to_string()))?
             .into_owned();
         if !prefix.is_empty() && checked_name(&prefix).is_err() {
-            return Err(wrong("its path is no prefix"));
+            return Err(wrong("its path is not a valid prefix"));
         }
         let (mut region, mut endpoint) = (None, None);
         for (key, value) in url.query_pairs() {
@@ -70,7 +70,7 @@ impl StoreUrl {
                     crate::web::check(&value)?;
                     endpoint = Some(value.into_owned());
                 }
-                _ => return Err(wrong(&format!("`{}` is not known in it", key.escape_default()))),
+                _ => return Err(wrong(&format!("`{}` is not a known parameter", key.escape_default()))),
             }
         }
         let slash = if prefix.is_empty() { "" } else { "/" };
@@ -90,7 +90,7 @@ impl StoreUrl {
             retry_timeout: Duration::from_secs(180),
         };
         let unusable = |error: object_store::Error| {
-            Error::request(format!("`{}` cannot be the vault", self.shown))
+            Error::request(format!("cannot use `{}` as the vault", self.shown))
                 .caused_by(said(&error).1)
                 .hint(credentials_of(&self.shown))
         };

@@ -320,7 +320,18 @@ async fn what_cannot_be_done_to_instances_and_snapshots() {
     ] {
         scene.pipe(line).await;
     }
+    scene.pipe("AWS_REGION= drill run orders-prod").await;
+    std::fs::create_dir_all(world.path(".aws")).unwrap();
+    world.write(".aws/config", "[default]\nregion = eu-central-1\n\n[profile prod]\nregion = eu-central-1\n");
+    scene.pipe("--profile nope status").await;
+    scene.pipe("AWS_PROFILE=nope AWS_ACCESS_KEY_ID= status").await;
+    std::fs::remove_dir_all(world.path(".aws")).unwrap();
     scene.assert_golden("refused-drill");
+    world.assert_only(&["orders-prod", "legacy", "member", "unsaved"]).await;
+    for call in ["RestoreDBInstanceFromDBSnapshot", "RestoreDBInstanceToPointInTime"] {
+        assert_eq!(world.calls(call).await, 0, "a drill was begun");
+    }
+    assert!(!world.path("vault/drills").exists(), "a drill was recorded that never began");
     scene
         .pipe_each(&[
             "status nobody",
@@ -403,5 +414,9 @@ async fn what_cannot_be_done_to_instances_and_snapshots() {
         world.fault(action, denied.clone()).await;
     }
     scene.pipe_each(&["snapshot list", "snapshot show before", "alarms list", "alarms audit"]).await;
+    world.control("DELETE", "faults", serde_json::Value::Null).await;
+    world.rds.stop_db_instance().db_instance_identifier("orders-prod").send().await.unwrap();
+    world.until_status("orders-prod", "stopped").await;
+    scene.pipe("drill run orders-prod").await;
     scene.assert_golden("refused-by-aws");
 }

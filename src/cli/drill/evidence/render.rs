@@ -51,13 +51,15 @@ impl YearReport {
     pub(super) fn new(calendar: Calendar, evidence: Evidence, is_judged: bool, at: DateTime<Utc>) -> Self {
         let Evidence { altered, is_altered, unchained, unreadable } = evidence;
         let is_unchained = !unchained.is_empty();
-        let mut reasons = headline::reasons(&calendar);
+        let mut reasons = headline::list_shortfalls(&calendar);
         let is_unreadable = !unreadable.is_empty() || !altered.is_empty();
-        let headline =
-            headline::headline(&calendar, headline::Evidence { is_altered, is_unreadable, is_unchained });
+        let headline = headline::summarize_calendar(
+            &calendar,
+            headline::Evidence { is_altered, is_unreadable, is_unchained },
+        );
         if is_altered {
             reasons.push(format!(
-                "the evidence is not as it was recorded: {}; `lifeboat drill verify-evidence` says more",
+                "the evidence was changed after it was recorded: {}; run `lifeboat drill verify-evidence` for details",
                 some_of(&altered)
             ));
         } else if !altered.is_empty() {
@@ -89,7 +91,7 @@ impl YearReport {
         YearReport { schema, at, calendar, verdict, tone, headline, reasons, unreadable, altered, is_judged }
     }
 
-    /// Only whoever asks for a judgement gets one as exit code.
+    /// The exit code judges only if `--check` asks for that.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self.verdict {
             _ if !self.is_judged => None,
