@@ -9,7 +9,7 @@ mod change;
 mod difference;
 mod kinds;
 mod policy;
-mod prove;
+mod test;
 pub(crate) mod publish;
 mod removal;
 mod subscriptions;
@@ -35,8 +35,8 @@ use crate::words::quote_names;
 pub(crate) use audit::{Audit, Fault, Gap, Unwatched, audit_alarms};
 use change::Work;
 pub(crate) use change::{Action, Change, Field};
-pub(crate) use prove::{Test, TestReport, test_alarm};
 pub(crate) use removal::{Removal, plan_removal, remove};
+pub(crate) use test::{Test, TestReport, test_alarm};
 pub(crate) use wanted::Skipped;
 
 use topics::Topics;

@@ -248,7 +248,7 @@ impl Delivery<'_> {
             let message = if others == 0 { "it tells nobody" } else { "it tells nobody when it goes off" };
             return Ok(vec![Fault {
                 code: "no-actions",
-                message: format!("{message}: there is no action for the state ALARM"),
+                message: format!("{message}: it has no action for the state ALARM"),
                 remedy: "Give it an SNS topic as alarm action, and subscribe someone.".to_owned(),
             }]);
         }
@@ -299,7 +299,10 @@ impl Delivery<'_> {
             if topic.region != self.aws.region() {
                 faults.push(topic_fault(
                     "topic-in-another-region",
-                    format!("topic `{action}` lies in {}, where it cannot publish", topic.region),
+                    format!(
+                        "topic `{action}` is in {}, and an alarm cannot publish to another Region",
+                        topic.region
+                    ),
                 ));
                 continue;
             }

@@ -95,7 +95,7 @@ fn resolve_arn(text: &str, region: &str, instance: &Instance) -> Result<String> 
     };
     if parts.region != region {
         return Err(Error::request(format!(
-            "topic `{text}` lies in {}, the alarms in {region}",
+            "topic `{text}` is in {}, but the alarms are in {region}",
             parts.region
         ))
         .hint("An alarm can only publish to a topic of its own Region: make one there that forwards."));

@@ -172,7 +172,7 @@ async fn plan(args: &ScopeArgs, session: &Session) -> Result<Option<Kind>> {
 }
 
 fn nowhere() -> Error {
-    Error::new(Kind::Bug, "no place was looked at")
+    Error::new(Kind::Bug, "no account and Region was checked")
 }
 
 async fn apply(args: &ApplyArgs, session: &Session) -> Result<Option<Kind>> {

@@ -55,7 +55,7 @@ fn notifier(session: &Session) -> Notifier {
 }
 
 fn nobody() -> Error {
-    Error::request("there is nobody to tell")
+    Error::request("no notification channel is configured")
         .hint("Add a channel to lifeboat.toml, such as `[notify.channels.oncall]`; README tells how.")
 }
 
@@ -301,7 +301,9 @@ async fn speak(
     });
     let recalled = match tokio::time::timeout(RECALL, recall).await {
         Ok(Ok(recalled)) => recalled,
-        Ok(Err(_)) | Err(_) => Err(Error::outside("the vault did not say in time what was said before")),
+        Ok(Err(_)) | Err(_) => {
+            Err(Error::outside("timed out after 5 s reading earlier notifications from the vault"))
+        }
     };
     match recalled {
         Ok((vault, news)) => {
@@ -310,14 +312,15 @@ async fn speak(
             let keep = tokio::task::spawn_blocking(move || keeping.keep(&vault, &news, &deliveries, at));
             let kept = tokio::time::timeout(RECALL, keep).await;
             if !matches!(kept, Ok(Ok(Ok(())))) {
-                session.output.warn("what was said could not be kept in the vault: it may be said again");
+                session.output.warn("the vault could not record what was sent: it may be sent again");
             }
             sent
         }
         Err(error) => {
-            session
-                .output
-                .warn(format!("notifications go out without a look at earlier ones: {}", error.chain()));
+            session.output.warn(format!(
+                "notifications are sent without comparing them with earlier ones: {}",
+                error.chain()
+            ));
             notifier.send(&notifier.all_news(command, told), at).await
         }
     }
@@ -381,7 +384,7 @@ pub(super) fn of_drill(report: &drill::Report) -> Told {
     };
     let next = match (left, state, report.hints.first()) {
         (Some(_), ..) => "lifeboat drill sweep".to_owned(),
-        (None, State::Ok, _) => "nothing is to be done".to_owned(),
+        (None, State::Ok, _) => "nothing to do".to_owned(),
         (None, _, Some(hint)) => hint.clone(),
         (None, _, None) => format!(
             "read the evidence, then say what was done: lifeboat drill annotate {} --note …",
@@ -404,7 +407,7 @@ pub(super) fn of_drill(report: &drill::Report) -> Told {
 /// What can be said of something that ended without an error, from its exit code.
 pub(super) fn of_end(subject: Subject, kind: Option<Kind>, evidence: Option<String>) -> Told {
     let (state, verdict, reason, next) = match kind {
-        None => (State::Ok, "ok", "it is done", "nothing is to be done"),
+        None => (State::Ok, "ok", "it is done", "nothing to do"),
         Some(kind) => (
             state_of(kind),
             word_of(kind),

@@ -104,7 +104,7 @@ fn told(database: &Database) -> Told {
         reason: shown.map_or("no finding that matters".to_owned(), |finding| finding.message.clone()),
         mark: if state == State::Ok { String::new() } else { codes.join(",") },
         evidence: None,
-        next: shown.map_or("nothing is to be done".to_owned(), |finding| finding.remedy.clone()),
+        next: shown.map_or("nothing to do".to_owned(), |finding| finding.remedy.clone()),
     }
 }
 

@@ -42,7 +42,7 @@ fn directory(place: &str, access: &Access) -> Vec<Check> {
         ],
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![not_made_yet(place)],
         Err(error) => vec![
-            check_of("vault_writable", Outcome::Fail, format!("`{place}` cannot be looked at: {error}"))
+            check_of("vault_writable", Outcome::Fail, format!("`{place}` cannot be read: {error}"))
                 .mended_by("Let this user into it, and into the directories above it."),
         ],
     }

@@ -147,7 +147,7 @@ impl Message {
         let bad = kept.iter().filter(|kept| kept.state != State::Ok).count();
         message.reason = format!("still watching: {} well, {bad} not", kept.len() - bad);
         message.next_step = match bad {
-            0 => "nothing is to be done".to_owned(),
+            0 => "nothing to do".to_owned(),
             _ => "lifeboat notify list".to_owned(),
         };
         message.items = kept
@@ -170,7 +170,7 @@ impl Message {
         let mut message = Message::new("notify test", Change::Test, State::Ok, sender, now);
         message.verdict = "test".to_owned();
         message.reason = format!("somebody wants to see that channel {} works", calm(channel));
-        message.next_step = "nothing is to be done".to_owned();
+        message.next_step = "nothing to do".to_owned();
         message
     }
 

@@ -85,7 +85,7 @@ pub(crate) fn build_report(
 impl Report {
     /// Derives what is said over the record from what is in it.
     pub(super) fn conclude(&mut self) {
-        let count = Count::count(self);
+        let count = Count::of_report(self);
         (self.coverage_percent, self.steps_done) = (count.percent(), count.done);
         let headline = words::headline(self);
         (self.headline, self.meaning) = (headline.word, headline.meaning);

@@ -139,7 +139,7 @@ impl Fence {
                 (value, place) = (Some(text), end);
             }
             if fence.attributes.iter().any(|other| other.name == name) {
-                faults.push(Fault::malformed(here(begin), "attribute", format!("`{name}` is said twice")));
+                faults.push(Fault::malformed(here(begin), "attribute", format!("`{name}` is given twice")));
             }
             fence.attributes.push(Attribute { name, value, at: here(begin), is_used: false.into() });
         }

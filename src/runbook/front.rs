@@ -212,7 +212,7 @@ fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
     let Some(text) = &written.review_by else {
         let start = Position { line: 1, column: 1 };
         faults.push(
-            Fault::shortfall(start, "review", "nothing says when this runbook must be looked at again")
+            Fault::shortfall(start, "review", "this runbook has no review date")
                 .hint("Add `review_by: YYYY-MM-DD`."),
         );
         return None;

@@ -43,7 +43,7 @@ pub(crate) fn lint_runbook(
                 continue;
             }
             let what = format!("{role}`{}`", step.id);
-            let scan = Scan::scan(&script.text);
+            let scan = Scan::of_text(&script.text);
             faults.extend(of_script(&what, script, &scan, &|name| known.contains_key(name), understands));
             if role.starts_with("by-hand") && scan.calls("lifeboat").next().is_some() {
                 faults.push(Fault::shortfall(
@@ -78,14 +78,12 @@ fn review(review_by: Option<NaiveDate>, now: DateTime<Utc>, text: &str) -> Optio
     let at = position_of(text, "review_by:");
     let days = (review_by? - now.date_naive()).num_days();
     if days < 0 {
-        let what = format!("this runbook should have been looked at again {} days ago", -days);
+        let what = format!("this runbook was due for review {} days ago", -days);
         return Some(
             Fault::shortfall(at, "review", what).hint("Rehearse it, read it, and move `review_by` on."),
         );
     }
-    (days <= 14).then(|| {
-        Fault::note(at, "review", format!("this runbook must be looked at again within {days} days"))
-    })
+    (days <= 14).then(|| Fault::note(at, "review", format!("this runbook is due for review in {days} days")))
 }
 
 fn position_of(text: &str, word: &str) -> Position {
@@ -165,7 +163,7 @@ fn judge_promise(step: &Step, runbook: &Runbook, reads_only: ReadsOnly<'_>) -> O
 
 fn of_shell(step: &Step, act: &Act) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let (id, scan) = (&step.id, Scan::scan(&act.script.text));
+    let (id, scan) = (&step.id, Scan::of_text(&act.script.text));
     if scan.calls("lifeboat").next().is_some() && step.by_hand.is_empty() {
         faults.push(
             Fault::shortfall(

@@ -105,7 +105,7 @@ fn draw_steps(report: &Report) -> Markup {
     html! {
         section {
             h2 { "Steps" }
-            p { (Count::count(report).sentence(report.mode)) }
+            p { (Count::of_report(report).sentence(report.mode)) }
             ol.steps { @for (index, step) in report.steps.iter().enumerate() { (draw_step(index + 1, step, report)) } }
         }
     }

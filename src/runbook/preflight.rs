@@ -83,7 +83,7 @@ fn names_used(steps: &[&Step]) -> BTreeSet<String> {
         let act = step.kind.act();
         let scripts = [act.map(|act| &act.script), step.probe.as_ref(), step.undo.as_ref()];
         for script in scripts.into_iter().flatten() {
-            used.extend(Scan::scan(&script.text).used.into_iter().map(|(name, _)| name));
+            used.extend(Scan::of_text(&script.text).used.into_iter().map(|(name, _)| name));
             used.extend(script.text.split(':').skip(1).map(|part| {
                 part.trim_start_matches(['\'', '"'])
                     .chars()
@@ -136,7 +136,7 @@ pub(super) fn missing_programs(text: &str, values: &Values) -> Vec<String> {
 /// Programs that are missing, with what is wrong. A program that an earlier step may make, since its path stands in the script, is not
 /// looked at.
 fn missing_in(text: &str, values: &Values) -> Vec<(String, String)> {
-    let scan = Scan::scan(text);
+    let scan = Scan::of_text(text);
     let plain = scan.programs().into_iter().map(|(program, _)| program.to_owned());
     let plain = plain.filter(|program| program != "lifeboat" && !program.contains('/'));
     let named = scan.commands.iter().filter_map(|command| command.words.first()?.strip_prefix('$'));

@@ -122,7 +122,7 @@ async fn preflight_run<A>(
     what: &str,
 ) -> Result<Vec<String>> {
     if to.without_preflight {
-        return Ok(vec!["what later steps need was not looked at beforehand".to_owned()]);
+        return Ok(vec!["what later steps need was not checked beforehand".to_owned()]);
     }
     let ground = PreflightContext {
         runbook,
@@ -231,7 +231,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         })?;
         let run = &self.story.start.run;
         let made = self.story.list_left_behind();
-        let mut error = stop.error.hint(format!("`lifeboat runbook resume {run}` goes on from here."));
+        let mut error = stop.error.hint(format!("`lifeboat runbook resume {run}` resumes from here."));
         if !made.is_empty() && self.story.start.mode == Mode::Rehearse {
             let names: Vec<&str> = made.iter().map(|(_, made)| made.object.as_str()).collect();
             error = error.hint(format!(

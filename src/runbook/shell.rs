@@ -39,7 +39,7 @@ const BUILTINS: [&str; 39] = [
 ];
 
 impl Scan {
-    pub(super) fn scan(text: &str) -> Self {
+    pub(super) fn of_text(text: &str) -> Self {
         let mut scan = Scan::default();
         Scanner { letters: text.chars().collect(), place: 0, line: 0 }.list(&mut scan, None);
         scan.commands.retain(|command| !command.words.is_empty());
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn programs_variables_and_quotes_are_seen() {
-        let scan = Scan::scan(
+        let scan = Scan::of_text(
             "url=$(sed -n 's/^A=//p' \"$env_file\" | tail -1)   # a comment; rm\naws rds describe-db-instances \\\n  --db-instance-identifier $source --query 'a|b;c'\nif [ -n \"$url\" ]; then psql -c \"x $(date +%s)\"; fi\nfor t in a b; do echo \"$t\"; done\n",
         );
         let programs: Vec<&str> = scan.programs().into_iter().map(|(name, _)| name).collect();

@@ -139,7 +139,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         if in_the_way.is_empty() || self.story.start.mode == Mode::Rehearse {
             return Ok(items);
         }
-        let what = format!("nothing was taken back, since not all of it can be: {}", in_the_way.join("; "));
+        let what = format!("nothing was undone, since not all of it can be: {}", in_the_way.join("; "));
         let run = &self.story.start.run;
         Err(Error::new(Kind::Guard, self.redactor.clean(&what)).hint(format!(
             "Put that right first, or keep a step and everything before it with `lifeboat runbook undo {run} --keep STEP`."
@@ -242,7 +242,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                 Some(given) => gate.judge(given).map(|()| Reply::Typed(String::new())).map_err(|why| {
                     Error::new(
                         Kind::Guard,
-                        format!("nothing was taken back: `{}` was not confirmed: {why}", item.step.id),
+                        format!("nothing was undone: `{}` was not confirmed: {why}", item.step.id),
                     )
                 })?,
                 None => tokio::select! {
@@ -263,7 +263,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                     named.push([vec![gate.text.clone()], gate.facts.clone()].concat().join(" "));
                 }
                 Reply::Ended => {
-                    let what = format!("nothing was taken back: `{}` was not confirmed", item.step.id);
+                    let what = format!("nothing was undone: `{}` was not confirmed", item.step.id);
                     return Err(Error::new(Kind::Guard, what));
                 }
             }
@@ -275,8 +275,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             (Some(account), Some(region)) => format!(" in account {account}, Region {region}"),
             _ => String::new(),
         };
-        let what =
-            format!("nothing was taken back{place}, since nobody has confirmed it: {}", named.join(" "));
+        let what = format!("nothing was undone{place}, because nobody confirmed it: {}", named.join(" "));
         let run = &self.story.start.run;
         Err(Error::new(Kind::Guard, what)
             .hint(format!("`lifeboat runbook undo {run} {}` takes it back.", missing.join(" ")))
@@ -470,7 +469,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             Mode::Real => Kind::Partial,
         };
         Error::new(kind, format!("not everything was taken back: {}", names.join("; ")))
-            .hint(format!("`lifeboat runbook undo {}` goes on once that is put right.", self.story.start.run))
+            .hint(format!("`lifeboat runbook undo {}` resumes once that is fixed.", self.story.start.run))
     }
 }
 

@@ -4,7 +4,7 @@ use super::document::Mode;
 use super::report::{Report, Rto};
 use super::state::{RunState, StepState};
 use crate::when::format_span;
-use crate::words::Tone;
+use crate::words::{Tone, format_count};
 
 /// What stands over a report.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Headline {
 /// The headline of a run.
 pub(crate) fn headline(report: &Report) -> Headline {
     let next = report.next.as_deref().unwrap_or("its next step");
-    let count = Count::count(report);
+    let count = Count::of_report(report);
     let (tone, word, meaning) = match report.state {
         RunState::Passed if report.mode == Mode::Rehearse => (
             Tone::Good,
@@ -113,7 +113,7 @@ pub(crate) struct Count {
 
 impl Count {
     /// Counts the steps of a report.
-    pub(crate) fn count(report: &Report) -> Self {
+    pub(crate) fn of_report(report: &Report) -> Self {
         let mut count = Count { all: report.steps.len(), ..Count::default() };
         for step in &report.steps {
             count.done += usize::from(is_done(step.state));
@@ -136,7 +136,12 @@ impl Count {
             0 => String::new(),
             skipped => format!("; {skipped} {} not for this mode", if skipped == 1 { "is" } else { "are" }),
         };
-        format!("{} of {} steps {} {verb}{skipped}.", self.done, self.all, was(self.done))
+        let steps = format_count(self.all, "step", "steps");
+        format!(
+            "{} of {steps} {} {verb}{skipped}.",
+            self.done,
+            was(if self.all == 1 { 1 } else { self.done })
+        )
     }
 }
 
@@ -316,7 +321,7 @@ mod tests {
             prop_assert_eq!(report.headline == "PASS", failed == 0 && !was_undone, "{:?}", rows);
             prop_assert_eq!(report.headline.ends_with("UNDONE"), was_undone);
             prop_assert_eq!(report.steps_done, done);
-            prop_assert_eq!(Count::count(&report).failed, failed);
+            prop_assert_eq!(Count::of_report(&report).failed, failed);
             prop_assert_eq!(report.verdict == "pass", failed == 0);
             // What failed is never shown as done, and the words never say both.
             for (step, word) in report.steps.iter().zip(&rows) {

@@ -331,7 +331,7 @@ async fn wrong_requests_are_refused_before_anything_is_changed() {
         ("nobody", "`arn:aws:sns:eu-central-1:123456789012:nobody` does not exist"),
         ("ops.fifo", "FIFO"),
         ("arn:aws:sns:eu-central-1:123456789012:ops.fifo", "FIFO"),
-        (other_region, "lies in us-west-2"),
+        (other_region, "is in us-west-2"),
         ("arn:aws:sqs:eu-central-1:123456789012:ops", "is not the ARN of an SNS topic"),
         ("not a name", "is not the name of an SNS topic"),
     ] {

@@ -160,7 +160,7 @@ async fn what_will_let_somebody_down_is_a_warning_and_does_not_keep_anybody_from
     std::fs::write(bench.path("try.md"), text).unwrap();
     let checked = bench.run(&["check", "try.md"]).await;
     for words in [
-        "should have been looked at again",
+        "was due for review",
         "makes file:made and nothing takes it back",
         "makes file:made and nothing tells whether it has",
         "`$source` stands outside of double quotes",
@@ -497,13 +497,11 @@ async fn undo_touches_only_what_the_journal_proves() {
     let id = bench.latest();
     let before = std::fs::read_to_string(bench.journal(&id)).unwrap();
     bench.run(&["undo", &id]).await.assert_code(4).assert_says(&[
-        "nothing was taken back, since nobody has confirmed it: Undo of `make`: removes `file:made`, which this run made",
+        "nothing was undone, because nobody confirmed it: Undo of `make`: removes `file:made`, which this run made",
         &format!("`lifeboat runbook undo {id} --answer make=make`"),
     ]);
     let wrong = bench.run(&["undo", &id, "--answer", "make=mkae"]).await;
-    wrong
-        .assert_code(4)
-        .assert_says(&["nothing was taken back: `make` was not confirmed: `mkae` is not `make`"]);
+    wrong.assert_code(4).assert_says(&["nothing was undone: `make` was not confirmed: `mkae` is not `make`"]);
     assert_eq!(
         std::fs::read_to_string(bench.journal(&id)).unwrap(),
         before,
@@ -515,7 +513,7 @@ async fn undo_touches_only_what_the_journal_proves() {
         .run(&["undo", &id, "--answer", "make=make"])
         .await
         .assert_code(4)
-        .assert_says(&["nothing was taken back", "is another one than this run made"]);
+        .assert_says(&["nothing was undone", "is another one than this run made"]);
     assert_eq!(std::fs::read_to_string(bench.path("made")).unwrap(), "another");
     std::fs::rename(bench.path("kept"), bench.path("made")).unwrap();
     let undone = bench.run(&["undo", &id, "--answer", "make=make", "--json"]).await.assert_code(0).json();
@@ -903,13 +901,12 @@ async fn a_rehearsal_says_what_failed_and_whether_something_may_be_left() {
     assert!(bench.path("removed").exists(), "{report:#}");
     let page = bench.run(&["show", &bench.latest()]).await.stdout;
     assert!(
-        page.starts_with("FAIL  rehearsal of runbook `try`, ")
-            && page.contains("0 of 1 steps were rehearsed"),
+        page.starts_with("FAIL  rehearsal of runbook `try`, ") && page.contains("0 of 1 step was rehearsed"),
         "{page}"
     );
     let html =
         std::fs::read_to_string(bench.path(&format!("vault/runs/{}/evidence.html", bench.latest()))).unwrap();
-    assert!(!html.contains("not over") && html.contains("0 of 1 steps were rehearsed"), "{html}");
+    assert!(!html.contains("not over") && html.contains("0 of 1 step was rehearsed"), "{html}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -924,7 +921,7 @@ async fn an_undo_of_a_real_run_begins_only_if_all_of_it_can_be_done_and_stops_wh
     let id = bench.latest();
     let journal = std::fs::read_to_string(bench.journal(&id)).unwrap();
     let undo = ["undo", &id, "--answer", "old=old", "--answer", "new=new"];
-    bench.run(&undo).await.assert_code(4).assert_says(&["nothing was taken back", "it is not ready"]);
+    bench.run(&undo).await.assert_code(4).assert_says(&["nothing was undone", "it is not ready"]);
     assert_eq!(std::fs::read_to_string(bench.journal(&id)).unwrap(), journal);
     std::fs::write(bench.path("ready"), "").unwrap();
     let partly = bench.run(&[&undo[..], &["--json"]].concat()).await;

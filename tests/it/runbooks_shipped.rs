@@ -369,7 +369,7 @@ async fn data_loss_brings_the_application_back_planned_rehearsed_for_real_and_by
     shop.shell(&format!("aws rds modify-db-instance --db-instance-identifier {target} --deletion-protection --apply-immediately >/dev/null")).await;
     let asked = shop.lifeboat(&["undo", &id].map(str::to_owned)).await;
     asked.assert_code(4).assert_says(&[
-        "nothing was taken back in account 123456789012",
+        "nothing was undone in account 123456789012",
         "postgres 15",
         &format!("--answer restore={target}"),
     ]);

@@ -17,7 +17,7 @@ impl output::Report for Plan {
         let pending = self.pending();
         page.line(match pending {
             0 if !self.unreached.is_empty() => {
-                "nothing to do in the places that could be looked at".to_owned()
+                "nothing to do in the accounts and Regions that could be checked".to_owned()
             }
             0 => "nothing to do: every alarm is as it should be".to_owned(),
             1 => "1 change to make:".to_owned(),

@@ -295,7 +295,7 @@ impl Printed for Plan {
         let unlooked = self.needs.iter().filter(|need| need.state == Presence::Unknown);
         let lists: [(&str, &str, Tone, Vec<&String>); 4] = [
             ("What later steps need, and is there:", "✓", Tone::Good, there.map(|need| &need.text).collect()),
-            ("Not looked at:", "?", Tone::Doubt, unlooked.map(|need| &need.text).collect()),
+            ("Not checked:", "?", Tone::Doubt, unlooked.map(|need| &need.text).collect()),
             ("This may stop the run:", "?", Tone::Doubt, self.doubts.iter().collect()),
             ("This would stop the run:", "✗", Tone::Bad, self.findings.iter().collect()),
         ];
@@ -313,9 +313,9 @@ impl Printed for Plan {
 
 fn planned(number: usize, step: &Planned, page: &mut Page) {
     let (tone, mark, words) = match step.state {
-        Prospect::Holds => (Tone::Good, "✓", "looked at just now"),
-        Prospect::DoesNotHold => (Tone::Bad, "✗", "looked at just now"),
-        Prospect::Failed => (Tone::Bad, "✗", "could not be looked at"),
+        Prospect::Holds => (Tone::Good, "✓", "checked just now"),
+        Prospect::DoesNotHold => (Tone::Bad, "✗", "checked just now"),
+        Prospect::Failed => (Tone::Bad, "✗", "could not be checked"),
         Prospect::NotRun => (Tone::Doubt, "?", "not run in a plan"),
         Prospect::WouldRun => (Tone::Strong, "▸", "would run"),
         Prospect::Later => (Tone::Faint, "○", "reads what is not there yet"),

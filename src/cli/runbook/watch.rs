@@ -107,7 +107,7 @@ impl<'a> Watch<'a> {
                 let (tone, word) = match answer {
                     Answer::Happened => (Tone::Good, "it happened"),
                     Answer::DidNot => (Tone::Doubt, "it did not happen"),
-                    Answer::Unknown => (Tone::Bad, "nobody knows whether it happened"),
+                    Answer::Unknown => (Tone::Bad, "it is not known whether it happened"),
                 };
                 self.marked(tone, "?", step, &format!("{word}: {reason}"));
             }

@@ -46,8 +46,7 @@ pub(super) async fn check_database(
         }
     };
     let mut findings = vec![Finding::new(Presence::There, format!("{what} lets us in"))];
-    let unread =
-        |why: String| Finding::new(Presence::Unknown, format!("{what} could not be looked into: {why}"));
+    let unread = |why: String| Finding::new(Presence::Unknown, format!("{what} could not be checked: {why}"));
     if needed.creates_databases {
         match session.texts(MAY_CREATE).await {
             Err(failure) => findings.push(unread(failure.message)),

@@ -28,7 +28,7 @@ pub(super) async fn check_rights(steps: &[&Step], ground: &PreflightContext<'_>)
     for step in steps {
         let undo = step.undo.as_ref().filter(|_| ground.mode == crate::runbook::Mode::Rehearse);
         for script in step.kind.act().map(|act| &act.script).into_iter().chain(undo) {
-            for call in &Scan::scan(&script.text).commands {
+            for call in &Scan::of_text(&script.text).commands {
                 for (action, kind, id) in actions_of(call, ground) {
                     let actions = needed.entry(arn(kind, &id)).or_default();
                     actions.entry(format!("rds:{action}")).or_insert_with(|| step.id.clone());
@@ -44,7 +44,7 @@ pub(super) async fn check_rights(steps: &[&Step], ground: &PreflightContext<'_>)
         let names: Vec<String> = actions.keys().cloned().collect();
         match aws.simulate(&identity, &names, &arn, &tags, ground.now).await {
             Err(_) => {
-                let what = "rights were not looked at: IAM's simulator may not be asked";
+                let what = "permissions were not checked: this role may not call iam:SimulatePrincipalPolicy";
                 return vec![Finding::new(Presence::Unknown, what)];
             }
             Ok(decisions) => {

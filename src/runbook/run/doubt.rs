@@ -187,10 +187,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                         step.id
                     ),
                 )
-                .hint(format!(
-                    "`lifeboat runbook resume {}` goes on where the run stands.",
-                    self.story.start.run
-                )));
+                .hint(format!("`lifeboat runbook resume {}` resumes the run.", self.story.start.run)));
             }
         }
         for step in &runbook.steps[place..] {

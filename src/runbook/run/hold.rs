@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Progress, Run, Stop, stop_interrupted};
 use crate::aws::Poll;
+use crate::backup::schedule::shell_word;
 use crate::error::{Error, Kind, Result};
 use crate::runbook::document::{Step, Waiting};
 use crate::runbook::gate::{self, Gate, Reply};
@@ -41,7 +42,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                 Ok(PollResult::NotYet(what)) => seen = what,
                 Err(failure) if failure.is_worth_repeating() => seen = format!("AWS does not say: {failure}"),
                 Err(failure) => {
-                    break (Ending::Failed, format!("could not be looked at: {failure}"), Kind::Outside);
+                    break (Ending::Failed, format!("could not be read: {failure}"), Kind::Outside);
                 }
             }
             self.tell(Progress::Waits(&format!("{text}: {seen}")));
@@ -178,7 +179,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
 /// Why a gate holds the run.
 fn refuse_unanswered(gate: &Gate, reply: &Reply) -> Error {
     let way = match &gate.answer {
-        Some(answer) => format!("`--answer {}={answer}`", gate.step),
+        Some(answer) => format!("`--answer {}`", shell_word(&format!("{}={answer}", gate.step))),
         None => format!("`--answer {}='WHAT YOU DID'`", gate.step),
     };
     let why = match reply {
