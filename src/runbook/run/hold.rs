@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Progress, Run, Stop, stop_interrupted};
 use crate::aws::Poll;
-use crate::backup::schedule::shell_word;
+use crate::backup::schedule::quote_for_shell;
 use crate::error::{Error, Kind, Result};
 use crate::runbook::document::{Step, Waiting};
 use crate::runbook::gate::{self, Gate, Reply};
@@ -179,7 +179,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
 /// Why a gate holds the run.
 fn refuse_unanswered(gate: &Gate, reply: &Reply) -> Error {
     let way = match &gate.answer {
-        Some(answer) => format!("`--answer {}`", shell_word(&format!("{}={answer}", gate.step))),
+        Some(answer) => format!("`--answer {}`", quote_for_shell(&format!("{}={answer}", gate.step))),
         None => format!("`--answer {}='WHAT YOU DID'`", gate.step),
     };
     let why = match reply {
