@@ -221,7 +221,11 @@ async fn wrong_requests_for_snapshots_are_refused_before_anything_is_taken() {
     let long = "x".repeat(257);
     let cases: [(&[&str], i32, &[&str]); 12] = [
         (&["orders"], 2, &["instance `orders` does not exist", "Did you mean `orders-prod`?"]),
-        (&["orders-prod", "--class", "weekly"], 2, &["no retention class `weekly`", "`pre-migration`"]),
+        (
+            &["orders-prod", "--class", "weekly"],
+            2,
+            &["retention class `weekly` does not exist", "`pre-migration`"],
+        ),
         (&["orders-prod", "--id", "a--b"], 2, &["two hyphens in a row", "single hyphens"]),
         (&["orders-prod", "--id", "rds:x"], 2, &["colon"]),
         (&["orders-prod", "--id", "before"], 2, &["`before` exists already", "--idempotency-key"]),
