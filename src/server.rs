@@ -67,7 +67,7 @@ impl Server {
             .hint("Add one first: `lifeboat serve token add NAME --scope read`.")
             .hint("Or listen on 127.0.0.1, where nobody needs one."));
         }
-        let listener = listen::bind(address).map_err(|error| {
+        let listener = listen::bind_listener(address).map_err(|error| {
             let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
             Error::outside(format!("cannot listen on `{address}`")).caused_by(error).hint(if is_taken {
                 "Another process listens there: stop it, or choose another port with `--listen`."
@@ -105,7 +105,7 @@ impl Server {
 
     /// Answers until a signal comes; then lets what is running come to an end.
     pub(crate) async fn run(self) -> Result<()> {
-        instances::watch(&self.app.setup, &self.app.instances);
+        instances::watch_instances(&self.app.setup, &self.app.instances);
         let router = router(&self.app);
         let interrupt = self.app.setup.interrupt.clone();
         listen::run(self.listener, router, &interrupt).await;

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use super::catalogue;
-use super::coding::{Compression, fill};
+use super::coding::{Compression, fill_buffer};
 use super::context::Context;
 use super::create;
-use super::event::{Event, cannot_write, default_threads, follow, interrupted};
+use super::event::{Event, cannot_write, default_threads, follow_progress, stop_if_interrupted};
 use super::manifest::{Format, Level, Maker, Manifest, Origin, SCHEMA, Verification, file_name};
 use super::name::BackupName;
 use super::prune::{Occasion, retention_days_of_environment};
@@ -60,16 +60,16 @@ impl FoundFile {
         }
         let dated = if is_archive { std::fs::metadata(path.join("toc.dat")).map_err(failed)? } else { found };
         let modified: DateTime<Utc> = dated.modified().map_err(failed)?.into();
-        let prepared = prepare(path, is_archive)?;
+        let prepared = prepare_file(path, is_archive)?;
         let read = prepared.as_ref().map_or(path.to_owned(), Prepared::path);
         let content = Content::of(File::open(&read).map_err(failed)?);
         let mut start = vec![0; 8];
-        let filled = fill(&mut content.reader(), &mut start).map_err(failed)?;
+        let filled = fill_buffer(&mut content.reader(), &mut start).map_err(failed)?;
         let compression = compression_of(&start[..filled], path)?;
         let unpacking = move || Unpacking { compression, threads: default_threads(), identities: None };
         let mut head = vec![0; HEAD];
-        let read =
-            Outflow::open(content.reader(), unpacking()).and_then(|mut flow| fill(&mut flow, &mut head));
+        let read = Outflow::open(content.reader(), unpacking())
+            .and_then(|mut flow| fill_buffer(&mut flow, &mut head));
         head.truncate(read.map_err(|error| {
             let failed = Error::new(Kind::No, format!("`{}` is damaged", path.display()));
             failed.caused_by(error)
@@ -84,9 +84,10 @@ impl FoundFile {
         };
         let reader = content.reader();
         let bytes = std::sync::Arc::default();
-        let totals =
-            follow(&bytes, cx.tell, move || Ok(Outflow::open(reader, unpacking()).and_then(Outflow::finish)))
-                .await?;
+        let totals = follow_progress(&bytes, cx.tell, move || {
+            Ok(Outflow::open(reader, unpacking()).and_then(Outflow::finish))
+        })
+        .await?;
         let totals = totals.map_err(|error| {
             Error::new(Kind::No, format!("`{}` is damaged", path.display())).caused_by(error)
         })?;
@@ -160,7 +161,7 @@ impl FoundFile {
 }
 
 /// Lays out what cannot be read as it is.
-fn prepare(path: &Path, is_archive: bool) -> Result<Option<Prepared>> {
+fn prepare_file(path: &Path, is_archive: bool) -> Result<Option<Prepared>> {
     if is_archive {
         return Prepared::of_directory(path).map(Some);
     }
@@ -168,11 +169,12 @@ fn prepare(path: &Path, is_archive: bool) -> Result<Option<Prepared>> {
         |error: std::io::Error| Error::request(format!("cannot read `{}`", path.display())).caused_by(error);
     let content = Content::of(File::open(path).map_err(failed)?);
     let mut start = vec![0; 8];
-    let filled = fill(&mut content.reader(), &mut start).map_err(failed)?;
+    let filled = fill_buffer(&mut content.reader(), &mut start).map_err(failed)?;
     let compression = compression_of(&start[..filled], path)?;
     let unpacking = Unpacking { compression, threads: 1, identities: None };
     let mut head = vec![0; SQLITE_SCRIPT.len()];
-    let read = Outflow::open(content.reader(), unpacking).and_then(|mut flow| fill(&mut flow, &mut head));
+    let read =
+        Outflow::open(content.reader(), unpacking).and_then(|mut flow| fill_buffer(&mut flow, &mut head));
     // What is damaged is told by whoever reads it to its end.
     match read {
         Ok(_) if head == SQLITE_SCRIPT => Prepared::of_sqlite_script(path, compression).map(Some),
@@ -490,7 +492,7 @@ pub(crate) async fn run_recorded(
 ) -> Result<Manifest> {
     let found = FoundFile::survey(path, cx).await?;
     let name = adoption.name.as_ref().unwrap_or(&found.manifest.backup_name).to_string();
-    cx.record_backup(actor.act("backup adopt", &name), adopt(found, adoption, cx)).await
+    cx.record_backup(actor.act("backup adopt", &name), adopt_file(found, adoption, cx)).await
 }
 
 /// A vault for the time of a proof, where files are surveyed that are in none.
@@ -526,7 +528,7 @@ pub(crate) async fn verify_file(
 }
 
 /// Copies a file into the vault, proven, as a backup like any other. The file itself stays as it is.
-async fn adopt(mut found: FoundFile, adoption: Adoption, cx: &Context<'_>) -> Result<Manifest> {
+async fn adopt_file(mut found: FoundFile, adoption: Adoption, cx: &Context<'_>) -> Result<Manifest> {
     let vault = cx.vault;
     catalogue::recover(vault)?;
     let shown = found.manifest.file_path.clone();
@@ -563,7 +565,7 @@ async fn adopt(mut found: FoundFile, adoption: Adoption, cx: &Context<'_>) -> Re
     let mut draft = vault.draft(manifest.backup_name.as_str(), &file)?.ok_or_else(|| {
         Error::new(Kind::StillGoing, format!("another backup `{}` is still running", manifest.backup_name))
     })?;
-    let copied = copy(found.content, draft.writer()?, cx).await?;
+    let copied = copy_into_vault(found.content, draft.writer()?, cx).await?;
     // What lies in the vault now is what was proven, whatever happened to the file meanwhile.
     let (bytes, sha256) = hash_file(draft.content()?.reader())
         .map_err(|error| Error::outside("cannot read the copy").caused_by(error))?;
@@ -572,18 +574,22 @@ async fn adopt(mut found: FoundFile, adoption: Adoption, cx: &Context<'_>) -> Re
             .hint("The copy was removed. Run the command again when nothing writes to the file."));
     }
     adoption.read.seal_keys.seal(&mut manifest)?;
-    interrupted(cx.interrupt, "nothing was adopted")?;
-    draft.publish(&[], &catalogue::written(&manifest)?)?;
+    stop_if_interrupted(cx.interrupt, "nothing was adopted")?;
+    draft.publish(&[], &catalogue::serialize_manifest(&manifest)?)?;
     Ok(manifest)
 }
 
-async fn copy(content: Content, mut target: Box<dyn std::io::Write + Send>, cx: &Context<'_>) -> Result<u64> {
+async fn copy_into_vault(
+    content: Content,
+    mut target: Box<dyn std::io::Write + Send>,
+    cx: &Context<'_>,
+) -> Result<u64> {
     let bytes = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let (counted, interrupt) = (std::sync::Arc::clone(&bytes), cx.interrupt.clone());
-    follow(&bytes, cx.tell, move || {
+    follow_progress(&bytes, cx.tell, move || {
         let (mut reader, mut buffer, mut copied) = (content.reader(), vec![0; 1 << 20], 0);
         loop {
-            interrupted(&interrupt, "nothing was adopted")?;
+            stop_if_interrupted(&interrupt, "nothing was adopted")?;
             let read = reader
                 .read(&mut buffer)
                 .map_err(|error| Error::outside("cannot read the file").caused_by(error))?;

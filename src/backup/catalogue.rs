@@ -51,7 +51,7 @@ pub(crate) fn read(vault: &Vault) -> Result<Catalogue> {
         let read = match text {
             // One that went while we were reading is none.
             Ok(None) => continue,
-            Ok(Some(text)) => entry(listing, name, &text),
+            Ok(Some(text)) => read_entry(listing, name, &text),
             // Of one that is no plain file, or too large, nothing is known; the others are as good as ever.
             Err(error) if vault.directory().is_some() => Err(error),
             Err(error) => return Err(error),
@@ -68,7 +68,7 @@ pub(crate) fn read(vault: &Vault) -> Result<Catalogue> {
     Ok(catalogue)
 }
 
-fn entry(listing: &Listing, name: &BackupName, text: &[u8]) -> Result<Entry> {
+fn read_entry(listing: &Listing, name: &BackupName, text: &[u8]) -> Result<Entry> {
     let unusable = |why: String| {
         Error::new(Kind::No, format!("`{name}.json` is not the manifest of a backup")).caused_by(why)
     };
@@ -88,7 +88,7 @@ fn entry(listing: &Listing, name: &BackupName, text: &[u8]) -> Result<Entry> {
 pub(crate) fn find(vault: &Vault, name: &str) -> Result<Entry> {
     let name: BackupName = name.parse()?;
     if let Some(text) = vault.read_at_most(&manifest::manifest_name(&name), manifest::LARGEST)? {
-        return entry(&vault.list("")?, &name, &text);
+        return read_entry(&vault.list("")?, &name, &text);
     }
     let known = read(vault).unwrap_or_default().entries;
     let near = known.iter().map(|entry| entry.manifest.backup_name.as_str()).find(|known| {
@@ -126,7 +126,7 @@ pub(super) fn free_name(vault: &Vault, wanted: BackupName) -> Result<BackupName>
 
 /// Appends the time of a backup to its name, and says what it is called now. At every moment it has one of the two names, or
 /// both.
-pub(super) fn rename(vault: &Vault, backup: &Manifest, keys: &SealKeys) -> Result<BackupName> {
+pub(super) fn rename_backup(vault: &Vault, backup: &Manifest, keys: &SealKeys) -> Result<BackupName> {
     let old = &backup.backup_name;
     let is_sealed = backup.seal.is_some();
     if is_sealed && !keys.prove(backup, false)? {
@@ -142,7 +142,7 @@ pub(super) fn rename(vault: &Vault, backup: &Manifest, keys: &SealKeys) -> Resul
     if is_sealed {
         keys.seal(&mut renamed)?;
     }
-    let text = written(&renamed)?;
+    let text = serialize_manifest(&renamed)?;
     // Whoever finds this knows which files belong to it.
     let next = format!(".{name}.json.next");
     if vault.directory().is_some() {
@@ -161,7 +161,7 @@ pub(super) fn rename(vault: &Vault, backup: &Manifest, keys: &SealKeys) -> Resul
 }
 
 /// Changes a manifest, if the backup is still there.
-pub(crate) fn amend(
+pub(crate) fn amend_manifest(
     vault: &Vault,
     name: &BackupName,
     change: impl FnOnce(&mut Manifest),
@@ -170,12 +170,12 @@ pub(crate) fn amend(
     let mut manifest = find(vault, name.as_str())?.manifest;
     change(&mut manifest);
     quiet.check()?;
-    vault.write(&manifest::manifest_name(name), &written(&manifest)?)?;
+    vault.write(&manifest::manifest_name(name), &serialize_manifest(&manifest)?)?;
     Ok(manifest)
 }
 
 /// Records a look at a backup, under the name that it has by now: a newer backup may have been given its own meanwhile.
-pub(crate) fn record(vault: &Vault, examined: &Manifest, proof: Verification) -> Result<Manifest> {
+pub(crate) fn record_proof(vault: &Vault, examined: &Manifest, proof: Verification) -> Result<Manifest> {
     let is_it = |found: &Manifest| found.sha256 == examined.sha256 && found.timestamp == examined.timestamp;
     let (name, quiet) = (&examined.backup_name, vault.quiet()?);
     let here = match find(vault, name.as_str()) {
@@ -195,12 +195,12 @@ pub(crate) fn record(vault: &Vault, examined: &Manifest, proof: Verification) ->
     };
     manifest.looked_at(proof);
     quiet.check()?;
-    vault.write(&manifest::manifest_name(&manifest.backup_name), &written(&manifest)?)?;
+    vault.write(&manifest::manifest_name(&manifest.backup_name), &serialize_manifest(&manifest)?)?;
     Ok(manifest)
 }
 
 /// A manifest as it stands in its file.
-pub(super) fn written(manifest: &Manifest) -> Result<Vec<u8>> {
+pub(super) fn serialize_manifest(manifest: &Manifest) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(manifest)
         .map_err(|error| Error::new(Kind::Bug, "cannot serialize a manifest").caused_by(error))?;
     text.push(b'\n');
@@ -208,7 +208,7 @@ pub(super) fn written(manifest: &Manifest) -> Result<Vec<u8>> {
 }
 
 /// Files at the root of the vault that look like backups but that no manifest describes.
-pub(crate) fn strangers(catalogue: &Catalogue) -> Vec<String> {
+pub(crate) fn files_without_manifest(catalogue: &Catalogue) -> Vec<String> {
     let known: Vec<String> = catalogue.entries.iter().flat_map(|entry| entry.manifest.files()).collect();
     let looks_like_one = |file: &String| {
         let plain = file.trim_end_matches(".age").trim_end_matches(".gz").trim_end_matches(".zst");

@@ -130,7 +130,7 @@ pub(super) fn next_chunk(source: &mut dyn Read, compression: Compression) -> io:
     let (head, size_of) = match compression {
         Compression::None => {
             let mut chunk = vec![0; compression.chunk_bytes()];
-            let filled = fill(source, &mut chunk)?;
+            let filled = fill_buffer(source, &mut chunk)?;
             chunk.truncate(filled);
             return Ok((filled > 0).then_some(chunk));
         }
@@ -138,7 +138,7 @@ pub(super) fn next_chunk(source: &mut dyn Read, compression: Compression) -> io:
         Compression::Zstd => (12, zstd_size as fn(&[u8]) -> Option<usize>),
     };
     let mut chunk = vec![0; head];
-    match fill(source, &mut chunk)? {
+    match fill_buffer(source, &mut chunk)? {
         0 => return Ok(None),
         filled if filled < head => return Err(cut_off()),
         _ => {}
@@ -147,7 +147,7 @@ pub(super) fn next_chunk(source: &mut dyn Read, compression: Compression) -> io:
         .filter(|whole| (head..=2 * LARGEST_CHUNK).contains(whole))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "one of its parts has a wrong header"))?;
     chunk.resize(whole, 0);
-    if fill(source, &mut chunk[head..])? < whole - head {
+    if fill_buffer(source, &mut chunk[head..])? < whole - head {
         return Err(cut_off());
     }
     Ok(Some(chunk))
@@ -194,7 +194,7 @@ fn cut_off() -> io::Error {
 }
 
 /// Reads until `buffer` is full or the source ends.
-pub(super) fn fill(source: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn fill_buffer(source: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match source.read(&mut buffer[filled..]) {

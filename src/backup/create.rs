@@ -13,7 +13,7 @@ use super::coding::Compression;
 use super::context::Context;
 use super::dump;
 use super::dump_reader::Held;
-use super::event::{Event, cannot_write, follow, interrupted};
+use super::event::{Event, cannot_write, follow_progress, stop_if_interrupted};
 use super::failures;
 use super::identity::Identity;
 use super::manifest::{Format, Globals, Maker, Manifest, Origin, SCHEMA, file_name, globals_name};
@@ -57,7 +57,7 @@ impl Plan {
     pub(crate) fn tool(&self) -> String {
         match &self.programs {
             Some(programs) => format!("pg_dump {}", programs.version),
-            None => format!("SQLite {}", sqlite::version()),
+            None => format!("SQLite {}", sqlite::sqlite_version()),
         }
     }
 
@@ -154,7 +154,7 @@ async fn run_with_failure_record(
     };
     let outcome = outcome.await;
     if let Err(error) = &outcome
-        && let Err(error) = failures::record(&asked, error, began, since.elapsed(), cx)
+        && let Err(error) = failures::record_failure(&asked, error, began, since.elapsed(), cx)
     {
         (cx.tell)(Event::Warning(&format!("the failure could not be recorded: {}", error.chain())));
     }
@@ -193,7 +193,7 @@ async fn plan_uninterrupted(request: Request, cx: &Context<'_>) -> Result<Plan> 
     let (server_version, system_identifier, programs) = match &request.source {
         Source::Sqlite { path } => {
             sqlite::Source::require_readable(path)?;
-            (sqlite::version(), None, None)
+            (sqlite::sqlite_version(), None, None)
         }
         Source::Postgresql { server, dbname } => {
             let session = server.connect(dbname).await?;
@@ -237,8 +237,8 @@ pub(super) fn name_taken(name: &BackupName) -> Error {
 pub(crate) async fn run(plan: Plan, cx: &Context<'_>) -> Result<Manifest> {
     let vault = cx.vault;
     catalogue::recover(vault)?;
-    let _turn = turn(&plan.request, cx).await?;
-    let (mut draft, name) = draft(&plan, cx).await?;
+    let _turn = wait_for_turn(&plan.request, cx).await?;
+    let (mut draft, name) = begin_draft(&plan, cx).await?;
     let (started, began) = ((cx.clock)(), Instant::now());
     (cx.tell)(Event::Phase(match plan.request.source {
         Source::Postgresql { .. } => "dumping",
@@ -248,8 +248,8 @@ pub(crate) async fn run(plan: Plan, cx: &Context<'_>) -> Result<Manifest> {
         Source::Sqlite { path } => copy_sqlite(path, &plan, &draft, cx).await?,
         Source::Postgresql { .. } => dump_postgresql(&plan, &draft, cx).await?,
     };
-    interrupted(cx.interrupt, "the unfinished backup was removed")?;
-    let mut manifest = describe(&plan, name, started, made, cx);
+    stop_if_interrupted(cx.interrupt, "the unfinished backup was removed")?;
+    let mut manifest = describe_backup(&plan, name, started, made, cx);
     let level = plan.request.level;
     let proof = verify_draft(&mut manifest, &mut draft, level, &plan.request.read, cx).await?;
     if proof.result != verify::Verdict::Pass {
@@ -261,16 +261,16 @@ pub(crate) async fn run(plan: Plan, cx: &Context<'_>) -> Result<Manifest> {
         .hint("If the source itself is damaged, restore an older backup."));
     }
     manifest.verification = Some(proof);
-    let beside = globals(&plan, &mut manifest)?;
+    let beside = globals_beside(&plan, &mut manifest)?;
     manifest.duration = began.elapsed().as_secs_f64();
     plan.request.read.seal_keys.seal(&mut manifest)?;
-    interrupted(cx.interrupt, "the unfinished backup was removed")?;
-    draft.publish(&beside, &catalogue::written(&manifest)?)?;
+    stop_if_interrupted(cx.interrupt, "the unfinished backup was removed")?;
+    draft.publish(&beside, &catalogue::serialize_manifest(&manifest)?)?;
     Ok(manifest)
 }
 
 /// Two backups of one database at once would only be in each other's way: the second waits.
-async fn turn(request: &Request, cx: &Context<'_>) -> Result<Lock> {
+async fn wait_for_turn(request: &Request, cx: &Context<'_>) -> Result<Lock> {
     let key = hex::encode(sha2::Sha256::digest(request.database.as_bytes()));
     let name = format!(".locks/{}", &key[..16]);
     let give_up = Instant::now() + request.wait;
@@ -290,13 +290,13 @@ async fn turn(request: &Request, cx: &Context<'_>) -> Result<Lock> {
             (cx.tell)(Event::Note("waiting for another backup of this database"));
             told = true;
         }
-        interrupted(cx.interrupt, "nothing was started")?;
+        stop_if_interrupted(cx.interrupt, "nothing was started")?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 /// The place of the backup to be. Whoever makes another of that name is waited for; one that died is cleared away.
-async fn draft(plan: &Plan, cx: &Context<'_>) -> Result<(Draft, BackupName)> {
+async fn begin_draft(plan: &Plan, cx: &Context<'_>) -> Result<(Draft, BackupName)> {
     let (vault, request) = (cx.vault, &plan.request);
     let give_up = Instant::now() + request.wait;
     loop {
@@ -323,7 +323,7 @@ async fn draft(plan: &Plan, cx: &Context<'_>) -> Result<(Draft, BackupName)> {
                 .hint("Choose another `--name`, or wait longer with `--wait`."));
             }
             None => {
-                interrupted(cx.interrupt, "nothing was started")?;
+                stop_if_interrupted(cx.interrupt, "nothing was started")?;
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 catalogue::recover(vault)?;
             }
@@ -339,7 +339,7 @@ fn move_aside(plan: &Plan, name: &BackupName, cx: &Context<'_>) -> Result<()> {
     if !ours.is_same_as(&theirs) {
         return Err(name_taken(name).caused_by(format!("it is a backup of {theirs}, not of {ours}")));
     }
-    let moved = catalogue::rename(cx.vault, &earlier.manifest, &plan.request.read.seal_keys)?;
+    let moved = catalogue::rename_backup(cx.vault, &earlier.manifest, &plan.request.read.seal_keys)?;
     (cx.tell)(Event::Note(&format!(
         "the earlier backup `{name}` of {} was renamed to `{moved}`",
         earlier.manifest.timestamp.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
@@ -349,7 +349,7 @@ fn move_aside(plan: &Plan, name: &BackupName, cx: &Context<'_>) -> Result<()> {
 
 /// What a dump or a copy gave.
 #[derive(Default)]
-struct Made {
+struct DumpedContent {
     totals: Totals,
     contents: Option<sqlite::Contents>,
     observation: Option<Recorded>,
@@ -359,7 +359,12 @@ struct Made {
     roles: Vec<String>,
 }
 
-async fn copy_sqlite(path: &std::path::Path, plan: &Plan, draft: &Draft, cx: &Context<'_>) -> Result<Made> {
+async fn copy_sqlite(
+    path: &std::path::Path,
+    plan: &Plan,
+    draft: &Draft,
+    cx: &Context<'_>,
+) -> Result<DumpedContent> {
     let bytes = Arc::new(AtomicU64::new(0));
     let (path, packing, target) = (path.to_owned(), plan.request.packing.clone(), draft.writer()?);
     let (counted, interrupt) = (Arc::clone(&bytes), cx.interrupt.clone());
@@ -369,21 +374,21 @@ async fn copy_sqlite(path: &std::path::Path, plan: &Plan, draft: &Draft, cx: &Co
         let spare = || vault.scratch(&stem, secrecy);
         let source = sqlite::Source::open(&path, &spare)?;
         let mut inflow = Inflow::open(target, packing).map_err(cannot_write)?;
-        let stop = || interrupted(&interrupt, "the unfinished copy was removed");
+        let stop = || stop_if_interrupted(&interrupt, "the unfinished copy was removed");
         source.copy_to(&mut inflow, &|done| counted.store(done, Ordering::Relaxed), &stop, &spare)?;
         let contents = source.contents.clone();
         // Lets the writers of the source go on.
         drop(source);
-        Ok(Made {
+        Ok(DumpedContent {
             totals: inflow.finish().map_err(cannot_write)?,
             contents: Some(contents),
-            ..Made::default()
+            ..DumpedContent::default()
         })
     };
-    follow(&bytes, cx.tell, work).await
+    follow_progress(&bytes, cx.tell, work).await
 }
 
-async fn dump_postgresql(plan: &Plan, draft: &Draft, cx: &Context<'_>) -> Result<Made> {
+async fn dump_postgresql(plan: &Plan, draft: &Draft, cx: &Context<'_>) -> Result<DumpedContent> {
     let (Source::Postgresql { server, dbname }, Some(programs)) = (&plan.request.source, &plan.programs)
     else {
         return Err(Error::new(Kind::Bug, "there is no server to dump"));
@@ -398,9 +403,10 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, cx: &Context<'_>) -> Result
     let bytes = Arc::new(AtomicU64::new(0));
     let (packing, target) = (plan.request.packing.clone(), draft.writer()?);
     let (counted, interrupt) = (Arc::clone(&bytes), cx.interrupt.clone());
-    let pumping = follow(&bytes, cx.tell, move || running.pump(target, packing, &interrupt, &counted));
+    let pumping =
+        follow_progress(&bytes, cx.tell, move || running.pump(target, packing, &interrupt, &counted));
     let Some(mut observing) = observing else {
-        return Ok(Made { totals: pumping.await?.totals, ..Made::default() });
+        return Ok(DumpedContent { totals: pumping.await?.totals, ..DumpedContent::default() });
     };
     let (dumped, ()) = futures::future::try_join(pumping, observing.look()).await?;
     let faults = dumped.held.map(|held| missing_rows(&observing.recording.seen, &held)).unwrap_or_default();
@@ -418,7 +424,7 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, cx: &Context<'_>) -> Result
         (cx.tell)(Event::Warning(&warning));
     }
     let roles = observing.roles().await?;
-    Ok(Made {
+    Ok(DumpedContent {
         totals: dumped.totals,
         contents: None,
         moved_sequences: observing.moved_sequences(server, dbname).await?,
@@ -559,7 +565,7 @@ fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
         seen.databases.values().flatten().filter(|table| !table.is_view && table.depth != Depth::Schema);
     let mut in_other_encodings: BTreeMap<TableName, Vec<u64>> = BTreeMap::new();
     for ((schema, name), rows) in &held.rows {
-        let blurred = (blurred(schema), blurred(name));
+        let blurred = (blur_encoding(schema), blur_encoding(name));
         in_other_encodings.entry(blurred).or_default().push(*rows);
     }
     tables
@@ -572,7 +578,7 @@ fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
             let mut dumped = held.rows.get(&(table.schema.clone(), table.name.clone())).copied();
             if dumped.is_none()
                 && let Some(counts) =
-                    in_other_encodings.get_mut(&(blurred(&table.schema), blurred(&table.name)))
+                    in_other_encodings.get_mut(&(blur_encoding(&table.schema), blur_encoding(&table.name)))
                 && let Some(at) = counts.iter().position(|count| *count == rows)
             {
                 dumped = Some(counts.remove(at));
@@ -587,7 +593,7 @@ fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
 
 /// A name by which a table is found in a dump of any encoding: letters that are not ASCII become one `?`. In no encoding
 /// of a server does ASCII stand for anything else.
-fn blurred(name: &str) -> String {
+fn blur_encoding(name: &str) -> String {
     let mut blurred = String::new();
     let mut rest = name;
     while let Some(first) = rest.chars().next() {
@@ -621,7 +627,13 @@ fn left_out_of_dumps(seen: &verify::Observation) -> Vec<String> {
     rows.chain(definitions).collect()
 }
 
-fn describe(plan: &Plan, name: BackupName, started: DateTime<Utc>, made: Made, cx: &Context<'_>) -> Manifest {
+fn describe_backup(
+    plan: &Plan,
+    name: BackupName,
+    started: DateTime<Utc>,
+    made: DumpedContent,
+    cx: &Context<'_>,
+) -> Manifest {
     let packing = &plan.request.packing;
     let (database_type, source) = (plan.database_type(), plan.origin());
     let file = file_name(&name, plan.format(), packing.compression, !packing.recipients.is_empty());
@@ -666,7 +678,7 @@ fn describe(plan: &Plan, name: BackupName, started: DateTime<Utc>, made: Made, c
 }
 
 /// The roles and tablespaces of the server, as a file to lie beside the backup.
-fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)>> {
+fn globals_beside(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)>> {
     let (Source::Postgresql { server, dbname }, Some(programs)) = (&plan.request.source, &plan.programs)
     else {
         return Ok(Vec::new());
@@ -675,7 +687,7 @@ fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)
         return Ok(Vec::new());
     }
     let with_passwords = plan.request.globals == Roles::WithPasswords;
-    let text = dump::globals(programs, server, dbname, with_passwords)?;
+    let text = dump::dump_globals(programs, server, dbname, with_passwords)?;
     let recipients = &plan.request.packing.recipients;
     let content = if recipients.is_empty() {
         text

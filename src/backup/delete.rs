@@ -5,7 +5,7 @@ use super::context::Context;
 use super::identity::Identity;
 use super::manifest::Manifest;
 use super::name::BackupName;
-use super::prune::{is_good, remove};
+use super::prune::{is_good, remove_backup};
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Actor, Vault};
 
@@ -26,12 +26,17 @@ pub(crate) async fn run_recorded(
     actor: &Actor,
     cx: &Context<'_>,
 ) -> Result<Manifest> {
-    let work = async { delete(cx.vault, catalogue, name, last_copy) };
+    let work = async { delete_backup(cx.vault, catalogue, name, last_copy) };
     cx.record_act(actor.act("backup delete", name.as_str()), work).await
 }
 
 /// Deletes one backup by hand. What is pinned is refused, and the last good one of a database is guarded.
-fn delete(vault: &Vault, catalogue: &Catalogue, name: &BackupName, last_copy: LastCopy) -> Result<Manifest> {
+fn delete_backup(
+    vault: &Vault,
+    catalogue: &Catalogue,
+    name: &BackupName,
+    last_copy: LastCopy,
+) -> Result<Manifest> {
     let entry =
         catalogue.entries.iter().find(|entry| entry.manifest.backup_name == *name).ok_or_else(|| {
             Error::request(format!("backup `{name}` does not exist"))
@@ -62,6 +67,6 @@ fn delete(vault: &Vault, catalogue: &Catalogue, name: &BackupName, last_copy: La
         )
         .hint("Make a new backup first, or pass `--allow-last-copy`."));
     }
-    remove(vault, &entry.manifest)?;
+    remove_backup(vault, &entry.manifest)?;
     Ok(entry.manifest.clone())
 }

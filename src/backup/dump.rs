@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::dump_reader::{Held, Reader};
-use super::event::{cannot_write, interrupted};
+use super::event::{cannot_write, stop_if_interrupted};
 use super::manifest::Format;
 use super::stream::{Inflow, Packing, Target, Totals};
 use crate::error::{Error, Result};
@@ -87,7 +87,7 @@ impl Running {
         bytes: &AtomicU64,
     ) -> Result<Dumped> {
         let counter = (self.format == Format::Sql).then(Reader::new);
-        let taken = take(&mut self.stdout, target, packing, counter, interrupt, bytes);
+        let taken = take_output(&mut self.stdout, target, packing, counter, interrupt, bytes);
         if taken.is_err() {
             let _ = self.child.kill();
         }
@@ -97,7 +97,7 @@ impl Running {
         let (inflow, held, head) = taken?;
         let ended = ended.map_err(|error| Error::outside("lost track of pg_dump").caused_by(error))?;
         if !ended.success() {
-            return Err(failure(&said, &ended.to_string()));
+            return Err(explain_failure(&said, &ended.to_string()));
         }
         let is_whole = match self.format {
             Format::Custom => head.starts_with(b"PGDMP"),
@@ -115,7 +115,7 @@ impl Running {
 }
 
 /// The roles and tablespaces of a server, as SQL.
-pub(super) fn globals(
+pub(super) fn dump_globals(
     programs: &Programs,
     server: &Server,
     dbname: &str,
@@ -129,7 +129,7 @@ pub(super) fn globals(
     let done = connecting.command.output().map_err(|error| cannot_run(programs, "pg_dumpall", error))?;
     let said = String::from_utf8_lossy(&done.stderr);
     if !done.status.success() {
-        return Err(failure(&said.replace("pg_dumpall: ", "pg_dump: "), &done.status.to_string()));
+        return Err(explain_failure(&said.replace("pg_dumpall: ", "pg_dump: "), &done.status.to_string()));
     }
     if memchr::memmem::find(&done.stdout, b"-- PostgreSQL database cluster dump complete").is_none() {
         return Err(Error::outside("pg_dumpall reported success, but its output is incomplete"));
@@ -138,7 +138,7 @@ pub(super) fn globals(
 }
 
 /// The entrance with everything in it, what was counted, and the first bytes.
-fn take(
+fn take_output(
     stdout: &mut ChildStdout,
     target: Target,
     packing: Packing,
@@ -151,7 +151,7 @@ fn take(
     loop {
         // While pg_dump waits for a lock it writes nothing, and a signal must end that too.
         wait_for_output(stdout)?;
-        interrupted(interrupt, "the unfinished dump was removed")?;
+        stop_if_interrupted(interrupt, "the unfinished dump was removed")?;
         let Some(piece) = take_ready(&mut inflow, stdout)? else { continue };
         if piece.is_empty() {
             break;
@@ -200,7 +200,7 @@ pub(super) fn cannot_run(programs: &Programs, name: &str, error: std::io::Error)
 }
 
 /// What pg_dump said, as an error of ours.
-pub(super) fn failure(said: &str, ended: &str) -> Error {
+pub(super) fn explain_failure(said: &str, ended: &str) -> Error {
     let lines: Vec<&str> = said
         .lines()
         .map(|line| line.trim_start_matches("pg_dump: ").trim_start_matches("error: "))

@@ -25,7 +25,7 @@ pub(crate) fn default_threads() -> usize {
 }
 
 /// The error of a run that was interrupted.
-pub(super) fn interrupted(interrupt: &Interrupt, what: &str) -> Result<()> {
+pub(super) fn stop_if_interrupted(interrupt: &Interrupt, what: &str) -> Result<()> {
     match interrupt.first() {
         None => Ok(()),
         Some(kind) => Err(Error::new(kind, format!("interrupted: {what}"))),
@@ -39,7 +39,7 @@ pub(super) fn cannot_write(error: std::io::Error) -> Error {
 }
 
 /// Waits for work that blocks, telling how far it has come.
-pub(super) async fn follow<T: Send + 'static>(
+pub(super) async fn follow_progress<T: Send + 'static>(
     bytes: &Arc<AtomicU64>,
     tell: &(dyn Fn(Event<'_>) + Sync),
     work: impl FnOnce() -> Result<T> + Send + 'static,

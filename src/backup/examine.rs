@@ -13,13 +13,13 @@ use super::coding::Compression;
 use super::context::Context;
 use super::dump_reader::{Held, Reader};
 use super::encryption;
-use super::event::{default_threads, follow, interrupted};
+use super::event::{default_threads, follow_progress, stop_if_interrupted};
 use super::finding::Finding;
 use super::manifest::{Format, Level, Manifest};
 use super::parallel::Unpacker;
 use super::read_options::ReadOptions;
 use super::sqlite::{self, Contents};
-use super::sqlite_url::absolute;
+use super::sqlite_url::absolute_path;
 use super::stream::{Outflow, Totals, Unpacking, hash_file};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
@@ -27,7 +27,7 @@ use crate::postgres::Programs;
 use crate::vault::{Content, Scratch, Secrecy, Vault};
 
 /// Looks at a file. `path` is where it lies, if SQLite may open it there.
-pub(super) async fn examine(
+pub(super) async fn examine_file(
     manifest: &Manifest,
     file: Content,
     path: Option<&Path>,
@@ -44,7 +44,7 @@ pub(super) async fn examine(
         interrupt: cx.interrupt.clone(),
         bytes: Arc::clone(&bytes),
     };
-    follow(&bytes, cx.tell, move || match level {
+    follow_progress(&bytes, cx.tell, move || match level {
         Level::Checksum => work.checksum(file),
         Level::Stream | Level::Restore => work.stream(file),
     })
@@ -73,7 +73,7 @@ impl Work {
     }
 
     fn stop_if_asked(&self) -> Result<()> {
-        interrupted(&self.interrupt, "the backup was not verified")
+        stop_if_interrupted(&self.interrupt, "the backup was not verified")
     }
 
     fn stream(&self, file: Content) -> Result<Finding> {
@@ -199,7 +199,7 @@ impl Work {
         let contents = inspection.contents;
         let recorded = self.manifest.contents.as_ref().filter(|recorded| recorded.is_inspected());
         if let (Some(recorded), true) = (recorded, faults.is_empty()) {
-            faults.extend(differences(recorded, &contents));
+            faults.extend(compare_contents(recorded, &contents));
         }
         Ok(Finding { faults, contents: Some(contents), ..Finding::default() })
     }
@@ -217,7 +217,7 @@ impl Reading {
         let mut command = programs.without_connection("pg_restore");
         command.args(["--create", "--file=-"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         match folder {
-            Some(folder) => command.arg(absolute(folder)),
+            Some(folder) => command.arg(absolute_path(folder)),
             None => command.stdin(Stdio::piped()),
         };
         let mut child =
@@ -268,12 +268,12 @@ pub(super) fn read_content(
     let mut outflow = Outflow::open(file.reader(), unpacking).map_err(unreadable)?;
     let ended_by = |error: std::io::Error| match error {
         error if is_damage(&error) => Ok(Err(Finding::fault(error.to_string()))),
-        error if encryption::lacks_key(&error) => closed(manifest, &file).map(Err),
+        error if encryption::lacks_key(&error) => explain_missing_key(manifest, &file).map(Err),
         error => Err(unreadable(error)),
     };
     let mut taken = 0;
     loop {
-        interrupted(interrupt, "the backup was not read to its end")?;
+        stop_if_interrupted(interrupt, "the backup was not read to its end")?;
         match outflow.next_block() {
             Ok(None) => break,
             Ok(Some(block)) => {
@@ -297,7 +297,7 @@ pub(super) fn read_content(
 }
 
 /// What a file that no key opens says of the backup: nothing, unless it is another file than the one that was written.
-fn closed(manifest: &Manifest, file: &Content) -> Result<Finding> {
+fn explain_missing_key(manifest: &Manifest, file: &Content) -> Result<Finding> {
     let (bytes, sha256) = hash_file(file.reader()).map_err(unreadable)?;
     let faults = file_faults(manifest, bytes, &sha256);
     if !faults.is_empty() {
@@ -309,7 +309,7 @@ fn closed(manifest: &Manifest, file: &Content) -> Result<Finding> {
 }
 
 /// Writes the content of a backup into a file, which is then exactly what was backed up.
-pub(super) async fn expand(
+pub(super) async fn write_content(
     manifest: &Manifest,
     file: &Content,
     mut target: File,
@@ -319,7 +319,7 @@ pub(super) async fn expand(
     let bytes = Arc::new(AtomicU64::new(0));
     let (manifest, options, interrupt) = (manifest.clone(), options.clone(), cx.interrupt.clone());
     let (counted, file) = (Arc::clone(&bytes), file.clone());
-    follow(&bytes, cx.tell, move || {
+    follow_progress(&bytes, cx.tell, move || {
         let read = read_content(&manifest, file, &options, &interrupt, &counted, &mut |block| {
             target.write_all(block)
         })?;
@@ -336,15 +336,15 @@ pub(super) async fn lay_out(
     options: &ReadOptions,
     cx: &Context<'_>,
 ) -> Result<std::path::PathBuf> {
-    let path = absolute(&scratch.file(EXPANDED));
+    let path = absolute_path(&scratch.file(EXPANDED));
     if manifest.format != Format::Directory {
-        expand(manifest, file, scratch.create(EXPANDED)?, options, cx).await?;
+        write_content(manifest, file, scratch.create(EXPANDED)?, options, cx).await?;
         return Ok(path);
     }
     let bytes = Arc::new(AtomicU64::new(0));
     let (manifest, options, interrupt) = (manifest.clone(), options.clone(), cx.interrupt.clone());
     let (counted, file, folder) = (Arc::clone(&bytes), file.clone(), path.clone());
-    follow(&bytes, cx.tell, move || {
+    follow_progress(&bytes, cx.tell, move || {
         let mut unpacker = Unpacker::start(&folder)?;
         let read =
             read_content(&manifest, file, &options, &interrupt, &counted, &mut |block| unpacker.feed(block));
@@ -375,7 +375,7 @@ pub(super) fn require_unchanged(
 }
 
 /// Tables that are not as they were seen when the backup was made.
-pub(super) fn differences(recorded: &Contents, found: &Contents) -> Vec<String> {
+pub(super) fn compare_contents(recorded: &Contents, found: &Contents) -> Vec<String> {
     let rows = |rows: Option<u64>| rows.map_or("unknown".to_owned(), |rows| rows.to_string());
     let mut faults = Vec::new();
     for table in &recorded.tables {

@@ -81,7 +81,7 @@ fn is_worth_a_record(kind: Kind, trigger: &Trigger) -> bool {
 }
 
 /// Records a failure of a backup, in words that hold no secret, unless the request alone was wrong. Old records are removed.
-pub(super) fn record(
+pub(super) fn record_failure(
     request: &Request,
     error: &Error,
     began: DateTime<Utc>,

@@ -136,8 +136,8 @@ impl From<Identity> for String {
 
 /// What people call each database of a list, in which one may stand several times: its name, and what tells it from another one
 /// of that name, its kind or its place.
-pub(crate) fn names(identities: &[Identity]) -> Vec<String> {
-    let groups = group(identities);
+pub(crate) fn name_databases(identities: &[Identity]) -> Vec<String> {
+    let groups = group_by_identity(identities);
     let firsts: Vec<&Identity> = groups.iter().map(|group| &identities[group[0]]).collect();
     let mut names = vec![String::new(); identities.len()];
     for (members, it) in groups.iter().zip(&firsts) {
@@ -157,7 +157,7 @@ pub(crate) fn names(identities: &[Identity]) -> Vec<String> {
 }
 
 /// Sorts databases that are the same together: the numbers of those in each group, in the order in which they are first met.
-pub(crate) fn group(identities: &[Identity]) -> Vec<Vec<usize>> {
+pub(crate) fn group_by_identity(identities: &[Identity]) -> Vec<Vec<usize>> {
     // Of thousands of backups few are of different databases.
     let mut alike: BTreeMap<&Identity, Vec<usize>> = BTreeMap::new();
     for (number, identity) in identities.iter().enumerate() {
@@ -261,7 +261,7 @@ mod tests {
             of("/a", "9", "0f2a9c01b7de"),
             of("/a", "8", "0f2a9c01b7de"),
         ];
-        assert_eq!(group(&identities), [vec![0, 1, 2], vec![3], vec![4], vec![5, 6], vec![7]]);
+        assert_eq!(group_by_identity(&identities), [vec![0, 1, 2], vec![3], vec![4], vec![5, 6], vec![7]]);
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
             of("one", server, "db:5432"),
         ];
         assert_eq!(
-            names(&identities),
+            name_databases(&identities),
             [
                 "app (PostgreSQL)",
                 "app (SQLite)",

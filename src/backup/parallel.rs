@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::dump::{Dumped, LOCK_WAIT, Order, cannot_run, failure};
-use super::event::{cannot_write, interrupted};
+use super::dump::{Dumped, LOCK_WAIT, Order, cannot_run, explain_failure};
+use super::event::{cannot_write, stop_if_interrupted};
 use super::stream::{Inflow, Packing, Target};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -88,7 +88,7 @@ impl Running {
             {
                 break ended;
             }
-            let step = interrupted(interrupt, "the unfinished dump was removed")
+            let step = stop_if_interrupted(interrupt, "the unfinished dump was removed")
                 .and_then(|()| self.closed.next(Duration::from_millis(200)).map_err(cannot_read))
                 .and_then(|names| names.iter().try_for_each(|name| tar.take_closed(name)));
             if let Err(error) = step {
@@ -99,7 +99,7 @@ impl Running {
         };
         let said = self.stderr.join().unwrap_or_default();
         if !ended.success() {
-            return Err(failure(&said, &ended.to_string()));
+            return Err(explain_failure(&said, &ended.to_string()));
         }
         let inflow = tar.finish(&self.name)?;
         Ok(Dumped { totals: inflow.finish().map_err(cannot_write)?, held: None })
@@ -244,7 +244,7 @@ impl Closed {
 }
 
 /// Packs a dump in directory format, as pg_dump leaves it.
-pub(super) fn pack(directory: &Path, target: File) -> io::Result<()> {
+pub(super) fn pack_folder(directory: &Path, target: File) -> io::Result<()> {
     let mut names: Vec<_> = fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>()?;
     names.sort_by_key(fs::DirEntry::file_name);
     let mut builder = tar::Builder::new(io::BufWriter::new(target));
@@ -268,7 +268,7 @@ impl Unpacker {
         fs::DirBuilder::new().mode(0o700).create(folder).map_err(cannot)?;
         let (source, pipe) = io::pipe().map_err(cannot)?;
         let folder = folder.to_owned();
-        let thread = std::thread::spawn(move || unpack(source, &folder));
+        let thread = std::thread::spawn(move || unpack_tar(source, &folder));
         Ok(Unpacker { pipe: Some(pipe), thread })
     }
 
@@ -294,7 +294,7 @@ impl Unpacker {
 }
 
 /// Names in a tar are not trusted: only plain files of one folder are taken out.
-fn unpack(source: PipeReader, folder: &Path) -> io::Result<()> {
+fn unpack_tar(source: PipeReader, folder: &Path) -> io::Result<()> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let mut archive = tar::Archive::new(source);
     let mut has_contents = false;

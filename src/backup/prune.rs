@@ -157,7 +157,7 @@ pub(crate) fn plan(
         manifests.insert(entry.manifest.backup_name.to_string(), entry.manifest.clone());
     }
     let identities: Vec<Identity> = entries.iter().map(|entry| Identity::of(&entry.manifest)).collect();
-    let groups = identity::group(&identities);
+    let groups = identity::group_by_identity(&identities);
     let groups = groups.iter().map(|group| group.iter().map(|at| copy_of(entries[*at], occasion)).collect());
     let judge = |copies: &Vec<Copy>| {
         let at = match occasion {
@@ -244,7 +244,7 @@ pub(crate) fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
     expired.sort_by_key(|verdict| verdict.taken_at);
     for verdict in expired {
         let Some(manifest) = plan.manifests.get(&verdict.id) else { continue };
-        match remove(vault, manifest) {
+        match remove_backup(vault, manifest) {
             Ok(()) => deleted.push(verdict.id.clone()),
             Err(error) => {
                 failed.push(PruneFailure { id: verdict.id.clone(), place: None, reason: error.chain() })
@@ -262,7 +262,7 @@ pub(crate) fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
 }
 
 /// Under the lock of manifests: nobody may just be pinning it.
-pub(super) fn remove(vault: &Vault, judged: &Manifest) -> Result<()> {
+pub(super) fn remove_backup(vault: &Vault, judged: &Manifest) -> Result<()> {
     let quiet = vault.quiet()?;
     let current = catalogue::find(vault, judged.backup_name.as_str())?.manifest;
     if current.keep_forever && !judged.keep_forever {

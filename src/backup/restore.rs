@@ -70,8 +70,10 @@ pub(crate) async fn plan(asked: &Asked, config: &Config, cx: &Context<'_>) -> Re
             .hint("Pass the file with the secret key with `--identity`."));
     }
     let replaces = match destination.source() {
-        Source::Postgresql { server, dbname } => postgres::preflight(server, dbname, &manifest).await?,
-        Source::Sqlite { path } => sqlite::preflight(path, &options)?,
+        Source::Postgresql { server, dbname } => {
+            postgres::preflight_postgres(server, dbname, &manifest).await?
+        }
+        Source::Sqlite { path } => sqlite::preflight_sqlite(path, &options)?,
     };
     if let (true, Destination::New(source)) = (replaces, &destination) {
         return Err(Error::request(format!("`{}` already exists", source.shown()))
@@ -98,15 +100,17 @@ pub(crate) async fn undo_recorded(
     actor: &Actor,
     cx: &Context<'_>,
 ) -> Result<Report> {
-    cx.record_act(actor.act("backup undo", dbname), swap::undo(server, dbname, cx)).await
+    cx.record_act(actor.act("backup undo", dbname), swap::undo_restore(server, dbname, cx)).await
 }
 
 async fn apply(plan: Plan, cx: &Context<'_>) -> Result<Report> {
     catalogue::recover(cx.vault)?;
     let began = std::time::Instant::now();
     let mut report = match plan.destination.source().clone() {
-        Source::Postgresql { server, dbname } => postgres::restore(&plan, &server, &dbname, cx).await?,
-        Source::Sqlite { path } => sqlite::restore(&plan, &path, cx).await?,
+        Source::Postgresql { server, dbname } => {
+            postgres::restore_postgres(&plan, &server, &dbname, cx).await?
+        }
+        Source::Sqlite { path } => sqlite::restore_sqlite(&plan, &path, cx).await?,
     };
     report.seconds = began.elapsed().as_secs_f64();
     Ok(report)

@@ -211,8 +211,8 @@ impl Schedule {
         let mut command = self.command(rhythm);
         let environment = self.environment_file.to_string_lossy().into_owned();
         command.extend(["--environment-file".to_owned(), environment]);
-        let command: Vec<String> = command.iter().map(|word| shell_word(word)).collect();
-        let log = shell_word(&self.log.to_string_lossy());
+        let command: Vec<String> = command.iter().map(|word| quote_for_shell(word)).collect();
+        let log = quote_for_shell(&self.log.to_string_lossy());
         // To cron, a percent sign is the end of the line.
         let line = format!("{} >> {log} 2>&1", command.join(" ")).replace('%', "\\%");
         let content = format!(
@@ -235,7 +235,7 @@ impl Schedule {
 }
 
 /// What a schedule of some databases is called: their names, as both systemd and cron take them for part of a file's.
-pub(crate) fn name_of(databases: &[String]) -> String {
+pub(crate) fn schedule_name(databases: &[String]) -> String {
     let short_hash = |text: &str| hex::encode(Sha256::digest(text.as_bytes()))[..8].to_owned();
     let is_plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     let plain = |name: &String| match is_plain(name) && !name.is_empty() {
@@ -268,7 +268,7 @@ fn systemd_path(path: &Path) -> String {
 }
 
 /// A word as a shell takes it for one.
-pub(crate) fn shell_word(word: &str) -> String {
+pub(crate) fn quote_for_shell(word: &str) -> String {
     if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c)) {
         return word.to_owned();
     }
@@ -313,14 +313,15 @@ mod tests {
 
     #[test]
     fn names_of_schedules_are_names_of_files_and_differ() {
-        let name = |names: &[&str]| name_of(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let name =
+            |names: &[&str]| schedule_name(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         assert_eq!(
             (name(&[]), name(&["a"]), name(&["a", "b_1"])),
             (String::new(), "a".into(), "a-b_1".into())
         );
         assert_ne!(name(&["a.b"]), name(&["a b"]));
         let long = ["x".repeat(100), "y".repeat(100)];
-        for text in [name(&["a/../b"]), name(&["ü"]), name_of(&long)] {
+        for text in [name(&["a/../b"]), name(&["ü"]), schedule_name(&long)] {
             assert!(
                 text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) && text.len() <= 120
             );

@@ -29,7 +29,7 @@ pub(super) use live::{is_free, require_fit, restore_into_live, set_journal_mode}
 pub(super) use open::has_header;
 
 use super::event::cannot_write;
-use super::sqlite_url::absolute;
+use super::sqlite_url::absolute_path;
 use crate::error::{Error, Result};
 use crate::vault::Scratch;
 use open::{BUSY, empty_file_error, explain_failure, open_to_read};
@@ -48,7 +48,7 @@ impl Source {
     /// Opens a database and fixes the moment that will be read. `spare` makes a folder where a copy can lie, should the
     /// database be one that SQLite cannot lock.
     pub(super) fn open(path: &Path, spare: &dyn Fn() -> Result<Scratch>) -> Result<Self> {
-        let path = &absolute(path);
+        let path = &absolute_path(path);
         let mut source = match Self::open_shared(path)? {
             Ok(source) => source,
             Err(error) if cannot_be_shared(&error) => Self::open_unshared(path, error, spare)?,
@@ -60,7 +60,7 @@ impl Source {
 
     /// Finds out whether a database can be read, and copies nothing.
     pub(super) fn require_readable(path: &Path) -> Result<()> {
-        let path = &absolute(path);
+        let path = &absolute_path(path);
         match Self::open_shared(path)? {
             Ok(source) if source.contents.pages == 0 => Err(empty_file_error(path)),
             Ok(_) => Ok(()),
@@ -252,7 +252,7 @@ fn roll_back(path: &Path) -> rusqlite::Result<()> {
 }
 
 /// The version of the SQLite that is built in.
-pub(super) fn version() -> String {
+pub(super) fn sqlite_version() -> String {
     rusqlite::version().to_owned()
 }
 

@@ -14,46 +14,47 @@ use crate::error::{Error, Result};
 /// `sqlite:///path` is absolute, and relative to Rails, Django and SQLAlchemy; `sqlite+driver:///path` is SQLAlchemy's and
 /// relative; `file:path` is relative, to Prisma below `prisma/`.
 pub(crate) fn sqlite_path(url: &str) -> Result<Option<PathBuf>> {
-    let Some(readings) = readings(url.trim())? else { return Ok(None) };
+    let Some(readings) = read_url_variants(url.trim())? else { return Ok(None) };
     match readings.existing().as_slice() {
         [] => Ok(readings.all().next().cloned()),
         [one] => Ok(Some(one.clone())),
-        [one, other, ..] => Err(ambiguous(one, other, "both exist")),
+        [one, other, ..] => Err(refuse_ambiguous(one, other, "both exist")),
     }
 }
 
 /// The file that a URL names, which may be lost: the one that is `recorded`, if the URL can mean that; otherwise the one that
 /// is there. Where it can mean several and there is none, it is refused.
 pub(crate) fn sqlite_destination(url: &str, recorded: Option<&str>) -> Result<Option<PathBuf>> {
-    let Some(readings) = readings(url.trim())? else { return Ok(None) };
-    let is_recorded = |path: &&PathBuf| absolute(path).to_str().is_some_and(|path| recorded == Some(path));
+    let Some(readings) = read_url_variants(url.trim())? else { return Ok(None) };
+    let is_recorded =
+        |path: &&PathBuf| absolute_path(path).to_str().is_some_and(|path| recorded == Some(path));
     if let Some(known) = readings.all().find(is_recorded) {
         return Ok(Some(known.clone()));
     }
     match readings.existing().as_slice() {
         [] => {}
         [one] => return Ok(Some(one.clone())),
-        [one, other, ..] => return Err(ambiguous(one, other, "both exist")),
+        [one, other, ..] => return Err(refuse_ambiguous(one, other, "both exist")),
     }
     let mut possible: Vec<PathBuf> = Vec::new();
-    for path in readings.all().map(|path| absolute(path)) {
+    for path in readings.all().map(|path| absolute_path(path)) {
         if path.parent().is_some_and(Path::is_dir) && !possible.contains(&path) {
             possible.push(path);
         }
     }
     match possible.as_slice() {
-        [one, other, ..] => Err(ambiguous(one, other, "neither exists")),
+        [one, other, ..] => Err(refuse_ambiguous(one, other, "neither exists")),
         _ => Ok(readings.all().next().cloned()),
     }
 }
 
 /// Those at which something lies, each file once.
-fn existing(readings: &[PathBuf]) -> Vec<PathBuf> {
+fn existing_paths(readings: &[PathBuf]) -> Vec<PathBuf> {
     let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
     for reading in readings {
         // A link that leads nowhere is something, too.
         let is_there = reading.symlink_metadata().is_ok_and(|found| !found.is_dir());
-        let whole = std::fs::canonicalize(reading).unwrap_or_else(|_| absolute(reading));
+        let whole = std::fs::canonicalize(reading).unwrap_or_else(|_| absolute_path(reading));
         if is_there && !whole.is_dir() && !found.iter().any(|(_, other)| *other == whole) {
             found.push((reading.clone(), whole));
         }
@@ -61,8 +62,8 @@ fn existing(readings: &[PathBuf]) -> Vec<PathBuf> {
     found.into_iter().map(|(reading, _)| reading).collect()
 }
 
-fn ambiguous(one: &Path, other: &Path, why: &str) -> Error {
-    let from_root = |path: &Path| sqlite_url(&absolute(path)).replacen("//", "///", 1);
+fn refuse_ambiguous(one: &Path, other: &Path, why: &str) -> Error {
+    let from_root = |path: &Path| sqlite_url(&absolute_path(path)).replacen("//", "///", 1);
     Error::request(format!("the SQLite URL can mean `{}` or `{}`, and {why}", one.display(), other.display()))
         .hint(format!(
             "Name the right one with four slashes, and with `%25` for a percent sign: `{}` or `{}`.",
@@ -101,15 +102,15 @@ impl Readings {
 
     /// Those at which something lies, each file once.
     fn existing(&self) -> Vec<PathBuf> {
-        match existing(&self.decoded) {
-            none if none.is_empty() => existing(&self.as_written),
+        match existing_paths(&self.decoded) {
+            none if none.is_empty() => existing_paths(&self.as_written),
             found => found,
         }
     }
 }
 
 /// The paths that it can mean.
-fn readings(url: &str) -> Result<Option<Readings>> {
+fn read_url_variants(url: &str) -> Result<Option<Readings>> {
     let url = match url.get(..5) {
         Some(start) if start.eq_ignore_ascii_case("jdbc:") => &url[5..],
         _ => url,
@@ -174,7 +175,7 @@ fn readings(url: &str) -> Result<Option<Readings>> {
 }
 
 /// A path as it is meant, whatever the working directory becomes.
-pub(super) fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute_path(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     fn first(url: &str) -> String {
-        match readings(url) {
+        match read_url_variants(url) {
             Ok(Some(readings)) => readings.decoded[0].display().to_string(),
             Ok(None) => "none".to_owned(),
             Err(error) => error.chain(),

@@ -11,7 +11,7 @@ pub(super) use options::{is_removal, makes_setting, names_tablespace};
 use std::ops::Range;
 
 use super::token::{
-    Cursor, Statement, TableName, Token, TokenKind, excerpt, find_words, is_symbol, kind, word_of,
+    Cursor, Statement, TableName, Token, TokenKind, excerpt, find_words, is_symbol, parse_kind, word_of,
 };
 use crate::postgres::quoted;
 
@@ -125,27 +125,27 @@ pub(super) fn step_of(statement: &Statement<'_>) -> Result<Step, String> {
         || format!("it holds a statement that no dump of a database has: `{}`", excerpt(statement.text));
     let mut cursor = Cursor { statement, at: 0 };
     let step = match cursor.next().as_deref() {
-        Some("set") => setting(&mut cursor),
+        Some("set") => parse_setting(&mut cursor),
         Some("reset") => {
             (cursor.skip("session authorization") && cursor.is_at_end()).then_some(Step::Attribution)
         }
         Some("begin" | "commit") => cursor.is_at_end().then_some(Step::Session),
-        Some("select") => call(&mut cursor),
-        Some("copy") => copy(&mut cursor),
-        Some("insert") => rows(&mut cursor),
-        Some("comment") => comment(&mut cursor),
-        Some("security") => label(&mut cursor),
-        Some("grant" | "revoke") => rights(statement),
+        Some("select") => parse_call(&mut cursor),
+        Some("copy") => parse_copy(&mut cursor),
+        Some("insert") => parse_insert(&mut cursor),
+        Some("comment") => parse_comment(&mut cursor),
+        Some("security") => parse_label(&mut cursor),
+        Some("grant" | "revoke") => parse_rights(statement),
         Some("refresh") => cursor.skip("materialized view").then_some(Step::Definition),
-        Some("create") => creation(&mut cursor),
-        Some("alter") => alteration(&mut cursor),
+        Some("create") => parse_creation(&mut cursor),
+        Some("alter") => parse_alteration(&mut cursor),
         Some("drop") => cursor.skip("database").then_some(Step::DropDatabase),
         _ => None,
     };
     step.ok_or_else(refused)
 }
 
-fn setting(cursor: &mut Cursor<'_>) -> Option<Step> {
+fn parse_setting(cursor: &mut Cursor<'_>) -> Option<Step> {
     if cursor.skip("session authorization") {
         cursor.at += 1;
         return cursor.is_at_end().then_some(Step::Attribution);
@@ -171,7 +171,7 @@ fn setting(cursor: &mut Cursor<'_>) -> Option<Step> {
 }
 
 /// `SELECT pg_catalog.setval('public.t_id_seq', 42, true)`: literals, and nothing that is called for them.
-fn call(cursor: &mut Cursor<'_>) -> Option<Step> {
+fn parse_call(cursor: &mut Cursor<'_>) -> Option<Step> {
     if cursor.skip_symbol(b'*') && !cursor.skip("from") {
         return None;
     }
@@ -197,7 +197,7 @@ fn call(cursor: &mut Cursor<'_>) -> Option<Step> {
 }
 
 /// `COPY public."Odd ""name""" (…) FROM stdin`, with no options, no file and no program.
-fn copy(cursor: &mut Cursor<'_>) -> Option<Step> {
+fn parse_copy(cursor: &mut Cursor<'_>) -> Option<Step> {
     let (schema, _) = cursor.identifier()?;
     if !cursor.skip_symbol(b'.') {
         return None;
@@ -211,7 +211,7 @@ fn copy(cursor: &mut Cursor<'_>) -> Option<Step> {
     (cursor.skip("from stdin") && cursor.is_at_end()).then_some(Step::Copy((schema, name)))
 }
 
-fn comment(cursor: &mut Cursor<'_>) -> Option<Step> {
+fn parse_comment(cursor: &mut Cursor<'_>) -> Option<Step> {
     if !cursor.skip("on") {
         return None;
     }
@@ -224,18 +224,18 @@ fn comment(cursor: &mut Cursor<'_>) -> Option<Step> {
     Some(if cursor.skip("event trigger") { Step::EventTrigger } else { Step::Attribution })
 }
 
-fn label(cursor: &mut Cursor<'_>) -> Option<Step> {
+fn parse_label(cursor: &mut Cursor<'_>) -> Option<Step> {
     if !cursor.skip("label") {
         return None;
     }
     if cursor.skip("for") {
         cursor.at += 1;
     }
-    comment(cursor)
+    parse_comment(cursor)
 }
 
 /// Rights on something. Those of roles in roles, and on what the server has besides its databases, are in no dump.
-fn rights(statement: &Statement<'_>) -> Option<Step> {
+fn parse_rights(statement: &Statement<'_>) -> Option<Step> {
     let mut cursor = Cursor { statement, at: find_words(statement, &["on"])? };
     if cursor.skip("database") {
         return cursor.identifier().map(|(_, span)| Step::Database(span));
@@ -248,7 +248,7 @@ fn rights(statement: &Statement<'_>) -> Option<Step> {
 const VALUES: [&str; 5] = ["null", "default", "true", "false", "b"];
 
 /// `INSERT INTO public.t (…) VALUES (…), (…)`, with literals alone: nothing is called for them.
-fn rows(cursor: &mut Cursor<'_>) -> Option<Step> {
+fn parse_insert(cursor: &mut Cursor<'_>) -> Option<Step> {
     let statement = cursor.statement;
     if !cursor.skip("into") {
         return None;
@@ -291,13 +291,13 @@ fn rows(cursor: &mut Cursor<'_>) -> Option<Step> {
     (rows > 0 && depth == 0).then_some(Step::Rows((schema, name), rows))
 }
 
-fn creation(cursor: &mut Cursor<'_>) -> Option<Step> {
+fn parse_creation(cursor: &mut Cursor<'_>) -> Option<Step> {
     let statement = cursor.statement;
     if cursor.skip("database") {
         return create_database(cursor);
     }
     let has = |words: &[&str]| find_words(statement, words).is_some();
-    match kind(cursor)? {
+    match parse_kind(cursor)? {
         "large object" => None,
         "extension" => Some(Step::Extension),
         "event trigger" => Some(Step::EventTrigger),
@@ -335,7 +335,7 @@ fn create_database(cursor: &mut Cursor<'_>) -> Option<Step> {
     (!is_owned).then(|| Step::CreateDatabase(rest.trim_end().to_owned()))
 }
 
-fn alteration(cursor: &mut Cursor<'_>) -> Option<Step> {
+fn parse_alteration(cursor: &mut Cursor<'_>) -> Option<Step> {
     let statement = cursor.statement;
     if cursor.skip("default privileges") {
         return Some(Step::Attribution);
@@ -355,7 +355,7 @@ fn alteration(cursor: &mut Cursor<'_>) -> Option<Step> {
         return (is_of_pg_dump.contains(&what.as_str()) && !cursor.skip("tablespace"))
             .then_some(Step::Database(span));
     }
-    let kind = kind(cursor)?;
+    let kind = parse_kind(cursor)?;
     if kind == "event trigger" {
         return Some(Step::EventTrigger);
     }
@@ -403,12 +403,12 @@ pub(super) fn is_of_pg_dump(line: &[u8], is_past_head: bool) -> bool {
 }
 
 /// A statement on the database, for another one.
-pub(super) fn renamed(text: &[u8], name: &Range<usize>, database: &str) -> Vec<u8> {
+pub(super) fn rename_database(text: &[u8], name: &Range<usize>, database: &str) -> Vec<u8> {
     [&text[..name.start], quoted(database).as_bytes(), &text[name.end..]].concat()
 }
 
 /// `CREATE DATABASE …` for a database of another name, from what follows its own.
-pub(super) fn create_statement(rest: &str, database: &str) -> String {
+pub(super) fn create_database_statement(rest: &str, database: &str) -> String {
     format!("CREATE DATABASE {}{rest}", quoted(database))
 }
 
@@ -553,7 +553,7 @@ mod tests {
             ("REVOKE ALL ON DATABASE app FROM PUBLIC", "REVOKE ALL ON DATABASE \"n\" FROM PUBLIC"),
         ] {
             let Some(Step::Database(name)) = step(text) else { panic!("{text}") };
-            assert_eq!(String::from_utf8(renamed(text.as_bytes(), &name, "n")).unwrap(), expected);
+            assert_eq!(String::from_utf8(rename_database(text.as_bytes(), &name, "n")).unwrap(), expected);
         }
         assert!(takes_over_sessions(b"ALTER DATABASE app SET \"session_preload_libraries\" TO 'x'"));
         assert!(takes_over_sessions(b"ALTER ROLE me IN DATABASE app SET role TO 'postgres'"));

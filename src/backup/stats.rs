@@ -75,7 +75,7 @@ pub(crate) struct Point {
 }
 
 /// Counts.
-pub(crate) fn stats(catalogue: &Catalogue, failures: &[Failure], now: DateTime<Utc>) -> Stats {
+pub(crate) fn compute_stats(catalogue: &Catalogue, failures: &[Failure], now: DateTime<Utc>) -> Stats {
     let manifests = || catalogue.entries.iter().map(|entry| &entry.manifest);
     let is_bad = |manifest: &Manifest| {
         manifest.verification.as_ref().is_some_and(|proof| proof.result == crate::verify::Verdict::Fail)
@@ -98,16 +98,16 @@ pub(crate) fn stats(catalogue: &Catalogue, failures: &[Failure], now: DateTime<U
         oldest: manifests().map(|manifest| manifest.timestamp).min(),
         newest: manifests().map(|manifest| manifest.timestamp).max(),
         failed: failures.len(),
-        databases: databases(catalogue, failures, now),
+        databases: stats_of_databases(catalogue, failures, now),
     }
 }
 
 /// One by one, in the order of their names.
-fn databases(catalogue: &Catalogue, failures: &[Failure], now: DateTime<Utc>) -> Vec<DatabaseStats> {
+fn stats_of_databases(catalogue: &Catalogue, failures: &[Failure], now: DateTime<Utc>) -> Vec<DatabaseStats> {
     let identities: Vec<Identity> =
         catalogue.entries.iter().map(|entry| Identity::of(&entry.manifest)).collect();
     let mut databases = Vec::new();
-    for group in identity::group(&identities) {
+    for group in identity::group_by_identity(&identities) {
         let backups: Vec<&Manifest> = group.iter().map(|at| &catalogue.entries[*at].manifest).collect();
         let is_its = |failure: &&Failure| group.iter().any(|at| failure.is_of(&identities[*at]));
         let failures: Vec<&Failure> = failures.iter().filter(is_its).collect();
@@ -165,13 +165,13 @@ fn of_database(
             .filter(|failure| last_success.is_none_or(|success| failure.timestamp > success))
             .count(),
         last_failure: failures.iter().map(|failure| failure.timestamp).max(),
-        growth_bytes_per_day: growth(backups),
+        growth_bytes_per_day: growth_per_day(backups),
         trend: backups.iter().take(30).rev().map(point).collect(),
     }
 }
 
 /// Over less than a day, growth per day would be a guess.
-fn growth(backups: &[&Manifest]) -> Option<f64> {
+fn growth_per_day(backups: &[&Manifest]) -> Option<f64> {
     let (newest, oldest) = (backups.first()?, backups.last()?);
     let days = (newest.timestamp - oldest.timestamp).as_seconds_f64() / 86_400.0;
     (days >= 1.0).then(|| (newest.plain_size as f64 - oldest.plain_size as f64) / days)

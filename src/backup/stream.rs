@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use ring::digest::{Context, SHA256};
 
-use super::coding::{CHUNK_HEAD, Compression, Decoder, Encoder, fill, is_in_chunks, next_chunk};
+use super::coding::{CHUNK_HEAD, Compression, Decoder, Encoder, fill_buffer, is_in_chunks, next_chunk};
 use super::encryption::{Identities, Recipients};
 
 /// How content is put into a file.
@@ -328,7 +328,7 @@ impl Read for Outflow {
                 None => return Ok(0),
             }
         }
-        let read = fill(&mut &self.block[self.at..], buffer)?;
+        let read = fill_buffer(&mut &self.block[self.at..], buffer)?;
         self.at += read;
         Ok(read)
     }
@@ -349,7 +349,7 @@ fn give_out(
     workers: &[SyncSender<Chunk>],
 ) -> io::Result<()> {
     let mut head = vec![0; CHUNK_HEAD];
-    let filled = fill(origin, &mut head)?;
+    let filled = fill_buffer(origin, &mut head)?;
     head.truncate(filled);
     let is_ours = is_in_chunks(&head, compression);
     let mut origin = io::Cursor::new(head).chain(origin);
@@ -394,7 +394,7 @@ fn give_in_turn(
 pub(super) fn hash_file(origin: Origin) -> io::Result<(u64, String)> {
     let mut origin = Hashed::new(origin);
     let mut buffer = vec![0; 1 << 20];
-    while fill(&mut origin, &mut buffer)? > 0 {}
+    while fill_buffer(&mut origin, &mut buffer)? > 0 {}
     Ok(origin.seal())
 }
 

@@ -172,7 +172,7 @@ pub(super) fn has_rows(statement: &Statement<'_>) -> bool {
 }
 
 /// The kind of object that stands here.
-pub(super) fn kind(cursor: &mut Cursor<'_>) -> Option<&'static str> {
+pub(super) fn parse_kind(cursor: &mut Cursor<'_>) -> Option<&'static str> {
     while cursor.peek().is_some_and(|word| BEFORE_KIND.contains(&word.as_str())) {
         cursor.at += 1;
     }
@@ -189,7 +189,7 @@ pub(super) type TableName = (String, String);
 pub(super) fn excerpt(text: &[u8]) -> String {
     let whole = String::from_utf8_lossy(text);
     let line: String = whole.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut cut: String = line.chars().take(60).flat_map(escaped).collect();
+    let mut cut: String = line.chars().take(60).flat_map(escape_char).collect();
     if line.chars().count() > 60 {
         cut.push('…');
     }
@@ -197,7 +197,7 @@ pub(super) fn excerpt(text: &[u8]) -> String {
 }
 
 /// A character as it is shown; quotes stand for themselves.
-fn escaped(c: char) -> impl Iterator<Item = char> {
+fn escape_char(c: char) -> impl Iterator<Item = char> {
     let is_quote = ['"', '\''].contains(&c);
     is_quote.then_some(c).into_iter().chain(c.escape_debug().filter(move |_| !is_quote))
 }

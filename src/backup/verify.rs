@@ -10,7 +10,7 @@ use super::catalogue::{self, State};
 use super::context::Context;
 use super::dump_reader::Trust;
 use super::event::Event;
-use super::examine::examine;
+use super::examine::examine_file;
 use super::finding::Finding;
 use super::manifest::{Level, Manifest, Verification};
 use super::read_options::{ProofOptions, ReadOptions};
@@ -41,7 +41,7 @@ pub(crate) async fn verify(
         _ => {
             let file = cx.vault.open_file(&manifest.file_name())?;
             let again = file.clone();
-            let mut finding = examine(&manifest, file, None, level, &options.read, cx).await?;
+            let mut finding = examine_file(&manifest, file, None, level, &options.read, cx).await?;
             finding.refuse_unless(options.read.trust_in(&manifest)?);
             let recorded = manifest.contents.as_ref();
             if level == Level::Restore && recorded.is_some_and(|contents| !contents.is_inspected()) {
@@ -62,7 +62,7 @@ pub(crate) async fn verify(
     for warning in &proof.warnings {
         (cx.tell)(Event::Warning(warning));
     }
-    let manifest = catalogue::record(cx.vault, &manifest, proof.clone())?;
+    let manifest = catalogue::record_proof(cx.vault, &manifest, proof.clone())?;
     Ok((proof, manifest))
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn verify_found(
     let options = &ProofOptions { read, ..options.clone() };
     // Its hashes are what was read a moment ago: they prove nothing.
     let deep = level.max(Level::Stream);
-    let mut finding = examine(manifest, file.clone(), None, deep, &options.read, cx).await?;
+    let mut finding = examine_file(manifest, file.clone(), None, deep, &options.read, cx).await?;
     manifest.roles.clone_from(&finding.roles);
     manifest.contents.clone_from(&finding.contents);
     for refusal in std::mem::take(&mut finding.refusals).into_iter().filter(|_| trust == Trust::Nobody) {
@@ -142,7 +142,7 @@ pub(super) async fn verify_draft(
 ) -> Result<Verification> {
     (cx.tell)(Event::Phase("proving"));
     let file = draft.content()?;
-    let mut finding = examine(manifest, file.clone(), draft.path(), level, options, cx).await?;
+    let mut finding = examine_file(manifest, file.clone(), draft.path(), level, options, cx).await?;
     // It was dumped a moment ago by pg_dump itself: here that says something of us, and nothing against the backup.
     for refusal in std::mem::take(&mut finding.refusals) {
         finding.doubts.push(format!("{refusal}, so it is restored only with `--trust-content` or a seal"));

@@ -13,7 +13,7 @@ use super::places::{Looked, Seek, Target};
 use super::{Session, now};
 use crate::alarms::{self, Audit, Plan, Report, Scope};
 use crate::aws::Aws;
-use crate::backup::schedule::shell_word;
+use crate::backup::schedule::quote_for_shell;
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{InstanceId, Place};
@@ -63,7 +63,7 @@ impl ScopeArgs {
     /// The command that does what a plan with these flags shows.
     fn apply_command(&self) -> String {
         let ids = self.databases.iter().map(|id| id.as_str().to_owned());
-        let topics = self.topics.iter().map(|topic| format!("--topic {}", shell_word(topic)));
+        let topics = self.topics.iter().map(|topic| format!("--topic {}", quote_for_shell(topic)));
         let all = self.all.then(|| "--all".to_owned());
         let words: Vec<String> = ids.chain(all).chain(topics).collect();
         ["lifeboat alarms apply".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")

@@ -1,7 +1,7 @@
 //! Asks before something is destroyed: names the object, where it is, and what will be lost.
 
 use super::{Session, terminal};
-use crate::backup::schedule::shell_word;
+use crate::backup::schedule::quote_for_shell;
 use crate::error::{Error, Kind, Result};
 use crate::output::{Output, plain};
 
@@ -69,7 +69,7 @@ impl Act {
         } else {
             error.hint(format!("What it is about: {}.", facts.join("; ")))
         };
-        error.hint(format!("Pass `--confirm {}` if you mean it.", shell_word(&self.name)))
+        error.hint(format!("Pass `--confirm {}` if you mean it.", quote_for_shell(&self.name)))
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
 
 use crate::aws::{Access, Aws};
-use crate::backup::schedule::shell_word;
+use crate::backup::schedule::quote_for_shell;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::notify::Told;
@@ -76,7 +76,8 @@ impl Global {
             ("--config", config.as_ref()),
             ("--vault", self.vault.as_ref()),
         ];
-        let flags = given.into_iter().filter_map(|(flag, value)| Some((flag, shell_word(value?)))).collect();
+        let flags =
+            given.into_iter().filter_map(|(flag, value)| Some((flag, quote_for_shell(value?)))).collect();
         Repeated::new(flags, command_line.get_subcommands().map(|it| it.get_name().to_owned()).collect())
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::plan::{Change, Plan, SettingsFrom};
 use crate::aws::{Arrival, Aws, Creation, Failure, Poll, Sighting, retry_while_wrong_state};
-use crate::backup::schedule::shell_word;
+use crate::backup::schedule::quote_for_shell;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, tag};
 use crate::snapshot::{Event, Tell};
@@ -79,7 +79,7 @@ impl Psql {
         words.extend(self.tls.iter().cloned());
         let words: Vec<String> =
             words.iter().map(|(key, value)| format!("{key}={}", in_conninfo(value))).collect();
-        Some(format!("psql {}", shell_word(&words.join(" "))))
+        Some(format!("psql {}", quote_for_shell(&words.join(" "))))
     }
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::document::{Front, Mode, Parameter};
 use super::values::{FREE_TEXT, LONGEST, Values, compile, judge_plain};
-use crate::backup::schedule::shell_word;
+use crate::backup::schedule::quote_for_shell;
 use crate::error::{Error, Result};
 use crate::fleet::RunId;
 
@@ -143,7 +143,7 @@ fn refuse_missing(missing: &[&Parameter]) -> Error {
             true => format!("--set {}=env:VARIABLE", parameter.name),
             false => format!(
                 "--set {}",
-                shell_word(&format!(
+                quote_for_shell(&format!(
                     "{}={}",
                     parameter.name,
                     parameter.example.as_deref().unwrap_or("VALUE")

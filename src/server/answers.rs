@@ -37,7 +37,7 @@ impl Answer {
 
     /// A failure of ours as a refusal, with a fitting status.
     pub(super) fn of(error: &Error) -> Self {
-        let mut answer = Answer::refusal(status(error.kind()), error.chain());
+        let mut answer = Answer::refusal(status_of_kind(error.kind()), error.chain());
         let told: Vec<String> = error.hints().iter().filter_map(|hint| words::for_callers(hint)).collect();
         if told.is_empty() && !error.hints().is_empty() {
             answer = answer.hint(words::ELSEWHERE);
@@ -110,7 +110,7 @@ pub(super) const fn is_refusal(status: u16) -> bool {
     status >= 400 && status < 500 && status != 422
 }
 
-fn status(kind: Kind) -> StatusCode {
+fn status_of_kind(kind: Kind) -> StatusCode {
     match kind {
         Kind::Request => StatusCode::BAD_REQUEST,
         Kind::Guard | Kind::StillGoing => StatusCode::CONFLICT,
@@ -169,7 +169,7 @@ pub(super) fn shown(manifest: &Manifest) -> Shown<'_> {
 }
 
 /// A backup in a list: with what became of its file.
-pub(super) fn listed(entry: &Entry) -> Value {
+pub(super) fn entry_json(entry: &Entry) -> Value {
     let mut value = json!(shown(&entry.manifest));
     value["state"] = match entry.state {
         State::Present => "present",
@@ -193,7 +193,7 @@ pub(super) fn failed(failure: &Failure) -> Value {
 }
 
 /// Text of some type.
-pub(super) fn text(kind: &'static str, text: String) -> Response {
+pub(super) fn text_response(kind: &'static str, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response

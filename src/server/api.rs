@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::answers::{Answer, failed, listed};
+use super::answers::{Answer, entry_json, failed};
 use super::app::App;
 use super::blocking::run_blocking;
 use super::call::call_of;
@@ -24,7 +24,7 @@ use crate::backup::{failures, stats as counting};
 use crate::drill::proof::{self, Records};
 use crate::error::Result;
 
-use respond::{end, refused};
+use respond::{respond, respond_with_error};
 
 pub(super) use acts::{create_backup, delete_backup, restore_backup, verify_backup};
 
@@ -40,13 +40,13 @@ async fn read_only(
     };
     let inner = Arc::clone(&app);
     match run_blocking(move || look(&inner)).await {
-        Ok(value) => end(&app, &call, Answer::new(StatusCode::OK, value)),
-        Err(error) => refused(&app, &call, &error),
+        Ok(value) => respond(&app, &call, Answer::new(StatusCode::OK, value)),
+        Err(error) => respond_with_error(&app, &call, &error),
     }
 }
 
 fn statistics_of(app: &App, catalogue: &Catalogue) -> Result<Value> {
-    let stats = counting::stats(catalogue, &failures::read(&app.setup.vault)?, (app.setup.clock)());
+    let stats = counting::compute_stats(catalogue, &failures::read(&app.setup.vault)?, (app.setup.clock)());
     let mut value = json!(stats);
     value["total_backups"] = stats.count.into();
     value["total_size_mb"] = json!((stats.total_size_bytes as f64 / 1_000.0).round() / 1_000.0);
@@ -72,7 +72,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Respo
 
 /// Backups and attempts that failed, newest first: the first entry is the latest attempt, and its `success` what came of it.
 fn listed_with_failures(catalogue: &Catalogue, failures: &[Failure]) -> Vec<Value> {
-    let made = catalogue.entries.iter().map(|entry| (entry.manifest.timestamp, listed(entry)));
+    let made = catalogue.entries.iter().map(|entry| (entry.manifest.timestamp, entry_json(entry)));
     let mut attempts: Vec<_> = made.chain(failures.iter().map(|it| (it.timestamp, failed(it)))).collect();
     attempts.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     attempts.into_iter().map(|(_, attempt)| attempt).collect()
@@ -103,7 +103,7 @@ pub(super) async fn job(State(app): State<Arc<App>>, request: Request) -> Respon
         None => Answer::refusal(StatusCode::NOT_FOUND, "job not found")
             .hint("`GET /api/backup/jobs` lists the jobs."),
     };
-    end(&app, &call, answer)
+    respond(&app, &call, answer)
 }
 
 pub(super) async fn drills(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -115,7 +115,7 @@ pub(super) async fn drills(State(app): State<Arc<App>>, request: Request) -> Res
 }
 
 pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Response {
-    read_only(app, request, |app| Ok(json!(overview::look(app)?))).await
+    read_only(app, request, |app| Ok(json!(overview::read_overview(app)?))).await
 }
 
 pub(super) async fn runs(State(app): State<Arc<App>>, request: Request) -> Response {

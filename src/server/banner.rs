@@ -96,13 +96,13 @@ pub(super) fn banner<'a>(of: impl IntoIterator<Item = (&'a str, Health)>, gaps: 
     let (health, headline) = match () {
         () if !at_risk.is_empty() => {
             if !need_attention.is_empty() {
-                details.push(sentence(&need_attention, all, ["needs attention", "need attention"]));
+                details.push(name_some(&need_attention, all, ["needs attention", "need attention"]));
             }
-            (Health::AtRisk, sentence(&at_risk, all, ["is at risk", "are at risk"]))
+            (Health::AtRisk, name_some(&at_risk, all, ["is at risk", "are at risk"]))
         }
         () if !need_attention.is_empty() => {
             details.push("No database is at risk.".to_owned());
-            (Health::Attention, sentence(&need_attention, all, ["needs attention", "need attention"]))
+            (Health::Attention, name_some(&need_attention, all, ["needs attention", "need attention"]))
         }
         () if gaps.iter().any(|gap| gap.is_fault) => {
             (Health::Attention, "Not everything could be checked".to_owned())
@@ -117,7 +117,7 @@ pub(super) fn banner<'a>(of: impl IntoIterator<Item = (&'a str, Health)>, gaps: 
         () => {
             details.push("No finding needs attention.".to_owned());
             let headline = match all {
-                1 => sentence(&named(Health::Safe), 1, ["is safe", "are safe"]),
+                1 => name_some(&named(Health::Safe), 1, ["is safe", "are safe"]),
                 _ => format!("All {all} databases are safe"),
             };
             (Health::Safe, headline)
@@ -133,7 +133,7 @@ pub(super) fn banner<'a>(of: impl IntoIterator<Item = (&'a str, Health)>, gaps: 
 }
 
 /// "2 of 5 databases are at risk: `billing`, `orders-prod`".
-fn sentence(names: &[String], all: usize, [one, many]: [&str; 2]) -> String {
+fn name_some(names: &[String], all: usize, [one, many]: [&str; 2]) -> String {
     let mut list: Vec<String> = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
     if names.len() > NAMED {
         list.push(format!("{} more", names.len() - NAMED));

@@ -60,7 +60,7 @@ impl Drills {
         groups.into_iter().map(move |(which, drills)| {
             let label = match ids.iter().filter(|id| **id == which.id).count() {
                 ..=1 => which.id.clone(),
-                _ => format!("{} ({})", which.id, place(&which)),
+                _ => format!("{} ({})", which.id, describe_place(&which)),
             };
             (label, drills)
         })
@@ -68,6 +68,6 @@ impl Drills {
 }
 
 /// The account and the Region.
-pub(super) fn place(which: &Which) -> String {
+pub(super) fn describe_place(which: &Which) -> String {
     format!("{}/{}", which.account.as_deref().unwrap_or("account unknown"), which.region)
 }

@@ -184,13 +184,13 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
 ];
 
 /// The endpoint of a matched path.
-pub(super) fn find(method: &Method, path: &str) -> Option<&'static Endpoint> {
+pub(super) fn find_endpoint(method: &Method, path: &str) -> Option<&'static Endpoint> {
     let asked = if method == Method::HEAD { &Method::GET } else { method };
     ENDPOINTS.iter().find(|endpoint| endpoint.path == path && endpoint.method == *asked)
 }
 
 /// Whether a pattern of the router fits a path.
-pub(super) fn fits(pattern: &str, path: &str) -> bool {
+pub(super) fn path_matches(pattern: &str, path: &str) -> bool {
     let (patterns, parts): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
     patterns.len() == parts.len()
         && patterns

@@ -30,7 +30,7 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
     let matched = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let endpoint = matched.and_then(|path| endpoints::find(&parts.method, &path));
+    let endpoint = matched.and_then(|path| endpoints::find_endpoint(&parts.method, &path));
     let mut called = Called {
         who: NOBODY.to_owned(),
         peer,
@@ -64,9 +64,9 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
                 && called.who == NOBODY
                 && [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS].contains(&answer.status) =>
         {
-            super::page::login(None, &asked)
+            super::page::login_page(None, &asked)
         }
-        Err(answer) if is_read => super::page::refusal(&answer, &asked),
+        Err(answer) if is_read => super::page::refusal_page(&answer, &asked),
         Err(answer) => answer
             .named(called.name.as_deref())
             .field("request_id", id.as_str())
@@ -132,7 +132,7 @@ fn unknown(parts: &Parts) -> Answer {
     let path = parts.uri.path();
     let others: Vec<String> = endpoints::ENDPOINTS
         .iter()
-        .filter(|endpoint| endpoints::fits(endpoint.path, path))
+        .filter(|endpoint| endpoints::path_matches(endpoint.path, path))
         .map(|endpoint| endpoint.method.to_string())
         .collect();
     if others.is_empty() {

@@ -67,7 +67,7 @@ impl WatchedInstances {
 }
 
 /// Checks the instances from now on, where a Region is settled.
-pub(super) fn watch(setup: &Arc<Setup>, watched: &WatchedInstances) {
+pub(super) fn watch_instances(setup: &Arc<Setup>, watched: &WatchedInstances) {
     let Some(check) = setup.instances.clone() else { return };
     let (setup, watched) = (Arc::clone(setup), watched.clone());
     watched.lock().is_watched = true;

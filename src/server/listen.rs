@@ -30,7 +30,7 @@ const OTHER_FILES: u64 = 128;
 const CONNECTIONS: u64 = 12_000;
 
 /// Takes an address. Many may knock at once: whoever finds the queue full tries again only after a second or more.
-pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(super) fn bind_listener(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

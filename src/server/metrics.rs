@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::answers::{Answer, text};
+use super::answers::{Answer, text_response};
 use super::app::App;
 use super::blocking::run_blocking;
 use super::drills::{self, Drill, Drills};
@@ -19,7 +19,7 @@ use crate::policy::check::{Finding, Severity};
 pub(super) async fn serve(State(app): State<Arc<App>>) -> Response {
     let inner = Arc::clone(&app);
     match run_blocking(move || write(&inner)).await {
-        Ok(metrics) => text("text/plain; version=0.0.4; charset=utf-8", metrics),
+        Ok(metrics) => text_response("text/plain; version=0.0.4; charset=utf-8", metrics),
         Err(error) => Answer::of(&error).at((app.setup.clock)()).into_response(),
     }
 }

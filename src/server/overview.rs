@@ -16,7 +16,7 @@ use super::setup::{BackupTarget, Objectives};
 use crate::backup::catalogue::{self, Catalogue, Entry, State};
 use crate::backup::failures::{self, Failure};
 use crate::backup::identity::{self, Identity};
-use crate::backup::schedule::shell_word;
+use crate::backup::schedule::quote_for_shell;
 use crate::backup::stats::{self, DatabaseStats};
 use crate::backup::{BackupName, DatabaseType, Level};
 use crate::error::Result;
@@ -104,7 +104,7 @@ pub(super) struct Overview {
 }
 
 /// Looks at the vault.
-pub(super) fn look(app: &App) -> Result<Overview> {
+pub(super) fn read_overview(app: &App) -> Result<Overview> {
     let catalogue = catalogue::read(&app.setup.vault)?;
     let failures = failures::read(&app.setup.vault)?;
     let drills = drills::read(&app.setup.vault)?;
@@ -114,25 +114,25 @@ pub(super) fn look(app: &App) -> Result<Overview> {
 /// Judges what a vault holds.
 pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure], drills: &Drills) -> Overview {
     let now = (app.setup.clock)();
-    let stats = stats::stats(catalogue, failures, now);
+    let stats = stats::compute_stats(catalogue, failures, now);
     let mut databases: Vec<Database> =
-        stats.databases.iter().map(|it| judge(app, it, catalogue, failures, now)).collect();
+        stats.databases.iter().map(|it| judge_database(app, it, catalogue, failures, now)).collect();
     for target in &app.targets {
         let is_it = |database: &Database| database.target.as_ref().is_some_and(|it| it.name == target.name);
         if !databases.iter().any(is_it) {
             databases.push(without_backups(app, target));
         }
     }
-    name(&mut databases);
+    label_databases(&mut databases);
     databases.sort_by_key(|database| (database.health, database.label.clone()));
     let instances = app.instances.latest();
-    let drilled = drilled(drills, &instances, now);
+    let drilled = drilled_elsewhere(drills, &instances, now);
     let banner = {
         let of_vault = databases.iter().map(|it| (it.label.clone(), it.health));
         let of_aws = instances.all().map(|it| (instances.label(it), Health::of(&it.findings)));
         let of_drills = drilled.iter().map(|it| (it.label.clone(), it.health));
         let all: Vec<(String, Health)> = of_vault.chain(of_aws).chain(of_drills).collect();
-        banner(all.iter().map(|(name, health)| (name.as_str(), *health)), &gaps(catalogue, &instances))
+        banner(all.iter().map(|(name, health)| (name.as_str(), *health)), &list_gaps(catalogue, &instances))
     };
     Overview {
         schema: "lifeboat.overview/1",
@@ -140,7 +140,7 @@ pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure], drills:
         timestamp: now,
         health: banner.health,
         banner,
-        findings: told(&databases, &instances, &drilled),
+        findings: shared_findings(&databases, &instances, &drilled),
         databases,
         drilled,
         instances,
@@ -151,7 +151,7 @@ pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure], drills:
 }
 
 /// What could not be looked at.
-fn gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
+fn list_gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
     let fault = |words: String| Gap { words, is_fault: true };
     let mut gaps = Vec::new();
     match catalogue.damaged.len() {
@@ -174,9 +174,9 @@ fn gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
 }
 
 /// Gives each database what people call it here.
-fn name(databases: &mut [Database]) {
+fn label_databases(databases: &mut [Database]) {
     let known: Vec<Identity> = databases.iter().filter_map(|it| it.identity.clone()).collect();
-    let mut names = identity::names(&known).into_iter();
+    let mut names = identity::name_databases(&known).into_iter();
     for database in databases {
         database.label = match &database.identity {
             Some(_) => names.next().unwrap_or_default(),
@@ -186,7 +186,7 @@ fn name(databases: &mut [Database]) {
 }
 
 /// Databases whose drills are known and whose findings AWS has not given.
-fn drilled(drills: &Drills, instances: &Instances, now: DateTime<Utc>) -> Vec<Drilled> {
+fn drilled_elsewhere(drills: &Drills, instances: &Instances, now: DateTime<Utc>) -> Vec<Drilled> {
     // Whoever asks AWS knows which of the databases that were once drilled are still there.
     if instances.report.is_some() {
         return Vec::new();
@@ -201,7 +201,7 @@ fn drilled(drills: &Drills, instances: &Instances, now: DateTime<Utc>) -> Vec<Dr
 }
 
 /// Each finding once: those of the vault, and those of each account and Region, the worst first.
-fn told(databases: &[Database], instances: &Instances, drilled: &[Drilled]) -> Vec<Told> {
+fn shared_findings(databases: &[Database], instances: &Instances, drilled: &[Drilled]) -> Vec<Told> {
     let of_vault = databases.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
     let of_drills = drilled.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
     let here = |shared: Shared| Told { place: None, shared };
@@ -272,14 +272,16 @@ fn blank(name: &str, kind: Option<DatabaseType>, objectives: Objectives) -> Data
 /// The command that backs a database up, as it runs where this server runs.
 fn create_command(target: Option<&BackupTarget>) -> String {
     match target {
-        Some(BackupTarget { name: Some(name), .. }) => format!("lifeboat backup create {}", shell_word(name)),
+        Some(BackupTarget { name: Some(name), .. }) => {
+            format!("lifeboat backup create {}", quote_for_shell(name))
+        }
         // DATABASE_URL names it.
         Some(BackupTarget { name: None, .. }) => "lifeboat backup create".to_owned(),
         None => "lifeboat backup create --url URL".to_owned(),
     }
 }
 
-fn judge(
+fn judge_database(
     app: &App,
     stats: &DatabaseStats,
     catalogue: &Catalogue,
@@ -314,7 +316,7 @@ fn judge(
         backups: stats.count,
         total_size_bytes: stats.total_size_bytes,
         identity: stats.identity.clone(),
-        target: target(app, stats),
+        target: target_of(app, stats),
         newest: entries.first().map(|entry| copy(entry, now)),
         newest_restored: good.iter().find(is_restored).map(|entry| copy(entry, now)),
         newest_proven,
@@ -330,7 +332,7 @@ fn judge(
 }
 
 /// As what a database can be backed up from here: it is the one that a request reaches, not one of the same name.
-fn target(app: &App, stats: &DatabaseStats) -> Option<BackupTarget> {
+fn target_of(app: &App, stats: &DatabaseStats) -> Option<BackupTarget> {
     let is_it = |target: &&BackupTarget| match (&target.identity, &stats.identity) {
         (Some(one), Some(other)) => one.is_at_the_place_of(other),
         (None, _) | (_, None) => target.name.as_deref() == Some(stats.database.as_str()),

@@ -20,7 +20,7 @@ use axum::response::Response;
 use http_body_util::{BodyExt as _, Limited};
 use maud::{DOCTYPE, Markup, html};
 
-use super::answers::{Answer, text};
+use super::answers::{Answer, text_response};
 use super::app::App;
 use super::blocking::run_blocking;
 use super::call::{COOKIE, LARGEST_BODY, call_of};
@@ -32,7 +32,7 @@ use crate::backup::{catalogue, failures};
 use crate::error::Result;
 use crate::page::BASE_CSS;
 use filter::Filter;
-use view::{May, Seen};
+use view::{DashboardData, Permissions};
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -50,7 +50,7 @@ pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> 
         Ok(call) => call,
         Err(error) => return Answer::of(&error).into_response(),
     };
-    let may = May {
+    let may = Permissions {
         create: call.caller.may(Scope::Create),
         restore: call.caller.may(Scope::Restore),
         delete: call.caller.may(Scope::Delete),
@@ -58,21 +58,21 @@ pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> 
     };
     let filter = Filter::of(request.uri().query());
     let inner = Arc::clone(&app);
-    match run_blocking(move || look(&inner)).await {
-        Ok(seen) => page(StatusCode::OK, "lifeboat", &parts::dashboard(&seen, may, &filter)),
+    match run_blocking(move || read_dashboard_data(&inner)).await {
+        Ok(seen) => html_page(StatusCode::OK, "lifeboat", &parts::draw_dashboard(&seen, may, &filter)),
         Err(error) => {
             let words = crate::output::redacted(&error.chain());
-            page(
+            html_page(
                 StatusCode::BAD_GATEWAY,
                 "lifeboat",
-                &told("The vault cannot be read", &words, error.hints()),
+                &draw_notice("The vault cannot be read", &words, error.hints()),
             )
         }
     }
 }
 
 /// Something that is not to be had, and the way back.
-fn told(title: &str, words: &str, hints: &[String]) -> Markup {
+fn draw_notice(title: &str, words: &str, hints: &[String]) -> Markup {
     html! {
         main.told {
             div.answer {
@@ -86,30 +86,30 @@ fn told(title: &str, words: &str, hints: &[String]) -> Markup {
 }
 
 /// A refusal as a person reads it.
-pub(super) fn refusal(answer: &Answer, asked: &str) -> Response {
+pub(super) fn refusal_page(answer: &Answer, asked: &str) -> Response {
     let words = answer.body["error"].as_str().unwrap_or_default();
     if answer.status == StatusCode::FORBIDDEN {
-        let mut response = login(Some(words), asked);
+        let mut response = login_page(Some(words), asked);
         *response.status_mut() = answer.status;
         return response;
     }
     if answer.status == StatusCode::NOT_FOUND {
         let path: String = asked.chars().take(200).filter(|c| *c != '`').collect();
         let words = format!("Nothing is served at `{path}`.");
-        return page(answer.status, "lifeboat", &told("Page not found", &words, &[]));
+        return html_page(answer.status, "lifeboat", &draw_notice("Page not found", &words, &[]));
     }
     let hints = answer.body["hints"].as_array().into_iter().flatten();
     let hints: Vec<String> = hints.filter_map(|hint| hint.as_str().map(str::to_owned)).collect();
     let title = "This cannot be shown";
-    answer.with_headers_on(page(answer.status, "lifeboat", &told(title, words, &hints)))
+    answer.with_headers_on(html_page(answer.status, "lifeboat", &draw_notice(title, words, &hints)))
 }
 
-fn look(app: &App) -> Result<Seen> {
+fn read_dashboard_data(app: &App) -> Result<DashboardData> {
     let catalogue = catalogue::read(&app.setup.vault)?;
     let failures = failures::read(&app.setup.vault)?;
     let drills = drills::read(&app.setup.vault)?;
     let (runs, damaged_runs) = overview::runs(app)?;
-    Ok(Seen {
+    Ok(DashboardData {
         overview: overview::of(app, &catalogue, &failures, &drills),
         catalogue,
         failures,
@@ -121,7 +121,7 @@ fn look(app: &App) -> Result<Seen> {
     })
 }
 
-fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
+fn html_page(status: StatusCode, title: &str, content: &Markup) -> Response {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -138,7 +138,7 @@ fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
             body { (content) }
         }
     };
-    let mut response = text("text/html; charset=utf-8", page.into_string());
+    let mut response = text_response("text/html; charset=utf-8", page.into_string());
     *response.status_mut() = status;
     with_policy(response, POLICY)
 }
@@ -149,7 +149,7 @@ fn with_policy(mut response: Response, policy: &'static str) -> Response {
 }
 
 /// Asks a browser for its token; then it is shown what it asked for.
-pub(super) fn login(refusal: Option<&str>, asked: &str) -> Response {
+pub(super) fn login_page(refusal: Option<&str>, asked: &str) -> Response {
     let form = html! {
         main.login {
             div.answer {
@@ -164,7 +164,7 @@ pub(super) fn login(refusal: Option<&str>, asked: &str) -> Response {
             }
         }
     };
-    page(StatusCode::UNAUTHORIZED, "Log in to lifeboat", &form)
+    html_page(StatusCode::UNAUTHORIZED, "Log in to lifeboat", &form)
 }
 
 /// What was asked for, if it is a page of this site; otherwise the dashboard.
@@ -172,7 +172,7 @@ fn page_of_ours(asked: &str) -> &str {
     let is_plain = asked.len() < 500 && asked.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let path = asked.split('?').next().unwrap_or_default();
     let mut pages = ENDPOINTS.iter().filter(|it| matches!(it.act, Act::Dashboard | Act::Evidence));
-    if is_plain && pages.any(|page| endpoints::fits(page.path, path)) { asked } else { "/" }
+    if is_plain && pages.any(|page| endpoints::path_matches(page.path, path)) { asked } else { "/" }
 }
 
 /// Sends a browser on, with its cookie.
@@ -199,7 +199,7 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
         std::time::Duration::from_secs(10),
         Limited::new(request.into_body(), LARGEST_BODY).collect(),
     );
-    let Ok(Ok(body)) = body.await else { return login(Some("The form was cut off."), "/") };
+    let Ok(Ok(body)) = body.await else { return login_page(Some("The form was cut off."), "/") };
     let bytes = body.to_bytes();
     let field = |name: &str| {
         let mut fields = url::form_urlencoded::parse(&bytes);
@@ -215,10 +215,10 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
             sent_on(page_of_ours(&to), &cookie)
         }
         Ok(_) if peer.is_ok_and(|peer| app.limits.failed(peer, Instant::now()).is_err()) => {
-            login(Some("Too many attempts. Try again in a minute."), &to)
+            login_page(Some("Too many attempts. Try again in a minute."), &to)
         }
-        Ok(_) => login(Some("Unknown token: it was mistyped or revoked."), &to),
-        Err(error) => login(Some(&crate::output::redacted(&error.chain())), &to),
+        Ok(_) => login_page(Some("Unknown token: it was mistyped or revoked."), &to),
+        Err(error) => login_page(Some(&crate::output::redacted(&error.chain())), &to),
     }
 }
 
@@ -245,18 +245,18 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
         Ok(Some(evidence)) => {
             let evidence = String::from_utf8_lossy(&evidence).into_owned();
             let shown = if as_written { evidence } else { with_way_back(&evidence, section) };
-            with_policy(text("text/html; charset=utf-8", shown), EVIDENCE_POLICY)
+            with_policy(text_response("text/html; charset=utf-8", shown), EVIDENCE_POLICY)
         }
         Ok(None) => {
             let words = "The vault holds no evidence of this run. It may have been removed, or the run may still be going on.";
-            page(StatusCode::NOT_FOUND, "lifeboat", &told("Evidence not found", words, &[]))
+            html_page(StatusCode::NOT_FOUND, "lifeboat", &draw_notice("Evidence not found", words, &[]))
         }
         Err(error) => {
             let words = crate::output::redacted(&error.chain());
-            page(
+            html_page(
                 StatusCode::BAD_GATEWAY,
                 "lifeboat",
-                &told("The evidence cannot be read", &words, error.hints()),
+                &draw_notice("The evidence cannot be read", &words, error.hints()),
             )
         }
     }
@@ -281,9 +281,9 @@ fn with_way_back(evidence: &str, section: &str) -> String {
 
 pub(super) async fn asset(request: Request) -> Response {
     match request.uri().path() {
-        "/assets/style.css" => text("text/css; charset=utf-8", [BASE_CSS, OWN_CSS].concat()),
-        "/assets/script.js" => text("text/javascript; charset=utf-8", SCRIPT.to_owned()),
-        "/assets/icon.svg" => text("image/svg+xml", ICON.to_owned()),
+        "/assets/style.css" => text_response("text/css; charset=utf-8", [BASE_CSS, OWN_CSS].concat()),
+        "/assets/script.js" => text_response("text/javascript; charset=utf-8", SCRIPT.to_owned()),
+        "/assets/icon.svg" => text_response("image/svg+xml", ICON.to_owned()),
         _ => Answer::refusal(StatusCode::NOT_FOUND, "not found").into_response(),
     }
 }

@@ -42,7 +42,7 @@ impl Prepared {
             Error::outside(format!("`{}` cannot be packed", directory.display())).caused_by(error)
         };
         let target = File::create_new(prepared.path()).map_err(failed)?;
-        parallel::pack(directory, target).map_err(failed)?;
+        parallel::pack_folder(directory, target).map_err(failed)?;
         Ok(prepared)
     }
 

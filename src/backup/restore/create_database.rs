@@ -1,6 +1,6 @@
 //! How the database of a backup is to be created, where not all of what its source had is to be had.
 
-use crate::backup::statement::create_statement;
+use crate::backup::statement::create_database_statement;
 use crate::postgres::{quoted, quoted_literal};
 
 /// How a database is to be created.
@@ -36,7 +36,7 @@ impl CreateDatabase {
         if let Some(tablespace) = &self.tablespace {
             rest.push_str(&format!(" TABLESPACE = {}", quoted(tablespace)));
         }
-        create_statement(&rest, name)
+        create_database_statement(&rest, name)
     }
 }
 

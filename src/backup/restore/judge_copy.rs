@@ -25,7 +25,7 @@ pub(super) async fn judge_copy(
         settings: Part::left_out_if(omissions.settings),
     };
     let mut finding = match manifest.is_adopted() && manifest.observation.is_none() {
-        true => recount(scratch, dumped).await?,
+        true => count_restored_rows(scratch, dumped).await?,
         false => judge_restored(manifest, scratch.server, &scratch.name, parts).await?,
     };
     if manifest.observation.is_none() {
@@ -38,7 +38,10 @@ pub(super) async fn judge_copy(
 }
 
 /// Counts the rows of a restored copy, table by table, and holds them against those of the dump.
-async fn recount(scratch: &ScratchDatabase<'_>, dumped: &BTreeMap<TableName, u64>) -> Result<Finding> {
+async fn count_restored_rows(
+    scratch: &ScratchDatabase<'_>,
+    dumped: &BTreeMap<TableName, u64>,
+) -> Result<Finding> {
     let session = scratch.server.connect(&scratch.name).await?;
     let mut finding = Finding::default();
     let found = session

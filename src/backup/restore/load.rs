@@ -75,7 +75,7 @@ impl Loader {
             Rights::Own => (own, None),
             Rights::Confined | Rights::ConfinedOnOwnServer => {
                 let role = loader_role_of(scratch);
-                let session = confined(server, scratch, &role, &own).await?;
+                let session = create_loader_role(server, scratch, &role, &own).await?;
                 let confinement = Confinement {
                     superuser: own,
                     role,
@@ -131,7 +131,12 @@ impl Loader {
 }
 
 /// Makes a role that owns the scratch database and may do nothing else, and connects as it.
-async fn confined(server: &Server, scratch: &str, role: &str, superuser: &Session) -> Result<Session> {
+async fn create_loader_role(
+    server: &Server,
+    scratch: &str,
+    role: &str,
+    superuser: &Session,
+) -> Result<Session> {
     let password = generate();
     superuser
         .run("set standard_conforming_strings = on; set search_path = ''; set log_statement = 'none'")
@@ -197,7 +202,7 @@ impl Act<'_> {
                 Some(Ok(_)) | None => Ok(()),
             },
             Piece::Command(_) | Piece::Statement(_) => match (self.flow.gate.admit(piece), piece) {
-                (Err(why), _) => Err(refused(&why)),
+                (Err(why), _) => Err(refuse_script(&why)),
                 (Ok(Some(step)), Piece::Statement(statement)) => self.run(step, &statement),
                 (Ok(_), _) => Ok(()),
             },
@@ -230,7 +235,7 @@ impl Act<'_> {
                 if self.confinement.is_some() && statement::takes_over_sessions(text) {
                     return Err(needs_superuser(text));
                 }
-                let renamed = statement::renamed(text, &name, self.scratch);
+                let renamed = statement::rename_database(text, &name, self.scratch);
                 self.attribute(&renamed, Some(statement))
             }
             Step::Attribution => self.attribute(text, None),
@@ -287,7 +292,7 @@ impl Act<'_> {
         let Err(failure) = wait_for(self.session.run(sql)) else { return Ok(()) };
         let is_denied = failure.sqlstate.as_deref() == Some("42501") && self.confinement.is_some();
         if is_denied && !self.tolerance.keep_going {
-            return Err(told(&failure, text).hint(SUPERUSER_HINT));
+            return Err(explain_refusal(&failure, text).hint(SUPERUSER_HINT));
         }
         self.go_on_past(&failure, Refused::Statement(text))
     }
@@ -299,7 +304,7 @@ impl Act<'_> {
             Refused::Rows => std::mem::take(&mut self.flow.copied),
         };
         if !failure.session_survives() {
-            return Err(told(failure, &text));
+            return Err(explain_refusal(failure, &text));
         }
         put_up_with(failure, &text, self.tolerance, &mut self.flow.omissions)
     }
@@ -316,14 +321,15 @@ impl Act<'_> {
         }
         let Err(failure) = wait_for(self.session.run(&sql)) else { return Ok(()) };
         if !failure.session_survives() {
-            return Err(told(&failure, text));
+            return Err(explain_refusal(&failure, text));
         }
         let name = statement::names_tablespace(statement).unwrap_or_default();
         self.flow.omissions.leave_out(
             format!("tablespace {}", quoted(&name)),
             "the server has no such tablespace, so its content was restored to the default one",
         );
-        wait_for(self.session.run("set default_tablespace = ''")).map_err(|failure| told(&failure, text))
+        wait_for(self.session.run("set default_tablespace = ''"))
+            .map_err(|failure| explain_refusal(&failure, text))
     }
 
     /// Runs what says something of the database, or whose something is; `of_database` is the statement as it stood.
@@ -353,7 +359,7 @@ impl Act<'_> {
     fn begin_copy(&mut self, text: &[u8]) -> Result<()> {
         let mut sql = self.decoded(text)?;
         if self.flow.encoding == "SQL_ASCII" && std::str::from_utf8(text).is_err() {
-            return Err(refused(&format!("a name in it is not UTF-8: {}", excerpt(text))).hint(
+            return Err(refuse_script(&format!("a name in it is not UTF-8: {}", excerpt(text))).hint(
                 "pg_restore can load it: back the database up with `--format custom`, and restore it with `--trust-content`.",
             ));
         }
@@ -381,7 +387,7 @@ impl Act<'_> {
             return Ok(text.to_owned());
         }
         if self.is_utf8() {
-            return Err(refused("it claims to be UTF-8 but is not"));
+            return Err(refuse_script("it claims to be UTF-8 but is not"));
         }
         if self.flow.encoding == "SQL_ASCII" {
             let digits: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -393,13 +399,13 @@ impl Act<'_> {
             self.session
                 .row("select pg_catalog.convert_from($1, $2::text::name)", &[&text, &self.flow.encoding]),
         );
-        Ok(row.map_err(|failure| told(&failure, text))?.get(0))
+        Ok(row.map_err(|failure| explain_refusal(&failure, text))?.get(0))
     }
 }
 
 impl Confinement {
     fn run(&self, sql: &str) -> Result<()> {
-        self.try_run(sql).map_err(|failure| told(&failure, sql.as_bytes()))
+        self.try_run(sql).map_err(|failure| explain_refusal(&failure, sql.as_bytes()))
     }
 
     fn try_run(&self, sql: &str) -> std::result::Result<(), QueryFailure> {
@@ -418,7 +424,7 @@ impl Confinement {
         let wrappers = wait_for(
             self.superuser.rows("select fdwname::text from pg_catalog.pg_foreign_data_wrapper", &[]),
         )
-        .map_err(|failure| told(&failure, b""))?;
+        .map_err(|failure| explain_refusal(&failure, b""))?;
         for row in wrappers {
             let wrapper = quoted(row.get(0));
             self.run(&format!("grant usage on foreign data wrapper {wrapper} to {}", quoted(&self.role)))?;
@@ -428,7 +434,7 @@ impl Confinement {
 
     async fn finish(self, tolerance: &Tolerance, omissions: &mut Omissions) -> Result<()> {
         let run = async |sql: &str| {
-            self.superuser.run_alone(sql).await.map_err(|failure| told(&failure, sql.as_bytes()))
+            self.superuser.run_alone(sql).await.map_err(|failure| explain_refusal(&failure, sql.as_bytes()))
         };
         for sql in &self.deferred {
             let Err(failure) = self.superuser.run_alone(sql).await else { continue };
@@ -499,7 +505,7 @@ fn put_up_with(
     omissions: &mut Omissions,
 ) -> Result<()> {
     if !failure.session_survives() {
-        return Err(told(failure, text));
+        return Err(explain_refusal(failure, text));
     }
     let names_missing_role =
         failure.sqlstate.as_deref() == Some("42704") && failure.message.starts_with("role ");
@@ -508,7 +514,7 @@ fn put_up_with(
         return Ok(());
     }
     if !tolerance.keep_going {
-        return Err(told(failure, text).hint(KEEP_GOING_HINT));
+        return Err(explain_refusal(failure, text).hint(KEEP_GOING_HINT));
     }
     omissions.complaints.push(LeftOut { what: excerpt(text), why: failure.message.clone() });
     Ok(())
@@ -543,12 +549,12 @@ fn needs_superuser(text: &[u8]) -> Error {
         .hint(SUPERUSER_HINT)
 }
 
-fn refused(why: &str) -> Error {
+fn refuse_script(why: &str) -> Error {
     Error::new(Kind::No, "the SQL of the backup was refused").caused_by(why.to_owned())
 }
 
 /// What the server has against a statement or against rows.
-fn told(failure: &QueryFailure, text: &[u8]) -> Error {
+fn explain_refusal(failure: &QueryFailure, text: &[u8]) -> Error {
     let at = match (failure.place(), text) {
         (Some(place), _) => format!(" ({})", place.lines().next().unwrap_or_default()),
         (None, []) => String::new(),

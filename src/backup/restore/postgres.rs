@@ -12,16 +12,16 @@ use super::scratch_load::load_into_scratch;
 use super::sessions::{connect_apart_from, lacks_createdb, require_writable};
 use super::swap::{drop_expired, swap_in};
 use crate::backup::context::Context;
-use crate::backup::event::{Event, interrupted};
+use crate::backup::event::{Event, stop_if_interrupted};
 use crate::backup::finding::Finding;
 use crate::backup::manifest::Manifest;
-use crate::backup::schedule::shell_word;
+use crate::backup::schedule::quote_for_shell;
 use crate::backup::tolerance::{Difference, Tolerance};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{Server, Session};
 
 /// Whether the database is there; and whether we could restore at all.
-pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest) -> Result<bool> {
+pub(super) async fn preflight_postgres(server: &Server, dbname: &str, manifest: &Manifest) -> Result<bool> {
     if dbname.starts_with(SCRATCH) {
         return Err(Error::request(format!("`{dbname}` is a name that lifeboat uses for scratch databases")));
     }
@@ -65,18 +65,23 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
     Ok(owns.is_some())
 }
 
-pub(super) async fn restore(plan: &Plan, server: &Server, dbname: &str, cx: &Context<'_>) -> Result<Report> {
+pub(super) async fn restore_postgres(
+    plan: &Plan,
+    server: &Server,
+    dbname: &str,
+    cx: &Context<'_>,
+) -> Result<Report> {
     let session = connect_apart_from(server, &[dbname]).await?;
     sweep_scratch_databases(server, &session, cx).await;
     drop_expired(&session, server, cx).await?;
     let proven = prove_file(plan, cx).await?;
-    interrupted(cx.interrupt, "nothing was changed")?;
+    stop_if_interrupted(cx.interrupt, "nothing was changed")?;
     (cx.tell)(Event::Phase("restoring"));
     let scratch = ScratchDatabase::new(server, ServerOwner::User);
     let restored = async {
         let mut report = restore_into_scratch(plan, &scratch, &session, proven, cx).await?;
         if let Some(kept) = swap_in(plan, dbname, &scratch, cx).await? {
-            let (url, name) = (shell_word(&server.url(dbname)), shell_word(dbname));
+            let (url, name) = (quote_for_shell(&server.url(dbname)), quote_for_shell(dbname));
             report.undo = Some(format!("lifeboat backup undo --url {url} --confirm {name}"));
             (report.kept_old, report.kept_until) = (Some(kept.kept), Some(kept.until));
         }
@@ -150,7 +155,7 @@ fn refuse_differences(finding: &Finding, differences: &[Difference], tolerance: 
                 );
         if !refused.is_empty() {
             let names: Vec<String> =
-                refused.iter().take(20).map(|it| format!("--accept {}", shell_word(&it.name))).collect();
+                refused.iter().take(20).map(|it| format!("--accept {}", quote_for_shell(&it.name))).collect();
             let more = refused.len().saturating_sub(names.len());
             let more = if more > 0 { format!(", and {more} more differences") } else { String::new() };
             error = error.hint(format!(

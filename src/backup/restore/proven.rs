@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use crate::backup::context::Context;
 use crate::backup::event::Event;
-use crate::backup::examine::examine;
+use crate::backup::examine::examine_file;
 use crate::backup::finding::Finding;
 use crate::backup::manifest::Level;
 use crate::error::{Error, Kind, Result};
@@ -22,7 +22,7 @@ pub(super) async fn prove_file(plan: &Plan, cx: &Context<'_>) -> Result<Proven> 
     let manifest = &plan.manifest;
     let file = cx.vault.open_file(&manifest.file_name())?;
     let options = &plan.options.read;
-    let mut finding = examine(manifest, file.clone(), None, Level::Stream, options, cx).await?;
+    let mut finding = examine_file(manifest, file.clone(), None, Level::Stream, options, cx).await?;
     let is_damaged = !finding.faults.is_empty();
     finding.refuse_unless(options.trust_in(manifest)?);
     if !is_damaged && !finding.faults.is_empty() {

@@ -15,7 +15,7 @@ use super::scratch::{ScratchDatabase, ServerOwner};
 use super::sessions::lacks_createdb;
 use crate::backup::context::Context;
 use crate::backup::dump_reader::Trust;
-use crate::backup::event::{follow, interrupted};
+use crate::backup::event::{follow_progress, stop_if_interrupted};
 use crate::backup::examine::{lay_out, read_content, require_unchanged, scratch_for};
 use crate::backup::manifest::Format;
 use crate::backup::tolerance::Omissions;
@@ -39,7 +39,7 @@ pub(super) async fn load_into_scratch(
         Format::Custom | Format::Directory => load.archive(session, proven).await?,
         Format::Sql | Format::Sqlite => load.script(session, proven).await?,
     };
-    interrupted(cx.interrupt, "the database is unchanged")?;
+    stop_if_interrupted(cx.interrupt, "the database is unchanged")?;
     Ok(omissions)
 }
 
@@ -131,7 +131,7 @@ impl ScratchLoad<'_> {
         let (manifest, options) = (self.plan.manifest.clone(), self.plan.options.read.clone());
         let (interrupt, bytes) = (self.cx.interrupt.clone(), Arc::new(AtomicU64::new(0)));
         let (counted, file) = (Arc::clone(&bytes), proven.file);
-        follow(&bytes, self.cx.tell, move || {
+        follow_progress(&bytes, self.cx.tell, move || {
             let taken = read_content(&manifest, file, &options, &interrupt, &counted, &mut |block| {
                 loader.feed(block)
             });
@@ -185,9 +185,12 @@ impl ScratchLoad<'_> {
         }
         connecting.command.arg(format!("--dbname={}", self.scratch.name));
         connecting.command.arg(&archive);
-        let child = spawn(&mut connecting)?;
+        let child = spawn_program(&mut connecting)?;
         let interrupt = self.cx.interrupt.clone();
-        follow(&Arc::default(), self.cx.tell, move || watch(child, "pg_restore", &interrupt)).await?;
+        follow_progress(&Arc::default(), self.cx.tell, move || {
+            wait_for_program(child, "pg_restore", &interrupt)
+        })
+        .await?;
         // The statements on the database itself are restored only with `--create`, which would make the database under
         // its old name.
         self.written_out(session, &archive, &["--schema-only"]).await.map(|loaded| begun.and(loaded))
@@ -207,7 +210,7 @@ impl ScratchLoad<'_> {
         let interrupt = self.cx.interrupt.clone();
         let bytes = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&bytes);
-        follow(&bytes, self.cx.tell, move || {
+        follow_progress(&bytes, self.cx.tell, move || {
             let Some(mut stdout) = child.stdout.take() else {
                 return Err(Error::new(Kind::Bug, "pg_restore has no output"));
             };
@@ -223,7 +226,7 @@ impl ScratchLoad<'_> {
             let said = said.join().unwrap_or_default();
             fed?;
             if !ended.success() {
-                return Err(failed("pg_restore", &said, &ended.to_string()));
+                return Err(explain_program_failure("pg_restore", &said, &ended.to_string()));
             }
             tokio::runtime::Handle::current().block_on(loader.finish())
         })
@@ -247,7 +250,7 @@ fn feed_from(
 ) -> Result<()> {
     let mut buffer = vec![0; 1 << 20];
     loop {
-        interrupted(interrupt, "the database is unchanged")?;
+        stop_if_interrupted(interrupt, "the database is unchanged")?;
         let read = stdout
             .read(&mut buffer)
             .map_err(|error| Error::outside("cannot read the output of pg_restore").caused_by(error))?;
@@ -273,7 +276,7 @@ fn read_words(stderr: Option<impl Read>) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-fn spawn(connecting: &mut Connecting) -> Result<Child> {
+fn spawn_program(connecting: &mut Connecting) -> Result<Child> {
     connecting
         .command
         .stdout(Stdio::null())
@@ -283,7 +286,7 @@ fn spawn(connecting: &mut Connecting) -> Result<Child> {
 }
 
 /// Waits for a program, or ends it when we are to end.
-fn watch(mut child: Child, program: &str, interrupt: &crate::interrupt::Interrupt) -> Result<()> {
+fn wait_for_program(mut child: Child, program: &str, interrupt: &crate::interrupt::Interrupt) -> Result<()> {
     let stderr = child.stderr.take();
     let said = std::thread::spawn(move || read_words(stderr));
     loop {
@@ -292,18 +295,24 @@ fn watch(mut child: Child, program: &str, interrupt: &crate::interrupt::Interrup
             .map_err(|error| Error::outside(format!("lost track of {program}")).caused_by(error))?
         {
             Some(ended) if ended.success() => return Ok(()),
-            Some(ended) => return Err(failed(program, &said.join().unwrap_or_default(), &ended.to_string())),
+            Some(ended) => {
+                return Err(explain_program_failure(
+                    program,
+                    &said.join().unwrap_or_default(),
+                    &ended.to_string(),
+                ));
+            }
             None if interrupt.first().is_some() => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return interrupted(interrupt, "the database is unchanged");
+                return stop_if_interrupted(interrupt, "the database is unchanged");
             }
             None => std::thread::sleep(Duration::from_millis(50)),
         }
     }
 }
 
-fn failed(program: &str, said: &str, ended: &str) -> Error {
+fn explain_program_failure(program: &str, said: &str, ended: &str) -> Error {
     let lines: Vec<&str> = said
         .lines()
         .map(|line| line.trim_start_matches("pg_restore: "))

@@ -17,25 +17,25 @@ use crate::backup::coding::Compression;
 use crate::backup::context::Context;
 use crate::backup::create;
 use crate::backup::dump_reader::Trust;
-use crate::backup::event::{Event, default_threads, follow, interrupted};
-use crate::backup::examine::{EXPANDED, expand, scratch_for};
+use crate::backup::event::{Event, default_threads, follow_progress, stop_if_interrupted};
+use crate::backup::examine::{EXPANDED, scratch_for, write_content};
 use crate::backup::manifest::{Format, Level};
 use crate::backup::name::BackupName;
 use crate::backup::request::{IfTaken, Request, Roles, provable_level};
-use crate::backup::schedule::shell_word;
+use crate::backup::schedule::quote_for_shell;
 use crate::backup::source::Source;
 use crate::backup::sqlite::{self, path_beside};
-use crate::backup::sqlite_url::{absolute, sqlite_url};
+use crate::backup::sqlite_url::{absolute_path, sqlite_url};
 use crate::backup::stream::Packing;
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Content, Scratch, Trigger, link_or_copy, rename_new, sync_folder};
 
 /// Whether a file is there.
-pub(super) fn preflight(path: &Path, options: &RestoreOptions) -> Result<bool> {
+pub(super) fn preflight_sqlite(path: &Path, options: &RestoreOptions) -> Result<bool> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = absolute(path).parent().map(Path::to_owned).unwrap_or_default();
+            let parent = absolute_path(path).parent().map(Path::to_owned).unwrap_or_default();
             if parent.is_dir() {
                 return Ok(false);
             }
@@ -57,7 +57,7 @@ pub(super) fn preflight(path: &Path, options: &RestoreOptions) -> Result<bool> {
         ))
         .hint(format!(
             "Restore to the target of the link: `--url {}`.",
-            Source::Sqlite { path: absolute(&target) }.shown()
+            Source::Sqlite { path: absolute_path(&target) }.shown()
         )));
     }
     if options.offline && found.is_symlink() {
@@ -70,10 +70,10 @@ pub(super) fn preflight(path: &Path, options: &RestoreOptions) -> Result<bool> {
     Ok(true)
 }
 
-pub(super) async fn restore(plan: &Plan, path: &Path, cx: &Context<'_>) -> Result<Report> {
-    let path = absolute(path);
+pub(super) async fn restore_sqlite(plan: &Plan, path: &Path, cx: &Context<'_>) -> Result<Report> {
+    let path = absolute_path(path);
     let Proven { file, finding } = prove_file(plan, cx).await?;
-    let scratch = expanded(plan, file, cx).await?;
+    let scratch = expand_backup(plan, file, cx).await?;
     let mut report = Report::new(plan, &Source::Sqlite { path: path.clone() });
     let recorded = plan.manifest.contents.as_ref();
     if let Some(contents) = finding.contents {
@@ -85,7 +85,7 @@ pub(super) async fn restore(plan: &Plan, path: &Path, cx: &Context<'_>) -> Resul
             report.rows_checked = contents.tables.iter().filter_map(|table| table.rows).sum();
         }
     }
-    interrupted(cx.interrupt, "nothing was changed")?;
+    stop_if_interrupted(cx.interrupt, "nothing was changed")?;
     (cx.tell)(Event::Phase("restoring"));
     let placing = Placing { content: scratch.file(EXPANDED), path: path.clone(), plan, cx };
     if !plan.replaces {
@@ -97,16 +97,16 @@ pub(super) async fn restore(plan: &Plan, path: &Path, cx: &Context<'_>) -> Resul
         if fs::metadata(&path).map_or(true, |found| found.len() > 0) {
             sqlite::require_fit(&scratch.file(EXPANDED), &path)?;
             let copy = safety_copy(plan, &path, cx).await?;
-            let url = shell_word(&sqlite_url(&path));
+            let url = quote_for_shell(&sqlite_url(&path));
             report.undo = Some(format!("lifeboat backup restore {copy} --url {url} --confirm {copy}"));
             report.kept_old = Some(copy);
         } else {
             report.moved_aside = placing.clear_beside_empty()?;
         }
-        interrupted(cx.interrupt, "the database is unchanged, and a backup of it was made")?;
+        stop_if_interrupted(cx.interrupt, "the database is unchanged, and a backup of it was made")?;
         let (copy, live, is_new) = (scratch.file(EXPANDED), path.clone(), report.kept_old.is_none());
         let mode = recorded.map(|contents| contents.journal_mode.clone()).filter(|_| is_new);
-        follow(&std::sync::Arc::default(), cx.tell, move || {
+        follow_progress(&std::sync::Arc::default(), cx.tell, move || {
             sqlite::restore_into_live(&copy, &live)?;
             // One that is in use keeps the mode that its application has set.
             mode.map_or(Ok(()), |mode| sqlite::set_journal_mode(&live, &mode))
@@ -117,10 +117,10 @@ pub(super) async fn restore(plan: &Plan, path: &Path, cx: &Context<'_>) -> Resul
 }
 
 /// The content of the backup as a file.
-async fn expanded(plan: &Plan, file: Content, cx: &Context<'_>) -> Result<Scratch> {
+async fn expand_backup(plan: &Plan, file: Content, cx: &Context<'_>) -> Result<Scratch> {
     let scratch = scratch_for(&plan.manifest, cx.vault)?;
     let target = scratch.create(EXPANDED)?;
-    expand(&plan.manifest, &file, target, &plan.options.read, cx).await?;
+    write_content(&plan.manifest, &file, target, &plan.options.read, cx).await?;
     Ok(scratch)
 }
 

@@ -130,7 +130,7 @@ async fn warn_of_subscriptions(session: &Session, old: &str, cx: &Context<'_>) {
 async fn free_name_beside(session: &Session, dbname: &str, word: &str, now: DateTime<Utc>) -> Result<String> {
     let mut at = now;
     loop {
-        let name = beside(dbname, word, at);
+        let name = dated_name(dbname, word, at);
         if !database_exists(session, &name).await? {
             return Ok(name);
         }
@@ -139,7 +139,7 @@ async fn free_name_beside(session: &Session, dbname: &str, word: &str, now: Date
 }
 
 /// `app_old_20261122t010203z`, within PostgreSQL's 63 bytes.
-fn beside(dbname: &str, word: &str, now: DateTime<Utc>) -> String {
+fn dated_name(dbname: &str, word: &str, now: DateTime<Utc>) -> String {
     let ending = format!("_{word}_{}", now.format("%Y%m%dt%H%M%Sz"));
     let mut start = dbname;
     while start.len() + ending.len() > 63 {
@@ -200,7 +200,7 @@ async fn rename_alone(server: &Server, session: &Session, databases: &[&str], re
 /// Drops replaced databases whose time has passed.
 pub(super) async fn drop_expired(session: &Session, server: &Server, cx: &Context<'_>) -> Result<()> {
     let now = (cx.clock)();
-    for (record, kept) in kept(cx.vault, server)? {
+    for (record, kept) in read_kept_databases(cx.vault, server)? {
         if !database_exists(session, &kept.kept).await? {
             continue;
         }
@@ -222,7 +222,7 @@ pub(super) async fn drop_expired(session: &Session, server: &Server, cx: &Contex
 }
 
 /// The records of replaced databases of a server, oldest first.
-fn kept(vault: &Vault, server: &Server) -> Result<Vec<(String, Kept)>> {
+fn read_kept_databases(vault: &Vault, server: &Server) -> Result<Vec<(String, Kept)>> {
     let at = format!("{}:{}", server.host, server.port);
     let mut found = Vec::new();
     let records: Vec<String> =
@@ -238,11 +238,11 @@ fn kept(vault: &Vault, server: &Server) -> Result<Vec<(String, Kept)>> {
 }
 
 /// Puts back the database that the latest restore replaced. What is there now is kept in its turn.
-pub(crate) async fn undo(server: &Server, dbname: &str, cx: &Context<'_>) -> Result<Report> {
+pub(crate) async fn undo_restore(server: &Server, dbname: &str, cx: &Context<'_>) -> Result<Report> {
     let began = std::time::Instant::now();
     let session = connect_apart_from(server, &[dbname]).await?;
     let mut newest = None;
-    for (record, kept) in kept(cx.vault, server)? {
+    for (record, kept) in read_kept_databases(cx.vault, server)? {
         if kept.database == dbname && database_exists(&session, &kept.kept).await? {
             newest = Some((record, kept));
         }
@@ -292,8 +292,8 @@ mod tests {
     #[test]
     fn names_of_kept_databases_fit_whatever_the_name() {
         let now = "2026-11-22T01:02:03Z".parse().unwrap();
-        assert_eq!(beside("app", "old", now), "app_old_20261122t010203z");
-        let long = beside(&"ä".repeat(31), "old", now);
+        assert_eq!(dated_name("app", "old", now), "app_old_20261122t010203z");
+        let long = dated_name(&"ä".repeat(31), "old", now);
         assert!(long.len() <= 63 && long.ends_with("_old_20261122t010203z"), "{long}");
     }
 }

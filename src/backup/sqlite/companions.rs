@@ -167,11 +167,11 @@ impl FileOwner {
             return None;
         }
         let word = |name: &Option<String>, number: u32| name.clone().unwrap_or_else(|| number.to_string());
-        let path = crate::backup::schedule::shell_word(&shown.to_string_lossy());
+        let path = crate::backup::schedule::quote_for_shell(&shown.to_string_lossy());
         Some(format!(
             "chown {}:{} {path} && chmod {mode:04o} {path}",
-            crate::backup::schedule::shell_word(&word(&self.user, self.uid)),
-            crate::backup::schedule::shell_word(&word(&self.group, self.gid)),
+            crate::backup::schedule::quote_for_shell(&word(&self.user, self.uid)),
+            crate::backup::schedule::quote_for_shell(&word(&self.group, self.gid)),
         ))
     }
 }

@@ -1,12 +1,12 @@
 //! What pg_dump writes with options that lifeboat does not pass, and others do, such as `--clean` without `--create`.
 
-use crate::backup::token::{Cursor, KINDS, Statement, TokenKind, is_symbol, kind, word_of};
+use crate::backup::token::{Cursor, KINDS, Statement, TokenKind, is_symbol, parse_kind, word_of};
 
 /// What `--clean` removes before it is made anew. In a database that is new there is nothing to remove.
 pub(in crate::backup) fn is_removal(statement: &Statement<'_>) -> bool {
     let mut cursor = Cursor { statement, at: 0 };
     match cursor.next().as_deref() {
-        Some("drop") => kind(&mut cursor).is_some_and(|kind| KINDS.contains(&kind)),
+        Some("drop") => parse_kind(&mut cursor).is_some_and(|kind| KINDS.contains(&kind)),
         Some("alter") => {
             let is_known = cursor.skip("table") || cursor.skip("foreign table") || cursor.skip("domain");
             let words: Vec<String> = statement.tokens[cursor.at.min(statement.tokens.len())..]

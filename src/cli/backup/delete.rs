@@ -71,7 +71,7 @@ pub(super) async fn keep(args: &KeepArgs, session: &Session) -> Result<Option<Ki
     let (never, say) = (Interrupt::never(), |event: Event<'_>| Progress::say(&session.output, event));
     let cx = context(&vault, &never, &say);
     let keep = async {
-        catalogue::amend(&vault, &entry.manifest.backup_name, |manifest| {
+        catalogue::amend_manifest(&vault, &entry.manifest.backup_name, |manifest| {
             manifest.keep_forever = !args.no_longer;
         })
     };

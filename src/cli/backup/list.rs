@@ -36,7 +36,7 @@ pub(super) fn run(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     for damaged in &catalogue.damaged {
         session.output.warn(damaged);
     }
-    for stranger in catalogue::strangers(&catalogue) {
+    for stranger in catalogue::files_without_manifest(&catalogue) {
         session.output.warn(format!("`{stranger}` has no manifest, so it is neither listed nor removed"));
     }
     if !args.databases.is_empty() {
@@ -69,6 +69,10 @@ pub(super) fn stats(args: &StatsArgs, session: &Session) -> Result<Option<Kind>>
     if !args.databases.is_empty() {
         catalogue.entries.retain(|entry| args.databases.contains(&entry.manifest.source.database));
     }
-    session.output.report(&stats::stats(&catalogue, &read_failures_of(&vault, &args.databases)?, now()))?;
+    session.output.report(&stats::compute_stats(
+        &catalogue,
+        &read_failures_of(&vault, &args.databases)?,
+        now(),
+    ))?;
     Ok(None)
 }

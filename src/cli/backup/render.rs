@@ -29,7 +29,7 @@ impl output::Report for Manifest {
         let tool = output::plain(&self.made_by.tool);
         page.line(format!("  taken      {}, with {tool}", format_time(self.timestamp)));
         page.line(format!("  file       {}", output::plain(&self.file_path)));
-        page.line(format!("  size       {}", sizes(self)));
+        page.line(format!("  size       {}", describe_sizes(self)));
         page.line(format!("  sha256     {}", output::plain(&self.sha256)));
         page.line(format!("  proven     {}", proof(page, self.verification.as_ref())));
         if let Some(check) = &self.last_check {
@@ -46,12 +46,12 @@ impl output::Report for Manifest {
                 page.line(format!("  {sign} {}", output::plain(&warning.sentence())));
             }
         }
-        let kept = kept(self);
+        let kept = describe_retention(self);
         if !kept.is_empty() {
             page.line(format!("  kept       {kept}"));
         }
         for proof in self.verification.iter().chain(&self.last_check) {
-            reasons(proof, page);
+            print_reasons(proof, page);
         }
     }
 }
@@ -61,13 +61,13 @@ fn tables_and_rows(tables: usize, rows: u64) -> String {
     format!("{tables} table{}, {} row{}", plural(tables as u64), format_thousands(rows), plural(rows))
 }
 
-fn reasons(proof: &Verification, page: &mut Page) {
+fn print_reasons(proof: &Verification, page: &mut Page) {
     for reason in &proof.reasons {
         page.line(format!("  {} {}", page.toned(verdict(proof.result).1, "-"), output::plain(reason)));
     }
 }
 
-fn kept(manifest: &Manifest) -> String {
+fn describe_retention(manifest: &Manifest) -> String {
     match (&manifest.class, manifest.keep_forever) {
         (_, true) => "forever".to_owned(),
         (Some(class), false) => format!("as {}", output::plain(class)),
@@ -75,7 +75,7 @@ fn kept(manifest: &Manifest) -> String {
     }
 }
 
-fn sizes(manifest: &Manifest) -> String {
+fn describe_sizes(manifest: &Manifest) -> String {
     let encrypted = if manifest.encrypted { ", encrypted with age" } else { "" };
     let content = match manifest.format {
         Format::Sql => "SQL",
@@ -193,7 +193,7 @@ impl output::Report for Listing {
 impl Listing {
     fn table(&self, page: &mut Page) {
         let identities: Vec<Identity> = self.backups.iter().map(|it| it.identity.clone()).collect();
-        let names = identity::names(&identities);
+        let names = identity::name_databases(&identities);
         let row = |(listed, name): (&Listed, String)| {
             let manifest = &listed.manifest;
             let (word, tone) = match (listed.file, &manifest.verification) {
@@ -212,7 +212,7 @@ impl Listing {
                 (ago(manifest.timestamp, self.now), None),
                 (format_bytes(manifest.file_size), None),
                 (word, Some(tone)),
-                (kept(manifest), None),
+                (describe_retention(manifest), None),
             ]
         };
         page.table(
@@ -289,7 +289,7 @@ impl output::Report for Proofs {
             let proof = &backup.verification;
             let head = format!("backup `{}` ({})", backup.backup_name, proof.level.as_str());
             page.verdict(proof.result, head, None);
-            reasons(proof, page);
+            print_reasons(proof, page);
         }
     }
 }
@@ -523,9 +523,9 @@ impl output::Report for Stats {
                 (database.count.to_string(), None),
                 (format_bytes(database.total_size_bytes), None),
                 last,
-                failed(database),
+                describe_failures(database),
                 (growth, None),
-                (trend(&database.trend), None),
+                (draw_trend(&database.trend), None),
             ]
         };
         page.table(
@@ -536,7 +536,7 @@ impl output::Report for Stats {
 }
 
 /// How many failed in 30 days, and whether the latest did.
-fn failed(database: &DatabaseStats) -> (String, Option<Tone>) {
+fn describe_failures(database: &DatabaseStats) -> (String, Option<Tone>) {
     match (database.failed, database.failed_since_success) {
         (0, _) => ("-".to_owned(), None),
         (failed, 0) => (failed.to_string(), None),
@@ -545,7 +545,7 @@ fn failed(database: &DatabaseStats) -> (String, Option<Tone>) {
 }
 
 /// Sizes as a row of bars; all of one height where they are all the same.
-fn trend(points: &[Point]) -> String {
+fn draw_trend(points: &[Point]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let sizes = || points.iter().map(|point| point.plain_bytes);
     let (low, high) = (sizes().min().unwrap_or_default(), sizes().max().unwrap_or_default());
@@ -563,7 +563,7 @@ mod tests {
     #[test]
     fn a_trend_is_drawn_between_the_smallest_and_the_largest() {
         let point = |plain_bytes| Point { at: DateTime::UNIX_EPOCH, plain_bytes, duration_seconds: 0.0 };
-        assert_eq!(trend(&[0, 50, 100].map(point)), "▁▄█");
-        assert_eq!(trend(&[7, 7].map(point)), "▄▄");
+        assert_eq!(draw_trend(&[0, 50, 100].map(point)), "▁▄█");
+        assert_eq!(draw_trend(&[7, 7].map(point)), "▄▄");
     }
 }

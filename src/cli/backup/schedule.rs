@@ -72,8 +72,8 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
         rhythms,
         at: args.at,
         program,
-        arguments: arguments(&args.databases, session),
-        name: schedule::name_of(&args.databases),
+        arguments: scheduled_arguments(&args.databases, session),
+        name: schedule::schedule_name(&args.databases),
         environment_file: args.environment_file,
         log: args.log,
         ping: args.ping,
@@ -84,7 +84,7 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
     let files = schedule.files()?;
     if runner == Runner::Cron && schedule.user != "root" && !belongs_to_somebody_else_than_root(&schedule.log)
     {
-        let (user, log) = (&schedule.user, schedule::shell_word(&schedule.log.to_string_lossy()));
+        let (user, log) = (&schedule.user, schedule::quote_for_shell(&schedule.log.to_string_lossy()));
         session.output.warn(format!(
             "the job will not start unless `{user}` can write to the log: run `install -m 640 -o {user} /dev/null {log}`, or pass \
              another `--log`"
@@ -94,7 +94,7 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
         if !args.replace {
             refuse_to_displace(&files)?;
         }
-        install(&files)?;
+        install_files(&files)?;
         if runner == Runner::Systemd && in_usual_place {
             switch_on(&files, systemd_runs, session)?;
         }
@@ -131,7 +131,7 @@ fn belongs_to_somebody_else_than_root(log: &std::path::Path) -> bool {
 }
 
 /// What is relative here is absolute there.
-fn arguments(databases: &[String], session: &Session) -> Vec<String> {
+fn scheduled_arguments(databases: &[String], session: &Session) -> Vec<String> {
     let absolute = |path: &str| {
         std::path::absolute(path).map_or(path.to_owned(), |path| path.to_string_lossy().into_owned())
     };
@@ -160,7 +160,7 @@ fn refuse_to_displace(files: &[ScheduleFile]) -> Result<()> {
         .hint("Look at the file, then overwrite it with `--replace` or choose another `--directory`."))
 }
 
-fn install(files: &[ScheduleFile]) -> Result<()> {
+fn install_files(files: &[ScheduleFile]) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     for file in files {
         let failed = |error: std::io::Error| {

@@ -9,12 +9,12 @@ use axum::response::Response;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::asked::{CreateBody, RestoreBody, VerifyBody, body, flag, key};
+use super::asked::{CreateBody, RestoreBody, VerifyBody, idempotency_key, query_flag, read_body};
 use super::long::{
-    absent, actor, admit, asked_before, block_on, check_limit, context, end_recorded, give_back, long,
-    look_up, of_act, waits,
+    actor_of, admit_call, asked_before, block_on, check_limit, context, end_recorded, give_back, look_up,
+    of_act, refuse_absent, run_as_job, wait_of_call,
 };
-use super::respond::{end, refused};
+use super::respond::{respond, respond_with_error};
 use crate::backup::create::{self, AuditFrom};
 use crate::backup::delete::{self, LastCopy};
 use crate::backup::identity::Identity;
@@ -35,7 +35,7 @@ use crate::vault::Trigger;
 use crate::verify::Verdict;
 
 /// What an act answers, or what is answered in its place.
-async fn answered<Acting>(
+async fn answer_act<Acting>(
     app: Arc<App>,
     request: Request,
     act: impl FnOnce(Arc<App>, Call, Request) -> Acting,
@@ -49,18 +49,18 @@ where
     };
     match act(Arc::clone(&app), call.clone(), request).await {
         Ok(response) => response,
-        Err(answer) => end(&app, &call, answer),
+        Err(answer) => respond(&app, &call, answer),
     }
 }
 
 pub(in crate::server) async fn create_backup(State(app): State<Arc<App>>, request: Request) -> Response {
-    answered(app, request, try_create).await
+    answer_act(app, request, try_create).await
 }
 
 async fn try_create(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
     let (app, call) = (&app, &call);
     let (parts, content) = request.into_parts();
-    let asked: CreateBody = body(&parts.headers, content).await?;
+    let asked: CreateBody = read_body(&parts.headers, content).await?;
     let named = asked.backup_name.as_deref().map(str::parse::<BackupName>).transpose();
     let name = named.map_err(|error| Answer::of(&error))?;
     let words = name.as_ref().map(ToString::to_string);
@@ -76,7 +76,7 @@ async fn create_asked(
     body: CreateBody,
     name: Option<BackupName>,
 ) -> std::result::Result<Response, Answer> {
-    let wait = waits(headers, body.is_async);
+    let wait = wait_of_call(headers, body.is_async);
     if let Some(database) = body.database.as_ref().filter(|name| !app.databases.contains(name)) {
         let known = app.databases.join("`, `");
         let answer = Answer::refusal(
@@ -90,7 +90,7 @@ async fn create_asked(
         });
     }
     let digest = format!("{:?}", (&body.database, &name, body.compress));
-    let key = key(headers, call)?;
+    let key = idempotency_key(headers, call)?;
     let digest = hex::encode(Sha256::digest(digest.as_bytes()));
     let is_replay = key.as_deref().is_some_and(|key| app.jobs.with_key(key, &digest).is_some());
     if !is_replay && let Some(name) = &name {
@@ -115,7 +115,7 @@ async fn create_asked(
     };
     let caller = call.clone();
     let work = move |app: &App, live: &Live| create_now(app, live, &caller, &body, name.as_ref());
-    long(app, call, order, wait, "another backup of the database is already running", work).await
+    run_as_job(app, call, order, wait, "another backup of the database is already running", work).await
 }
 
 fn create_now(app: &App, live: &Live, call: &Call, body: &CreateBody, name: Option<&BackupName>) -> Answer {
@@ -137,7 +137,7 @@ fn create_now(app: &App, live: &Live, call: &Call, body: &CreateBody, name: Opti
     let name = name.map(BackupName::as_str);
     let object = name.or(body.database.as_deref()).unwrap_or("(a new one)");
     let tell = |event: Event<'_>| live.tell(event);
-    let (cx, actor) = (context(app, &tell), actor(app, call));
+    let (cx, actor) = (context(app, &tell), actor_of(app, call));
     let from = AuditFrom::Request(object);
     let made = create::run_recorded(resolve, &actor, from, Some(&app.setup.config), &cx);
     match block_on(made) {
@@ -162,14 +162,14 @@ fn warnings_of_pruning(pruned: &Result<Option<PruneReport>>) -> Vec<String> {
 }
 
 pub(in crate::server) async fn restore_backup(State(app): State<Arc<App>>, request: Request) -> Response {
-    answered(app, request, try_restore).await
+    answer_act(app, request, try_restore).await
 }
 
 async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
     let (app, call) = (&app, &call);
     let (parts, content) = request.into_parts();
-    let asked: RestoreBody = body(&parts.headers, content).await?;
-    let name = call.name.clone().ok_or_else(|| absent(""))?;
+    let asked: RestoreBody = read_body(&parts.headers, content).await?;
+    let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
     // The path names what is restored, and what was there is kept; who wants to be asked twice says the name twice.
     if asked.confirm.as_deref().is_some_and(|confirmed| confirmed != name.as_str()) {
         return Err(Answer::refusal(
@@ -179,11 +179,11 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
         .hint(format!("Send {{\"confirm\": \"{name}\"}}, or leave it out.")));
     }
     if asked.dry_run {
-        return Ok(end(app, call, restore_planned(app, &name).await?));
+        return Ok(respond(app, call, restore_planned(app, &name).await?));
     }
-    let key = key(&parts.headers, call)?;
+    let key = idempotency_key(&parts.headers, call)?;
     let digest = hex::encode(Sha256::digest(name.as_str().as_bytes()));
-    let wait = waits(&parts.headers, asked.is_async);
+    let wait = wait_of_call(&parts.headers, asked.is_async);
     check_limit(app, call).or_else(|answer| match asked_before(app, key.as_deref(), &digest) {
         Ok(Some(_)) => Ok(()),
         _ => Err(answer),
@@ -205,7 +205,8 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     };
     let caller = call.clone();
     let work = move |app: &App, live: &Live| restore_now(app, live, &caller, &found);
-    long(app, call, order, wait, "another backup or restore of the database is already running", work).await
+    run_as_job(app, call, order, wait, "another backup or restore of the database is already running", work)
+        .await
 }
 
 /// What a restore would do away with; nothing is touched, and it costs nothing.
@@ -219,11 +220,11 @@ async fn restore_planned(app: &Arc<App>, name: &BackupName) -> std::result::Resu
         Ok(Loss::of_restore(&plan, &inner.setup.host))
     });
     let loss = planned.await.map_err(|error| Answer::of(&error).named(Some(found.backup_name.as_str())))?;
-    Ok(would(&found, &loss))
+    Ok(dry_run_answer(&found, &loss))
 }
 
 /// The answer to what is only asked about.
-fn would(manifest: &Manifest, loss: &Loss) -> Answer {
+fn dry_run_answer(manifest: &Manifest, loss: &Loss) -> Answer {
     let body = json!({
         "success": true,
         "dry_run": true,
@@ -243,7 +244,7 @@ fn restore_now(app: &App, live: &Live, call: &Call, found: &Manifest) -> Answer 
     let cx = context(app, &tell);
     let asked = restore::Asked::of(name, app.setup.access.clone());
     let plan = restore::plan(&asked, &app.setup.config, &cx);
-    let restored = block_on(restore::run_recorded(name, plan, &actor(app, call), &cx));
+    let restored = block_on(restore::run_recorded(name, plan, &actor_of(app, call), &cx));
     match restored {
         Err(error) => of_act(&error).named(Some(name)),
         Ok(report) => {
@@ -266,14 +267,14 @@ fn restore_now(app: &App, live: &Live, call: &Call, found: &Manifest) -> Answer 
 }
 
 pub(in crate::server) async fn verify_backup(State(app): State<Arc<App>>, request: Request) -> Response {
-    answered(app, request, try_verify).await
+    answer_act(app, request, try_verify).await
 }
 
 async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
     let (app, call) = (&app, &call);
     let (parts, content) = request.into_parts();
-    let asked: VerifyBody = body(&parts.headers, content).await?;
-    let name = call.name.clone().ok_or_else(|| absent(""))?;
+    let asked: VerifyBody = read_body(&parts.headers, content).await?;
+    let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
     let level = asked.level.unwrap_or(Level::Stream);
     check_limit(app, call)?;
     let found = look_up(app, &name).await?;
@@ -285,13 +286,13 @@ async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result:
         database: Some(found.source.database),
         who: call.caller.who.clone(),
         request: call.request.clone(),
-        key: key(&parts.headers, call)?,
+        key: idempotency_key(&parts.headers, call)?,
         asked: format!("{name} {}", level.as_str()),
     };
     let caller = call.clone();
     let work = move |app: &App, live: &Live| verify_now(app, live, &caller, &name, level);
-    let wait = waits(&parts.headers, asked.is_async);
-    long(app, call, order, wait, "the backup is already being verified", work).await
+    let wait = wait_of_call(&parts.headers, asked.is_async);
+    run_as_job(app, call, order, wait, "the backup is already being verified", work).await
 }
 
 fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Level) -> Answer {
@@ -303,7 +304,7 @@ fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Lev
         let options = ProofOptions { read, ..ProofOptions::default() };
         backup::verify(name.as_str(), level, &options, &cx).await
     };
-    let proven = block_on(cx.record_act(actor(app, call).act("backup verify", name.as_str()), verified));
+    let proven = block_on(cx.record_act(actor_of(app, call).act("backup verify", name.as_str()), verified));
     match proven {
         Err(error) => of_act(&error).named(Some(name.as_str())),
         Ok((proof, manifest)) => {
@@ -317,13 +318,13 @@ fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Lev
 }
 
 pub(in crate::server) async fn delete_backup(State(app): State<Arc<App>>, request: Request) -> Response {
-    answered(app, request, try_delete).await
+    answer_act(app, request, try_delete).await
 }
 
 async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
-    let allow = flag(request.uri().query(), "allow_last_copy")?;
-    if flag(request.uri().query(), "dry_run")? {
-        return deletion_planned(&app, &call).await.map(|answer| end(&app, &call, answer));
+    let allow = query_flag(request.uri().query(), "allow_last_copy")?;
+    if query_flag(request.uri().query(), "dry_run")? {
+        return deletion_planned(&app, &call).await.map(|answer| respond(&app, &call, answer));
     }
     check_limit(&app, &call)?;
     let (inner, caller) = (Arc::clone(&app), call.clone());
@@ -331,35 +332,35 @@ async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result:
         Ok(deleted) => deleted.map(|answer| end_recorded(&app, &call, answer)),
         Err(error) => {
             let error = Error::new(Kind::Bug, "a thread has panicked").caused_by(error);
-            Ok(refused(&app, &call, &error))
+            Ok(respond_with_error(&app, &call, &error))
         }
     }
 }
 
 /// What a deletion would do away with; nothing is touched, and it costs nothing.
 async fn deletion_planned(app: &Arc<App>, call: &Call) -> std::result::Result<Answer, Answer> {
-    let name = call.name.clone().ok_or_else(|| absent(""))?;
+    let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
     let inner = Arc::clone(app);
     let read = run_blocking(move || catalogue::read(&inner.setup.vault)).await;
     let catalogue = read.map_err(|error| Answer::of(&error))?;
     let entry = catalogue.entries.iter().find(|entry| entry.manifest.backup_name == name);
-    let entry = entry.ok_or_else(|| absent(name.as_str()))?;
-    Ok(would(&entry.manifest, &Loss::of_deletion(entry, &catalogue)))
+    let entry = entry.ok_or_else(|| refuse_absent(name.as_str()))?;
+    Ok(dry_run_answer(&entry.manifest, &Loss::of_deletion(entry, &catalogue)))
 }
 
 fn delete_now(app: &App, call: &Call, even_the_last: bool) -> std::result::Result<Answer, Answer> {
-    let name = call.name.clone().ok_or_else(|| absent(""))?;
+    let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
     let since = Instant::now();
     let failed = |error: Error| Answer::of(&error);
     catalogue::recover(&app.setup.vault).map_err(failed)?;
     let catalogue = catalogue::read(&app.setup.vault).map_err(failed)?;
     if !catalogue.entries.iter().any(|entry| entry.manifest.backup_name == name) {
-        return Err(absent(name.as_str()));
+        return Err(refuse_absent(name.as_str()));
     }
-    let taken = admit(app, call)?;
+    let taken = admit_call(app, call)?;
     let last_copy = if even_the_last { LastCopy::Delete } else { LastCopy::Keep };
     let cx = context(app, &app.setup.tell);
-    let actor = actor(app, call);
+    let actor = actor_of(app, call);
     let deleted = delete::run_recorded(&name, &catalogue, last_copy, &actor, &cx);
     let manifest = block_on(deleted).map_err(|error| {
         let answer = of_act(&error);

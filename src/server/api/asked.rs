@@ -45,7 +45,7 @@ pub(super) struct VerifyBody {
 }
 
 /// The body of a request as what it is meant to be; an empty one says nothing.
-pub(super) async fn body<T: DeserializeOwned + Default>(
+pub(super) async fn read_body<T: DeserializeOwned + Default>(
     headers: &HeaderMap,
     body: Body,
 ) -> std::result::Result<T, Answer> {
@@ -100,7 +100,10 @@ pub(super) fn prefers_async(headers: &HeaderMap) -> bool {
 }
 
 /// The digest of who asks for what under which key.
-pub(super) fn key(headers: &HeaderMap, call: &Call) -> std::result::Result<Option<String>, Answer> {
+pub(super) fn idempotency_key(
+    headers: &HeaderMap,
+    call: &Call,
+) -> std::result::Result<Option<String>, Answer> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str().map(str::trim) {
         Ok(key) if (1..=255).contains(&key.len()) => {
@@ -115,7 +118,7 @@ pub(super) fn key(headers: &HeaderMap, call: &Call) -> std::result::Result<Optio
 }
 
 /// A parameter of the query that is true or false.
-pub(super) fn flag(query: Option<&str>, key: &str) -> std::result::Result<bool, Answer> {
+pub(super) fn query_flag(query: Option<&str>, key: &str) -> std::result::Result<bool, Answer> {
     let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let mut found = false;
     for (_, value) in pairs.filter(|(name, _)| name == key) {
@@ -140,10 +143,12 @@ mod tests {
     #[tokio::test]
     async fn a_list_is_no_body() {
         for text in ["[\"stream\", true]", "[]", "null", "\"x\""] {
-            let answer = body::<VerifyBody>(&HeaderMap::new(), Body::from(text)).await.unwrap_err();
+            let answer = read_body::<VerifyBody>(&HeaderMap::new(), Body::from(text)).await.unwrap_err();
             assert_eq!(answer.body["error"], "the body is not a JSON object", "{text}");
         }
-        assert!(body::<VerifyBody>(&HeaderMap::new(), Body::from(" {\"level\": \"stream\"}")).await.is_ok());
+        assert!(
+            read_body::<VerifyBody>(&HeaderMap::new(), Body::from(" {\"level\": \"stream\"}")).await.is_ok()
+        );
     }
 
     #[test]
@@ -157,10 +162,10 @@ mod tests {
     #[test]
     fn a_flag_is_true_or_false_and_nothing_else() {
         assert!(
-            !flag(None, "x").unwrap()
-                && !flag(Some("y=true"), "x").unwrap()
-                && flag(Some("x=true"), "x").unwrap()
+            !query_flag(None, "x").unwrap()
+                && !query_flag(Some("y=true"), "x").unwrap()
+                && query_flag(Some("x=true"), "x").unwrap()
         );
-        assert!(flag(Some("x=1"), "x").is_err());
+        assert!(query_flag(Some("x=1"), "x").is_err());
     }
 }

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::asked::prefers_async;
-use super::respond::end;
+use super::respond::respond;
 use crate::backup::catalogue;
 use crate::backup::{BackupName, Context, Event, Manifest};
 use crate::error::Error;
@@ -21,7 +21,7 @@ use crate::vault::{Actor, Trigger, is_unaudited};
 
 /// The same for a call whose lines are in the audit log already.
 pub(super) fn end_recorded(app: &App, call: &Call, answer: Answer) -> Response {
-    let mut response = end(app, call, answer);
+    let mut response = respond(app, call, answer);
     response.extensions_mut().insert(Recorded);
     response
 }
@@ -53,7 +53,7 @@ pub(super) enum Wait {
 }
 
 /// What a call waits for: its body or its `Prefer` header say so.
-pub(super) fn waits(headers: &HeaderMap, is_async: bool) -> Wait {
+pub(super) fn wait_of_call(headers: &HeaderMap, is_async: bool) -> Wait {
     if is_async || prefers_async(headers) { Wait::ForTheRecord } else { Wait::ForTheEnd }
 }
 
@@ -92,14 +92,14 @@ async fn answer_of(app: &App, call: &Call, live: &Live, wait: Wait, replay: Repl
     end_recorded(app, call, replayed(answer))
 }
 
-pub(super) fn busy(what: &str, job: &str) -> Answer {
+pub(super) fn refuse_busy(what: &str, job: &str) -> Answer {
     Answer::refusal(StatusCode::CONFLICT, what)
         .field("job", job)
         .hint(format!("Poll `/api/backup/jobs/{job}` and send the request again when that job is done."))
 }
 
 /// Takes one of what the caller has of this endpoint. Says when, for [`give_back`].
-pub(super) fn admit(app: &App, call: &Call) -> std::result::Result<Instant, Answer> {
+pub(super) fn admit_call(app: &App, call: &Call) -> std::result::Result<Instant, Answer> {
     let now = Instant::now();
     let Some((limit, _)) = call.endpoint.limit else { return Ok(now) };
     app.limits
@@ -125,7 +125,7 @@ pub(super) fn check_limit(app: &App, call: &Call) -> std::result::Result<(), Ans
 }
 
 /// Something that takes long: checked, counted, begun, and answered when it is over or at once.
-pub(super) async fn long(
+pub(super) async fn run_as_job(
     app: &Arc<App>,
     call: &Call,
     order: Order,
@@ -138,14 +138,14 @@ pub(super) async fn long(
     }
     check_limit(app, call)?;
     let (caller, inner) = (call.clone(), Arc::clone(app));
-    let admit = || admit(app, call);
+    let admit = || admit_call(app, call);
     let work = move |live: &Live, taken: Instant| {
         let answer = work(&inner, live);
         give_back(&inner, &caller, &answer, taken);
         answer
     };
     let live = app.jobs.begin(order, admit, work).map_err(|refused| match refused {
-        Refused::Busy(job) => busy(what, &job),
+        Refused::Busy(job) => refuse_busy(what, &job),
         Refused::Not(answer) => answer,
     })?;
     Ok(answer_of(app, call, &live, wait, Replay::No).await)
@@ -157,17 +157,17 @@ pub(super) async fn look_up(app: &App, name: &BackupName) -> std::result::Result
     let catalogue =
         run_blocking(move || catalogue::read(&vault)).await.map_err(|error| Answer::of(&error))?;
     let found = catalogue.entries.into_iter().find(|entry| entry.manifest.backup_name == wanted);
-    found.map(|entry| entry.manifest).ok_or_else(|| absent(name.as_str()))
+    found.map(|entry| entry.manifest).ok_or_else(|| refuse_absent(name.as_str()))
 }
 
-pub(super) fn absent(name: &str) -> Answer {
+pub(super) fn refuse_absent(name: &str) -> Answer {
     Answer::refusal(StatusCode::NOT_FOUND, format!("backup `{name}` does not exist"))
         .named(Some(name))
         .hint("`GET /api/backup/list` lists the backups.")
 }
 
 /// Who has called.
-pub(super) fn actor(app: &App, call: &Call) -> Actor {
+pub(super) fn actor_of(app: &App, call: &Call) -> Actor {
     Actor {
         who: format!("{} at {}", call.caller.who, call.peer),
         host: app.setup.host.clone(),

@@ -12,7 +12,7 @@ use crate::words::{format_bytes, format_count};
 const WIDTH: f64 = 600.0;
 
 /// How the content of a database grew.
-pub(super) fn growth(points: &[Point], now: DateTime<Utc>) -> Markup {
+pub(super) fn draw_growth(points: &[Point], now: DateTime<Utc>) -> Markup {
     const HEIGHT: f64 = 64.0;
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return html! {} };
     if points.len() < 2 {
@@ -52,7 +52,7 @@ pub(super) fn growth(points: &[Point], now: DateTime<Utc>) -> Markup {
 }
 
 /// Recovery times of drills, oldest first, against their objective.
-pub(super) fn recovery(drills: &[&Drill]) -> Markup {
+pub(super) fn draw_recovery_times(drills: &[&Drill]) -> Markup {
     const HEIGHT: f64 = 96.0;
     let shown: Vec<&&Drill> = drills.iter().take(24).rev().collect();
     let Some(newest) = shown.last() else { return html! {} };
@@ -86,7 +86,7 @@ pub(super) fn recovery(drills: &[&Drill]) -> Markup {
 }
 
 /// What a drill spent its time with.
-pub(super) fn timeline(drill: &Report) -> Markup {
+pub(super) fn draw_timeline(drill: &Report) -> Markup {
     let offset = |at: DateTime<Utc>| (at - drill.started_at).as_seconds_f64().max(0.0);
     let ends = drill.phases.iter().map(|phase| offset(phase.started_at) + phase.seconds);
     let whole = ends.fold(0.0, f64::max).max(0.001);

@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use super::charts;
 use super::filter::Filter;
 use super::marks::{age, ago, badge, mark, quoted, time};
-use super::records::{backups, drills, runs};
-use super::view::{May, Seen, running};
+use super::records::{draw_backups, draw_drills, draw_runs};
+use super::view::{DashboardData, Permissions, running_jobs};
 use crate::backup::Level;
 use crate::drill::outcome::Outcome;
 use crate::output::plain;
@@ -17,7 +17,7 @@ use crate::server::overview::{Database, Overview, Told};
 use crate::when::format_span;
 use crate::words::{format_bytes, format_count};
 
-pub(super) fn dashboard(seen: &Seen, may: May, filter: &Filter) -> Markup {
+pub(super) fn draw_dashboard(seen: &DashboardData, may: Permissions, filter: &Filter) -> Markup {
     html! {
         a.skip href="#content" { "Skip to the content" }
         header.bar {
@@ -29,17 +29,17 @@ pub(super) fn dashboard(seen: &Seen, may: May, filter: &Filter) -> Markup {
             }
         }
         main id="content" {
-            (answer(seen, may))
+            (draw_answer(seen, may))
             (to_do(&seen.overview.findings))
             (filter.form())
-            (databases(seen, may, filter))
-            (instances(seen, filter))
-            (backups(seen, may, filter))
-            (drills(seen, filter))
-            (runs(seen, filter))
+            (draw_databases(seen, may, filter))
+            (draw_instances(seen, filter))
+            (draw_backups(seen, may, filter))
+            (draw_drills(seen, filter))
+            (draw_runs(seen, filter))
         }
         div.live id="live" role="status" aria-live="polite" {}
-        (dialog())
+        (draw_dialog())
         footer { "lifeboat " (env!("CARGO_PKG_VERSION")) " · " a href="/api/openapi.json" { "API" } " · " a href="/metrics" { "metrics" } }
     }
 }
@@ -85,7 +85,7 @@ const fn severity(finding: &Finding) -> &'static str {
 }
 
 /// What is asked before something is done.
-fn dialog() -> Markup {
+fn draw_dialog() -> Markup {
     html! {
         dialog id="ask" aria-labelledby="ask-title" aria-describedby="ask-text" {
             form method="dialog" {
@@ -103,7 +103,7 @@ fn dialog() -> Markup {
     }
 }
 
-fn answer(seen: &Seen, may: May) -> Markup {
+fn draw_answer(seen: &DashboardData, may: Permissions) -> Markup {
     let overview = &seen.overview;
     let now = overview.timestamp;
     let newest =
@@ -123,7 +123,7 @@ fn answer(seen: &Seen, may: May) -> Markup {
                 div { dt { "Kept" } dd { (format_bytes(overview.databases.iter().map(|it| it.total_size_bytes).sum())) } }
                 @if let Some(free) = overview.free_bytes { div { dt { "Free in the vault" } dd { (format_bytes(free)) } } }
             }
-            @for job in running(&seen.jobs) { span hidden data-running=(job.job) {} }
+            @for job in running_jobs(&seen.jobs) { span hidden data-running=(job.job) {} }
             @for damaged in &overview.damaged { p { (plain(damaged)) } }
             @if may.create && overview.databases.is_empty() {
                 div.actions { (create_button(None, None, "create-usual")) }
@@ -137,7 +137,7 @@ fn create_button(named: Option<&str>, label: Option<&str>, id: &str) -> Markup {
     html! { button.first type="button" id=(id) data-act="create" data-database=[named] data-label=[label] { "Back up now" } }
 }
 
-fn databases(seen: &Seen, may: May, filter: &Filter) -> Markup {
+fn draw_databases(seen: &DashboardData, may: Permissions, filter: &Filter) -> Markup {
     let overview = &seen.overview;
     let is_shown = |it: &&Database| {
         let kind = it.database_type.map_or("", |kind| kind.title());
@@ -150,19 +150,19 @@ fn databases(seen: &Seen, may: May, filter: &Filter) -> Markup {
             div.title { h2 id="databases-title" { "Databases" } p { (filter.count(shown.len(), overview.databases.len())) "as of " (time(overview.timestamp)) } }
             @if overview.databases.is_empty() { p.empty { "No backups yet, and no database in lifeboat.toml." } }
             @else if shown.is_empty() { p.empty { "No database here matches." } }
-            div.cards { @for (number, it) in shown.into_iter().enumerate() { (card(it, number, overview, may)) } }
+            div.cards { @for (number, it) in shown.into_iter().enumerate() { (draw_card(it, number, overview, may)) } }
         }
     }
 }
 
-fn card(it: &Database, number: usize, overview: &Overview, may: May) -> Markup {
+fn draw_card(it: &Database, number: usize, overview: &Overview, may: Permissions) -> Markup {
     let kind = it.database_type.map_or("not backed up yet", |kind| kind.title());
     let backups = format_count(it.backups, "backup", "backups");
     html! {
         article.card aria-labelledby={ "database-" (number) } {
             header {
                 h3 id={ "database-" (number) } { (plain(&it.label)) }
-                (health(it.health))
+                (draw_health(it.health))
                 small { (kind) ", " (backups) ", " (format_bytes(it.total_size_bytes)) @if let Some(identity) = &it.identity { br; (plain(&identity.distinction())) } }
             }
             dl.figures {
@@ -184,8 +184,8 @@ fn card(it: &Database, number: usize, overview: &Overview, may: May) -> Markup {
                     @if let Some(copy) = &it.newest_restored { (age(copy.age_seconds)) } @else { "never" }
                 } }
             }
-            (charts::growth(&it.trend, overview.timestamp))
-            (findings(&it.findings, &it.label, None, overview))
+            (charts::draw_growth(&it.trend, overview.timestamp))
+            (draw_findings(&it.findings, &it.label, None, overview))
             @if let Some(target) = it.target.as_ref().filter(|_| may.create) {
                 div.actions { (create_button(target.name.as_deref(), Some(&it.label), &format!("create-{number}"))) }
             }
@@ -193,12 +193,12 @@ fn card(it: &Database, number: usize, overview: &Overview, may: May) -> Markup {
     }
 }
 
-fn health(health: Health) -> Markup {
+fn draw_health(health: Health) -> Markup {
     badge(health.tone(), health.word())
 }
 
 /// The findings of one database, each a link to where its command stands.
-fn findings(findings: &[Finding], label: &str, place: Option<String>, overview: &Overview) -> Markup {
+fn draw_findings(findings: &[Finding], label: &str, place: Option<String>, overview: &Overview) -> Markup {
     let told = |finding: &Finding| {
         overview.findings.iter().position(|told| {
             let shared = &told.shared;
@@ -228,7 +228,7 @@ fn level(level: Option<Level>) -> &'static str {
 }
 
 /// DB instances in AWS, where a Region is settled.
-fn instances(seen: &Seen, filter: &Filter) -> Markup {
+fn draw_instances(seen: &DashboardData, filter: &Filter) -> Markup {
     let instances = &seen.overview.instances;
     let now = seen.overview.timestamp;
     if !instances.is_watched {
@@ -251,14 +251,14 @@ fn instances(seen: &Seen, filter: &Filter) -> Markup {
                 Some(_) => {
                     @let shown: Vec<_> = instances.all().filter(|it| filter.shows(&[&it.id, &it.engine, &it.place.to_string(), Health::of(&it.findings).word()], it.findings.is_empty())).collect();
                     @if shown.is_empty() { p.empty { "No DB instance here matches." } }
-                    div.cards { @for it in shown { (instance(it, &seen.overview)) } }
+                    div.cards { @for it in shown { (draw_instance(it, &seen.overview)) } }
                 },
             }
         }
     }
 }
 
-fn instance(it: &crate::status::Database, overview: &Overview) -> Markup {
+fn draw_instance(it: &crate::status::Database, overview: &Overview) -> Markup {
     let (instances, now) = (&overview.instances, overview.timestamp);
     let place = Some(it.place.to_string()).filter(|_| instances.is_over_several());
     let newest = it.newest_snapshot();
@@ -266,7 +266,7 @@ fn instance(it: &crate::status::Database, overview: &Overview) -> Markup {
         article.card {
             header {
                 h3 { (plain(&instances.label(it))) }
-                (health(Health::of(&it.findings)))
+                (draw_health(Health::of(&it.findings)))
                 small { @if it.place.account.is_some() { (it.place.to_string()) ", " } (plain(&it.engine)) " " (plain(&it.engine_version)) ", " (plain(&it.status)) }
             }
             dl.figures {
@@ -274,7 +274,7 @@ fn instance(it: &crate::status::Database, overview: &Overview) -> Markup {
                 div { dt { "Recovery point" } dd { (it.rpo.measured_seconds.map_or("–".to_owned(), format_span)) small { "objective " (format_span(it.rpo.objective_seconds)) } } }
                 div { dt { "Last drill" } dd { @if let Some(last) = &it.last_drill { a href="#drills" { (plain(&last.verdict)) } small { (ago(last.at, now)) } } @else { "never" } } }
             }
-            (findings(&it.findings, &it.id, place, overview))
+            (draw_findings(&it.findings, &it.id, place, overview))
         }
     }
 }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::charts;
 use super::filter::Filter;
 use super::marks::{ago, badge, mark, time};
-use super::view::{May, Seen};
+use super::view::{DashboardData, Permissions};
 use crate::backup::catalogue::{Entry, State};
 use crate::backup::identity::{self, Identity};
 use crate::backup::{Level, Verification};
@@ -29,12 +29,12 @@ use crate::words::format_bytes;
 const BACKUPS_SHOWN: usize = 200;
 const DRILLS_SHOWN: usize = 30;
 
-pub(super) fn backups(seen: &Seen, may: May, filter: &Filter) -> Markup {
+pub(super) fn draw_backups(seen: &DashboardData, may: Permissions, filter: &Filter) -> Markup {
     let entries = &seen.catalogue.entries;
     let identities: Vec<Identity> = entries.iter().map(|entry| Identity::of(&entry.manifest)).collect();
     let rows: Vec<(&Entry, String)> = entries
         .iter()
-        .zip(identity::names(&identities))
+        .zip(identity::name_databases(&identities))
         .filter(|(entry, label)| {
             let (tone, word) = proof(entry, entry.manifest.verification.as_ref());
             let manifest = &entry.manifest;
@@ -54,7 +54,7 @@ pub(super) fn backups(seen: &Seen, may: May, filter: &Filter) -> Markup {
                     @if rows.len() > BACKUPS_SHOWN { "the newest " (BACKUPS_SHOWN) " of " (rows.len()) }
                 }
             }
-            (failed(seen))
+            (draw_failures(seen))
             @if entries.is_empty() { p.empty { "No backups yet." } } @else if rows.is_empty() { p.empty { "No backup matches." } } @else {
                 div.scroll { table.list {
                     caption.unseen { "Backups, newest first" }
@@ -70,7 +70,7 @@ pub(super) fn backups(seen: &Seen, may: May, filter: &Filter) -> Markup {
 }
 
 /// The last backup that failed, as loud as it is grave: whether a good one has been made since, and if not, what that means.
-fn failed(seen: &Seen) -> Markup {
+fn draw_failures(seen: &DashboardData) -> Markup {
     let Some(failure) = seen.failures.first() else { return html! {} };
     let is_its = |it: &&Database| match &it.identity {
         Some(identity) => failure.is_of(identity),
@@ -92,7 +92,7 @@ fn failed(seen: &Seen) -> Markup {
     }
 }
 
-fn backup(entry: &Entry, label: &str, now: DateTime<Utc>, may: May) -> Markup {
+fn backup(entry: &Entry, label: &str, now: DateTime<Utc>, may: Permissions) -> Markup {
     let manifest = &entry.manifest;
     let name = manifest.backup_name.as_str();
     let (tone, word) = proof(entry, manifest.verification.as_ref());
@@ -131,7 +131,7 @@ fn proof(entry: &Entry, proof: Option<&Verification>) -> (&'static str, &'static
     }
 }
 
-pub(super) fn drills(seen: &Seen, filter: &Filter) -> Markup {
+pub(super) fn draw_drills(seen: &DashboardData, filter: &Filter) -> Markup {
     let now = seen.overview.timestamp;
     let sources: Vec<(String, Vec<&Drill>)> = seen.drills.by_database().collect();
     let is_shown = |(label, drills): &&(String, Vec<&Drill>)| {
@@ -154,10 +154,10 @@ fn drills_of(label: &str, drills: &[&Drill], now: DateTime<Utc>) -> Markup {
     let Some(newest) = drills.first() else { return html! {} };
     html! {
         article.drill {
-            header { h3 { (plain(label)) } (outcome(newest.outcome)) small { (newest.report.finished_at.map_or("not finished".to_owned(), |at| ago(at, now))) } }
+            header { h3 { (plain(label)) } (draw_outcome(newest.outcome)) small { (newest.report.finished_at.map_or("not finished".to_owned(), |at| ago(at, now))) } }
             div.two {
-                (charts::recovery(drills))
-                div { p { small { "Phases of the newest drill" } } (charts::timeline(&newest.report)) }
+                (charts::draw_recovery_times(drills))
+                div { p { small { "Phases of the newest drill" } } (charts::draw_timeline(&newest.report)) }
             }
             div.scroll { table.list {
                 caption.unseen { "Drills of " (plain(label)) }
@@ -168,7 +168,7 @@ fn drills_of(label: &str, drills: &[&Drill], now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn outcome(outcome: Outcome) -> Markup {
+fn draw_outcome(outcome: Outcome) -> Markup {
     badge(outcome.tone().class(), outcome.word())
 }
 
@@ -181,14 +181,14 @@ fn drill_row(drill: &Drill, now: DateTime<Utc>) -> Markup {
         tr data-live[drill.outcome == Outcome::Running] {
             th scope="row" { @if report.finished_at.is_some() { a href=(page) { (plain(&report.run)) } } @else { (plain(&report.run)) } }
             td data-label="When" { (ago(report.started_at, now)) }
-            td data-label="Verdict" { (outcome(drill.outcome)) }
+            td data-label="Verdict" { (draw_outcome(drill.outcome)) }
             td data-label="Recovery time" { (report.rto.measured_seconds.map_or("–".to_owned(), format_span)) (met(report.rto.verdict, report.rto.measured_seconds)) }
             td data-label="Recovery point" { (report.rpo.measured_seconds.map_or("–".to_owned(), format_span)) (met(report.rpo.verdict, report.rpo.measured_seconds)) }
         }
     }
 }
 
-pub(super) fn runs(seen: &Seen, filter: &Filter) -> Markup {
+pub(super) fn draw_runs(seen: &DashboardData, filter: &Filter) -> Markup {
     let now = seen.overview.timestamp;
     let is_shown = |run: &&RunReport| {
         filter.shows(&[&run.runbook, &run.run, run.state.word()], words::headline(run).tone == Tone::Good)

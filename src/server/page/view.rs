@@ -8,7 +8,7 @@ use crate::server::jobs::{Job, State as JobState};
 use crate::server::overview::Overview;
 
 /// What the page shows.
-pub(super) struct Seen {
+pub(super) struct DashboardData {
     pub(super) overview: Overview,
     pub(super) catalogue: Catalogue,
     pub(super) failures: Vec<Failure>,
@@ -21,7 +21,7 @@ pub(super) struct Seen {
 
 /// What the one who looks may do.
 #[derive(Clone, Copy)]
-pub(super) struct May {
+pub(super) struct Permissions {
     pub(super) create: bool,
     pub(super) restore: bool,
     pub(super) delete: bool,
@@ -30,6 +30,6 @@ pub(super) struct May {
 }
 
 /// Running jobs.
-pub(super) fn running(jobs: &[Job]) -> impl Iterator<Item = &Job> {
+pub(super) fn running_jobs(jobs: &[Job]) -> impl Iterator<Item = &Job> {
     jobs.iter().filter(|job| job.state == JobState::Running)
 }
