@@ -28,8 +28,8 @@ use tokio::time::Instant;
 use crate::aws::Aws;
 use crate::config::{AlarmKindSettings, Config};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::fleet::{Alarm, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, regions};
 use crate::interrupt::Interrupt;
+use crate::rds::{Alarm, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, regions};
 use crate::words::quote_names;
 
 pub(crate) use audit::{Audit, Fault, Gap, Unwatched, audit_alarms};

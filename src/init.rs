@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use crate::aws::Aws;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::Instance;
+use crate::rds::Instance;
 
 /// What was found in one Region.
 #[derive(Clone, Debug, Default)]
@@ -300,7 +300,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fleet::InstanceId;
+    use crate::rds::InstanceId;
 
     fn instance(id: &str) -> Instance {
         Instance {

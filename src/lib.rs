@@ -25,7 +25,7 @@
 //! aws        the only code that speaks AWS
 //! web        the only code that calls other URLs
 //! postgres   the only code that connects to PostgreSQL
-//! fleet      the nouns: instances, snapshots, their ids and states
+//! rds        the nouns: instances, snapshots, their ids and states
 //! page       the kit of every page: style, marks, names of others
 //! when       times as people say them
 //! words      how counts, sizes, lists and verdicts are said
@@ -55,7 +55,7 @@ pub(crate) mod config;
 pub(crate) mod aws;
 pub(crate) mod web;
 pub(crate) mod postgres;
-pub(crate) mod fleet;
+pub(crate) mod rds;
 pub(crate) mod page;
 pub(crate) mod when;
 pub(crate) mod words;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::aws::{Aws, BackupChange, Poll, Seen, retry_while_wrong_state};
 use crate::config::{Config, PolicySettings};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
+use crate::rds::{Health, Instance, InstanceId, Place, Unreached};
 use crate::when::format_time;
 
 use check::Finding;

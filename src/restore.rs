@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::fleet::{Instance, Snapshot, SnapshotId};
+use crate::rds::{Instance, Snapshot, SnapshotId};
 use crate::when::{self, format_time};
 
 /// What the user asked to go back to.

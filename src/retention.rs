@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::config::ClassSettings;
 use crate::error::{Error, Result};
-use crate::fleet::{Place, Unreached};
+use crate::rds::{Place, Unreached};
 use crate::when::format_time;
 
 /// A copy of a database, as far as retention goes.

@@ -27,7 +27,7 @@ use serde::Serialize;
 
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::fleet::{InstanceId, Place, Settings, Snapshot, SnapshotId, tag};
+use crate::rds::{InstanceId, Place, Settings, Snapshot, SnapshotId, tag};
 use crate::retention::{Proof, Proofs, Subject};
 
 /// What taking, copying and deleting a snapshot reports while it runs.
@@ -137,7 +137,7 @@ pub(crate) struct Source {
 impl Report {
     /// A snapshot in a place.
     pub(crate) fn of(snapshot: &Snapshot, place: &Place) -> Self {
-        let is_settings = |key: &str| key.starts_with(crate::fleet::SETTINGS_TAG);
+        let is_settings = |key: &str| key.starts_with(crate::rds::SETTINGS_TAG);
         Report {
             schema: "lifeboat.snapshot/1",
             snapshot_id: snapshot.id.to_string(),

@@ -12,11 +12,11 @@ use serde::Serialize;
 use crate::aws::Aws;
 use crate::config::PolicySettings;
 use crate::error::Result;
-use crate::fleet::{
+use crate::policy::check::{self, Finding};
+use crate::rds::{
     AutomatedBackup, Health, Instance, InstanceId, Place, ResourceId, RestoreWindow, Snapshot, Unreached,
     regions,
 };
-use crate::policy::check::{self, Finding};
 
 /// A daily backup is late after this: a day, and the window.
 const LATE: TimeDelta = TimeDelta::hours(25);

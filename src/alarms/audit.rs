@@ -15,7 +15,7 @@ use super::kinds::{OWN, RDS};
 use super::topics::{self, Topics};
 use crate::aws::Aws;
 use crate::error::Result;
-use crate::fleet::{Alarm, EventSubscription, Instance, Metric, Place, Unreached, Watch, regions};
+use crate::rds::{Alarm, EventSubscription, Instance, Metric, Place, Unreached, Watch, regions};
 
 pub(crate) use fault::Fault;
 use rules::World;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::fleet::{AlarmSpec, EventSubscription, Place, Tags};
+use crate::rds::{AlarmSpec, EventSubscription, Place, Tags};
 
 /// What happens to an alarm or an event subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

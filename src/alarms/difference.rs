@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::change::{Action, Change, Field, Work};
 use super::wanted::is_ours;
 use super::wanted::{PREFIX, Wanted};
-use crate::fleet::{Alarm, AlarmSpec, Instance, Place, Tags, Watch};
+use crate::rds::{Alarm, AlarmSpec, Instance, Place, Tags, Watch};
 
 /// The changes that turn `existing` into `wanted`. Alarms that are ours and wanted no longer go, as do those of instances
 /// that are gone; an alarm that is called like ours and lacks our tag becomes ours only by being wanted.
@@ -156,7 +156,7 @@ pub(super) fn describe_rule(spec: &AlarmSpec) -> Option<String> {
         Watch::Metric(watch) => {
             let minutes = watch.period_seconds / 60;
             let missing = match watch.missing {
-                crate::fleet::Treatment::Breaching => ", or no data",
+                crate::rds::Treatment::Breaching => ", or no data",
                 _ => "",
             };
             Some(format!(
@@ -177,7 +177,7 @@ pub(super) fn describe_rule(spec: &AlarmSpec) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::{Comparison, Metric, MetricWatch, Treatment};
+    use crate::rds::{Comparison, Metric, MetricWatch, Treatment};
 
     fn spec() -> AlarmSpec {
         AlarmSpec {

@@ -5,7 +5,7 @@
 //! "Recommended alarms") and what PostgreSQL needs.
 
 use crate::error::{Error, Result};
-use crate::fleet::{Comparison, Treatment};
+use crate::rds::{Comparison, Treatment};
 
 /// The namespace of the metrics that `status --publish` measures.
 pub(super) const OWN: &str = "Lifeboat";

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::kinds::{COPY_AGE, HEARTBEAT, OWN};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::fleet::{InstanceId, Measurement};
+use crate::rds::{InstanceId, Measurement};
 
 /// The last restore drill of a database.
 #[derive(Clone, Debug, Serialize)]

@@ -7,7 +7,7 @@ use super::wanted::{PURPOSE, is_ours};
 use super::{Action, Change, Field};
 use crate::aws::Aws;
 use crate::error::Result;
-use crate::fleet::{EventSubscription, Tags};
+use crate::rds::{EventSubscription, Tags};
 
 /// What the names of ours begin with; hyphens, since RDS allows nothing else.
 const PREFIX: &str = "lifeboat-";

@@ -6,7 +6,7 @@
 use super::kinds::{Kind, Unit};
 use crate::config::parse_duration;
 use crate::error::{Error, Result};
-use crate::fleet::Instance;
+use crate::rds::Instance;
 
 const GIBIBYTE: f64 = 1024.0 * 1024.0 * 1024.0;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::aws::Aws;
 use crate::config::{AlarmKindSettings, AlarmSettings};
 use crate::error::{Error, Result};
-use crate::fleet::{Instance, Topic};
+use crate::rds::{Instance, Topic};
 
 /// Actions per state (Amazon CloudWatch API, `PutMetricAlarm`).
 const MOST: usize = 5;

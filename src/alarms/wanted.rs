@@ -4,7 +4,7 @@ use super::kinds::{For, KINDS, Kind, Unit, find_kind};
 use super::threshold::{self, Threshold, parse_threshold, resolve_threshold};
 use crate::config::{AlarmKindSettings, AlarmSettings};
 use crate::error::{Error, Result};
-use crate::fleet::{AlarmSpec, Instance, Metric, MetricWatch, Tags, Watch};
+use crate::rds::{AlarmSpec, Instance, Metric, MetricWatch, Tags, Watch};
 
 /// What the names of our alarms begin with.
 pub(super) const PREFIX: &str = "lifeboat/";

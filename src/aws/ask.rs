@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::wait::{LOOKS_UNTIL_GONE, Poll, Seen};
 use super::{Aws, Failure, Fault};
 use crate::error::{self, Error};
-use crate::fleet::{Health, Instance, InstanceId};
+use crate::rds::{Health, Instance, InstanceId};
 
 /// How long Describe may lag behind the request that it should show.
 const LAG: Duration = Duration::from_secs(90);

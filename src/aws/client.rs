@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::throttling;
 use super::time::LatestAnswer;
 use crate::error::{Error, Result};
-use crate::fleet::Place;
+use crate::rds::Place;
 
 /// Connections to the services that we use, in one Region.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::rds::from_aws_time;
 use super::{Aws, Failure, Fault, retry};
-use crate::fleet::{
+use crate::rds::{
     Alarm, AlarmSpec, Comparison, HistoryItem, Measurement, Metric, MetricWatch, Tags, Treatment, Watch,
 };
 

@@ -3,7 +3,7 @@
 use aws_sdk_rds::types::Tag;
 
 use super::{Aws, Failure, Fault, retry};
-use crate::fleet::{EventSubscription, Tags};
+use crate::rds::{EventSubscription, Tags};
 
 impl Aws {
     /// All event subscriptions of the Region, without their tags.

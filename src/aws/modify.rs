@@ -1,7 +1,7 @@
 //! Changes of an instance's settings.
 
 use super::{Aws, Failure, retry};
-use crate::fleet::{InstanceId, Settings};
+use crate::rds::{InstanceId, Settings};
 
 /// A change of backups: retention and window. Neither needs `ApplyImmediately` between two retentions above zero, and
 /// that flag would also apply every other change that is queued.

@@ -4,7 +4,7 @@ use aws_sdk_rds::types::{ApplyMethod, DbParameterGroup, Parameter as Row, Tag};
 
 use super::rds::tags;
 use super::{Aws, Failure, Fault, retry};
-use crate::fleet::Tags;
+use crate::rds::Tags;
 
 /// Most parameters that one request may set (Amazon RDS API, `ModifyDBParameterGroup`).
 const MOST_AT_ONCE: usize = 20;

@@ -13,11 +13,11 @@ use aws_smithy_types::retry::RetryConfig;
 
 use super::{Aws, Failure, Fault, retry};
 use crate::error::Error;
-use crate::fleet::{
+use crate::postgres::Password;
+use crate::rds::{
     AutomatedBackup, Instance, InstanceId, ResourceId, RestoreWindow, Settings, Snapshot, SnapshotId, Status,
     Tags,
 };
-use crate::postgres::Password;
 use crate::words::quote_names;
 
 /// What a restore goes back to.

@@ -5,7 +5,7 @@ use aws_smithy_types::retry::RetryConfig;
 
 use super::rds::snapshot;
 use super::{Aws, Failure, Fault, retry};
-use crate::fleet::{InstanceId, Snapshot, SnapshotId, Tags};
+use crate::rds::{InstanceId, Snapshot, SnapshotId, Tags};
 
 /// A copy of a snapshot, in the Region of the connection that asks for it.
 #[derive(Clone, Debug)]

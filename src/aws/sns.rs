@@ -3,7 +3,7 @@
 use aws_sdk_sns::types::MessageAttributeValue;
 
 use super::{Aws, Failure, Fault, retry};
-use crate::fleet::Topic;
+use crate::rds::Topic;
 
 impl Aws {
     /// The ARNs of all topics of the Region.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Aws, Failure, Fault};
-use crate::fleet::{Instance, InstanceId, Snapshot, SnapshotId};
+use crate::rds::{Instance, InstanceId, Snapshot, SnapshotId};
 
 /// How long AWS may say nothing before waiting is given up.
 const SILENCE: Duration = Duration::from_secs(600);

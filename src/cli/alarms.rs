@@ -16,9 +16,9 @@ use crate::aws::Aws;
 use crate::backup::schedule::shell_word;
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{InstanceId, Place};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
+use crate::rds::{InstanceId, Place};
 use crate::web;
 
 use render::AlarmList;

@@ -10,11 +10,11 @@ use crate::aws::Aws;
 use crate::config::parse_duration;
 
 use crate::error::{Error, Result};
-use crate::fleet::Instance;
 use crate::output::Output;
 use crate::postgres::{
     ConnectionOptions, ConnectionOverrides, PassFile, Password, Server, Target, Tls, TlsMode,
 };
+use crate::rds::Instance;
 use crate::restore::apply::Psql;
 use crate::verify::observe::Progress;
 use crate::verify::{Copies, DepthRule, Depths, Look};

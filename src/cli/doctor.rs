@@ -14,9 +14,9 @@ use crate::doctor::permissions::Ground;
 use crate::doctor::tools::Known;
 use crate::doctor::{Check, Outcome, Report, Task, identity, network, permissions, settings, storage, tools};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Health, Instance};
 use crate::output::{self, Page, plain};
 use crate::postgres::{Refusal, Server};
+use crate::rds::{Health, Instance};
 use crate::words::Tone;
 
 /// Show what this machine and this role can and cannot do, and what mends it.

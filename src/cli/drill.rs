@@ -27,10 +27,10 @@ use crate::drill::{
     self, Afterwards, BaselineChoice, Context, CopyLogin, DEFAULT_FROM, Event, Plan, Report, Request,
 };
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
 use crate::notify::{Nature, Subject};
 use crate::output::Output;
+use crate::rds::{Instance, InstanceId};
 use crate::restore::{Wanted, isolation};
 use crate::vault::Vault;
 use crate::when::{self, format_time};

@@ -11,7 +11,7 @@ use super::Session;
 use crate::aws::{Access, Aws, Failure};
 use crate::config::Narrow;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{InstanceId, Place, SnapshotId, Unreached};
+use crate::rds::{InstanceId, Place, SnapshotId, Unreached};
 
 /// How many places are looked at together.
 const ABREAST: usize = 8;

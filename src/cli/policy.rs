@@ -11,10 +11,10 @@ use super::waiting::WaitArgs;
 use super::{Session, now};
 use crate::aws::Aws;
 use crate::error::{Kind, Result};
-use crate::fleet::{InstanceId, Place, account_of};
 use crate::output::{self, Page, plain};
 use crate::policy::check::{Severity, Shared, group_findings};
 use crate::policy::{self, Database, Lost, Plan, Report, Request, State};
+use crate::rds::{InstanceId, Place, account_of};
 use crate::snapshot::Wait;
 use crate::words::Tone;
 

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Check, Outcome, Task};
 use crate::aws::{Access, Aws, Failure};
 use crate::error::{Error, Kind};
-use crate::fleet::Place;
+use crate::rds::Place;
 
 /// Whatever expires within this time is worth a word: a drill of a large database takes hours.
 const SOON: TimeDelta = TimeDelta::hours(1);

@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, lookup_host};
 
 use super::{Check, Outcome, Task};
 use crate::aws::{Aws, Service};
-use crate::fleet::Place;
+use crate::rds::Place;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

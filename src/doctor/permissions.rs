@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Check, Outcome, Task};
 use crate::aws::{Aws, Failure, Fault, Query, Service, identity_of_policies};
-use crate::fleet::Place;
+use crate::rds::Place;
 
 /// How it is found out whether we may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

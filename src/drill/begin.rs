@@ -6,7 +6,7 @@ use super::evidence::{
 };
 use super::objectives::age_of_backup;
 use super::plan::Plan;
-use crate::fleet::account_of;
+use crate::rds::account_of;
 use crate::restore::Chosen;
 use crate::verify::{Baseline, Depth, Verdict};
 

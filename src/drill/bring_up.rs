@@ -10,8 +10,8 @@ use super::run::Drill;
 use super::throwaway;
 use crate::aws::{Arrival, Creation, Failure, Fault, Restore, Sighting};
 use crate::error::{Error, Result};
-use crate::fleet::{Instance, InstanceId};
 use crate::postgres::{Refusal, Server, generate};
+use crate::rds::{Instance, InstanceId};
 use crate::restore::log_in::{LOGIN_PATIENCE, server_of_copy, wait_until_logged_in};
 
 impl Drill<'_> {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::{ChainPosition, PreviousEvidence, to_json};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::RunId;
+use crate::rds::RunId;
 use crate::vault::Vault;
 use crate::vault::chain::{Head, sha256};
 

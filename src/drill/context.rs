@@ -6,8 +6,8 @@ use super::estimate::Earlier;
 use super::plan::Plan;
 use crate::aws::Aws;
 use crate::error::Error;
-use crate::fleet::InstanceId;
 use crate::interrupt::Interrupt;
+use crate::rds::InstanceId;
 use crate::vault::Vault;
 
 /// What a drill tells while it runs.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::database::Which;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::account_of;
+use crate::rds::account_of;
 use crate::restore::Way;
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, TableVerdict, Verdict};

@@ -31,7 +31,7 @@ pub(crate) use record::{Fleet, Outcome, Row};
 pub(crate) use run::{Crew, run};
 
 use crate::error::Error;
-use crate::fleet::{Instance, InstanceId, ResourceId};
+use crate::rds::{Instance, InstanceId, ResourceId};
 
 /// Which databases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use super::evidence::{ChainPosition, Evidence, Report, State, to_json};
 use super::outcome::Outcome;
 use super::{page, verify_evidence};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::RunId;
+use crate::rds::RunId;
 use crate::vault::{Lock, Vault};
 use crate::verify::Verdict;
 

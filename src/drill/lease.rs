@@ -9,7 +9,7 @@ use super::context::{Context, Event};
 use super::sweep::{self, Action};
 use crate::aws::Poll;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, ResourceId};
+use crate::rds::{Instance, ResourceId};
 use crate::vault::{Holder, Lease, Leased, Theirs, Vault, is_held};
 use crate::when::format_span;
 

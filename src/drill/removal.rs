@@ -14,8 +14,8 @@ use super::context::Event;
 use super::throwaway::{Proof, prove, prove_by_resource_id};
 use crate::aws::{Aws, Delete, Failure, Fault, Poll};
 use crate::error::Error;
-use crate::fleet::tag::RUN;
-use crate::fleet::{Health, Instance, InstanceId, ResourceId, RunId};
+use crate::rds::tag::RUN;
+use crate::rds::{Health, Instance, InstanceId, ResourceId, RunId};
 
 /// How long AWS may throttle, fail or be out of reach, before a removal is given up.
 const ACCEPTANCE: Duration = Duration::from_secs(180);

@@ -17,8 +17,8 @@ use super::removal::{self, Remains, delete_command};
 use super::throwaway::{self, OWN_SOURCE, Origin, Proof, prove_by_resource_id, read_origin};
 use crate::aws::{Aws, Failure, Poll};
 use crate::error::{Kind, Result};
-use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE_RESOURCE};
-use crate::fleet::{
+use crate::rds::tag::{EXPIRES, PURPOSE, RUN, SOURCE_RESOURCE};
+use crate::rds::{
     Instance, InstanceId, Place, ResourceId, RunId, THROWAWAY_PREFIX, Tags, Unreached, account_of, regions,
 };
 use crate::restore::isolation;

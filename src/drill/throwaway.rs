@@ -3,8 +3,8 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::error::Result;
-use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE, SOURCE_RESOURCE};
-use crate::fleet::{Instance, InstanceId, ResourceId, RunId, THROWAWAY_PREFIX, Tags};
+use crate::rds::tag::{EXPIRES, PURPOSE, RUN, SOURCE, SOURCE_RESOURCE};
+use crate::rds::{Instance, InstanceId, ResourceId, RunId, THROWAWAY_PREFIX, Tags};
 
 /// How far the clocks of this machine and of AWS may differ before a throwaway is not believed to be one.
 const CLOCK_SKEW: chrono::TimeDelta = chrono::TimeDelta::hours(1);
@@ -120,7 +120,7 @@ pub(super) fn read_origin(tags: &Tags) -> std::result::Result<(RunId, Origin), S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::Status;
+    use crate::rds::Status;
 
     fn throwaway() -> (Instance, RunId) {
         let now = "2026-11-21T14:05:00Z".parse().unwrap();

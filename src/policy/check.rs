@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::State;
 use super::window::Window;
 use crate::config::PolicySettings;
-use crate::fleet::Instance;
+use crate::rds::Instance;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::fleet::Instance;
+use crate::rds::Instance;
 
 /// How an instance is backed up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -6,8 +6,8 @@ use super::isolation::{self, Isolation};
 use super::plan::{Plan, SettingsFrom};
 use crate::aws::Aws;
 use crate::error::{Kind, Result};
-use crate::fleet::Instance;
 use crate::postgres::Server;
+use crate::rds::Instance;
 
 /// How long to wait for the source to say what would act in its copy: it may be lost.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(15);

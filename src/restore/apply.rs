@@ -11,7 +11,7 @@ use super::plan::{Change, Plan, SettingsFrom};
 use crate::aws::{Arrival, Aws, Creation, Failure, Poll, Sighting, retry_while_wrong_state};
 use crate::backup::schedule::shell_word;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, InstanceId, tag};
+use crate::rds::{Instance, InstanceId, tag};
 use crate::snapshot::{Event, Tell};
 
 /// What was restored, or would be (`lifeboat.restore/1`).
@@ -163,7 +163,7 @@ pub(crate) async fn finish(
         return Ok(Some(Kind::StillGoing));
     }
     report.seconds = Some(began.elapsed().as_secs_f64());
-    if plan.afterwards != crate::fleet::Settings::default() {
+    if plan.afterwards != crate::rds::Settings::default() {
         tell(Event::Note("setting what a restore does not take".to_owned()));
         let settled = set_the_rest(aws, &plan, poll).await;
         if let Err(error) = settled {

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use crate::aws::{Aws, Failure, Fault, Parameter, Poll};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Tags, tag};
 use crate::postgres::{QueryFailure, Server, Session};
+use crate::rds::{Tags, tag};
 
 /// Without such workers no subscription receives anything. Static: a server that has started with it cannot be told otherwise.
 const WORKERS: &str = "max_logical_replication_workers";

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result};
-use crate::fleet::InstanceId;
 use crate::postgres::{ConnectFailure, Refusal, Server};
+use crate::rds::InstanceId;
 
 /// How long a new password may take to be in force.
 pub(crate) const LOGIN_PATIENCE: Duration = Duration::from_secs(600);

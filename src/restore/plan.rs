@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::aws::{Aws, Restore, RestoreFrom};
 use crate::error::{Error, Result};
-use crate::fleet::{
+use crate::rds::{
     AutomatedBackup, Instance, InstanceId, ResourceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag,
 };
 use crate::snapshot;

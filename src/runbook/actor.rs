@@ -40,6 +40,6 @@ pub(crate) async fn identify_actor(aws: Option<&Aws>, host: String) -> Result<Ac
         return Ok(Actor { identity, account: None, region: None, host, version });
     };
     let arn = aws.caller().await?;
-    let account = crate::fleet::account_of(&arn).map(str::to_owned);
+    let account = crate::rds::account_of(&arn).map(str::to_owned);
     Ok(Actor { identity: arn, account, region: Some(aws.region().to_owned()), host, version })
 }

@@ -386,7 +386,7 @@ pub(crate) fn read_journal(vault: &Vault, run: &str) -> Result<Found> {
         Error::request(format!("there is no run `{}` in this vault", run.escape_default()))
             .hint("`lifeboat runbook runs` shows those that are there; `--vault` names another vault.")
     };
-    if crate::fleet::RunId::parse(run).is_none() {
+    if crate::rds::RunId::parse(run).is_none() {
         return Err(unknown());
     }
     let text = vault.read(&format!("{}/journal.jsonl", folder(run)))?.ok_or_else(unknown)?;

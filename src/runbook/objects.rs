@@ -6,7 +6,7 @@ use super::journal::Made;
 use super::values::Values;
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::fleet::{InstanceId, SnapshotId};
+use crate::rds::{InstanceId, SnapshotId};
 
 /// How an object stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

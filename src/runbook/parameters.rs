@@ -6,7 +6,7 @@ use super::document::{Front, Mode, Parameter};
 use super::values::{FREE_TEXT, LONGEST, Values, compile_pattern, judge_plain};
 use crate::backup::schedule::shell_word;
 use crate::error::{Error, Result};
-use crate::fleet::RunId;
+use crate::rds::RunId;
 
 /// Reads a time as people say it.
 pub(crate) type ReadTime<'a> = &'a dyn Fn(&str) -> Result<DateTime<Utc>>;

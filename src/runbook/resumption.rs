@@ -7,7 +7,7 @@ use super::state::{StepState, Story};
 use super::values::{Values, is_withheld};
 use super::{load_valid_runbook, record, unknown_step_error};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::RunId;
+use crate::rds::RunId;
 use crate::vault::Vault;
 
 /// A run that is taken up: its journal, and the runbook that it goes on with.

@@ -20,7 +20,7 @@ use super::report::Report;
 use super::state::{StepState, Story};
 use super::values::Values;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::RunId;
+use crate::rds::RunId;
 use crate::when::format_span;
 use context::USUAL;
 pub(crate) use context::{Clock, Context, Outcome, Progress};

@@ -7,8 +7,8 @@ use super::shell::is_name;
 use super::values::Values;
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::fleet::InstanceId;
 use crate::postgres::{Psql, Server, Target, Tls, TlsMode, is_connection_string};
+use crate::rds::InstanceId;
 
 /// psql, ready to send `sql` to where a step says.
 pub(super) async fn command(sql: &str, place: &Place, values: &Values, aws: Option<&Aws>) -> Result<Psql> {

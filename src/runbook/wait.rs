@@ -11,7 +11,7 @@ use super::fault::{Fault, Position};
 use super::values::{self, Values};
 use crate::aws::{Aws, Failure};
 use crate::error::Result;
-use crate::fleet::{Health, InstanceId, SnapshotId};
+use crate::rds::{Health, InstanceId, SnapshotId};
 
 /// What must come true.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Report, class_of};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Place, Snapshot, SnapshotId, Tags, tag};
+use crate::rds::{Place, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::{Proof, Proofs, Rules};
 
 /// A snapshot that is going to be taken over. By value: it happens once.

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, Snapshot, Tags, tag};
 use crate::postgres::Server;
+use crate::rds::{Instance, Snapshot, Tags, tag};
 use crate::vault::Vault;
 use crate::verify::observe::Progress;
 use crate::verify::{Look, Origin, Recording, record};

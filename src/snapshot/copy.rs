@@ -13,7 +13,7 @@ use super::create::{Taken, over_quota};
 use super::{Event, Tell, class_of, is_good};
 use crate::aws::{Aws, CopySnapshot, Creation, Failure, Fault};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{InstanceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
+use crate::rds::{InstanceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::Rules;
 
 /// What is asked for.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Event, Report, Source, Tell, is_good};
 use crate::aws::{Aws, Creation, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Health, Instance, InstanceId, Place, RunId, Snapshot, SnapshotId, Tags, tag};
+use crate::rds::{Health, Instance, InstanceId, Place, RunId, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::{Lifetime, Rules};
 
 /// What is asked for.

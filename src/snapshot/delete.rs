@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Report, class_of, is_good};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{InstanceId, Place, Snapshot, SnapshotId, tag};
+use crate::rds::{InstanceId, Place, Snapshot, SnapshotId, tag};
 use crate::retention::{Proof, Proofs};
 
 /// Whether the newest good snapshot of a database may go.

@@ -11,8 +11,8 @@ use chrono::{DateTime, Utc};
 use super::{Event, Tell, class_of, expiry_of, is_good};
 use crate::aws::{Aws, Fault};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{InstanceId, ResourceId, Snapshot, SnapshotId, Unreached, tag};
 use crate::interrupt::Interrupt;
+use crate::rds::{InstanceId, ResourceId, Snapshot, SnapshotId, Unreached, tag};
 use crate::retention::{Copy, Proof, Proofs, PruneFailure, PruneReport, Rules, Verdict, judge};
 
 /// What is to be removed, and why the rest stays. By value: it is applied once.

@@ -20,8 +20,8 @@ use super::fingerprint::RECIPE;
 use super::judge::Movement;
 use super::observe::{Databases, Observation, Progress, Question};
 use crate::error::{Error, Result};
-use crate::fleet::Instance;
 use crate::postgres::Server;
+use crate::rds::Instance;
 
 /// Where in a second a source is observed that is to be restored to that second: the log can be replayed up to whole
 /// seconds only, so the later in its second the observation is, the less can be written between the two.

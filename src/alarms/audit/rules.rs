@@ -8,7 +8,7 @@ use super::Fault;
 use super::metrics::{Counts, Has, Known, is_billing, is_dimension, metric, nearest};
 use crate::alarms::kinds::{COPY_AGE, HEARTBEAT, OWN, RDS};
 use crate::alarms::threshold::{estimated_connections, memory};
-use crate::fleet::{Instance, Metric, MetricWatch, Treatment};
+use crate::rds::{Instance, Metric, MetricWatch, Treatment};
 
 const GIBIBYTE: f64 = 1024.0 * 1024.0 * 1024.0;
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::alarms::{
     Action, Audit, Change, Fault, Field, Gap, Listed, Plan, Removal, Report, TestReport, Unwatched,
 };
-use crate::fleet::{Place, Unreached, regions};
 use crate::output::{self, Page, plain};
+use crate::rds::{Place, Unreached, regions};
 use crate::words::Tone;
 
 impl output::Report for Plan {

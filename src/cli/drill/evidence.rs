@@ -17,8 +17,8 @@ use crate::drill::database::Which;
 use crate::drill::report::{self, Author, History};
 use crate::drill::verify_evidence::{self, Expected, Verdict};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::account_of;
 use crate::output::Format;
+use crate::rds::account_of;
 
 use render::YearReport;
 

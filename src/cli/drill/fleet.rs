@@ -17,10 +17,10 @@ use crate::drill::fleet::{self, Ask, Ceilings, Crew, Fleet, Outcome, Row, Select
 use crate::drill::journal;
 use crate::drill::{Event, Report};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, InstanceId, Place, Unreached};
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
 use crate::output::{self, Page};
+use crate::rds::{Instance, InstanceId, Place, Unreached};
 use crate::when;
 use crate::when::format_span;
 use crate::words::Tone;

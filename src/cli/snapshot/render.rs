@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use crate::fleet::Unreached;
 use crate::output::{self, Page};
+use crate::rds::Unreached;
 use crate::retention::{PruneReport, Verdict};
 use crate::snapshot::adopt::AdoptReport;
 use crate::snapshot::create::PlanReport;

@@ -9,7 +9,7 @@ use crate::aws::Aws;
 use crate::cli::Session;
 use crate::drill::journal;
 use crate::error::Result;
-use crate::fleet::{InstanceId, Measurement};
+use crate::rds::{InstanceId, Measurement};
 use crate::status::{Database, Report};
 use crate::web;
 

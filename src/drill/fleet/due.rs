@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::drill::evidence::{Report, State};
 use crate::drill::{journal, verify_evidence};
 use crate::error::Result;
-use crate::fleet::{Instance, RunId};
+use crate::rds::{Instance, RunId};
 use crate::vault::Vault;
 use crate::verify::Verdict;
 
@@ -87,7 +87,7 @@ fn claim(report: &Report, instance: &Instance, now: DateTime<Utc>) -> Option<Dat
 mod tests {
     use super::*;
     use crate::drill::page::samples;
-    use crate::fleet::ResourceId;
+    use crate::rds::ResourceId;
 
     #[test]
     fn only_a_pass_of_the_same_database_is_a_proof() {

@@ -12,7 +12,7 @@ use super::{Selection, Shard};
 use crate::drill::evidence::{Report, State, to_json};
 use crate::drill::{journal, verify_evidence};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, RunId};
+use crate::rds::{Instance, RunId};
 use crate::vault::{Lock, Vault};
 use crate::verify::Verdict;
 

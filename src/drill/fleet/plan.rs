@@ -11,7 +11,7 @@ use super::{Ceilings, Selection, Shard, ceiling, due};
 use crate::aws::Aws;
 use crate::drill::{Request, checks};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
+use crate::rds::{Health, Instance, InstanceId, Place, Unreached};
 use crate::restore::Wanted;
 use crate::vault::Vault;
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ceilings, Selection, Shard};
 use crate::drill::evidence::Report;
 use crate::error::{Error, Kind};
-use crate::fleet::{Instance, Place, Unreached, account_of};
+use crate::rds::{Instance, Place, Unreached, account_of};
 use crate::verify::Verdict;
 
 /// Name and version of the document.
@@ -285,7 +285,7 @@ impl Fleet {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::fleet::{InstanceId, ResourceId};
+    use crate::rds::{InstanceId, ResourceId};
 
     pub(in crate::drill::fleet) fn row(id: &str, outcome: Outcome) -> Row {
         let source = Instance {

@@ -18,9 +18,9 @@ use crate::aws::Aws;
 use crate::drill::lease;
 use crate::drill::{self, Context, Event, Report};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::Instance;
 use crate::interrupt::Interrupt;
 use crate::postgres::Server;
+use crate::rds::Instance;
 use crate::vault::{Leased, Theirs, Vault};
 
 /// How long until somebody who was turned away comes again.

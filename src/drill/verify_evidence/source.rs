@@ -230,7 +230,7 @@ impl Look<'_> {
         let mut names: Vec<String> = root.files.into_iter().map(|file| file.name).collect();
         for inner in root.folders.into_iter().filter(|name| name != "chain") {
             let listing = self.vault.list(&self.path(&inner))?;
-            if crate::fleet::RunId::parse(&inner).is_none() {
+            if crate::rds::RunId::parse(&inner).is_none() {
                 self.find(Fault::Inserted, &inner, "no run has a name like this");
             }
             for deeper in listing.folders {

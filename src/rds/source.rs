@@ -67,7 +67,7 @@ impl Instance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::{InstanceId, ResourceId};
+    use crate::rds::{InstanceId, ResourceId};
 
     fn instance(change: impl FnOnce(&mut Instance)) -> Instance {
         let mut it = Instance {
