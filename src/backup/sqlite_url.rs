@@ -223,7 +223,7 @@ mod tests {
             "file::memory:?cache=shared",
             "file:x?mode=memory",
         ] {
-            assert!(first(url).contains("in memory"), "{url}: {}", first(url));
+            assert!(first(url).contains("in-memory"), "{url}: {}", first(url));
         }
     }
 

@@ -88,7 +88,7 @@ mod tests {
             (
                 "Pass the file with the secret key with `--identity`.",
                 Some(
-                    "Pass the file with the secret key with `--identity`, where `lifeboat serve` is started.",
+                    "Pass the file with the secret key with `--identity` when starting `lifeboat serve`.",
                 ),
             ),
             (
