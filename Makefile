@@ -1,5 +1,5 @@
 # make demo   a restore drill, from nothing: installs what is missing, builds, runs it on a local RDS
-# make test   formatting, lints, all tests
+# make test   formatting, lints, dependencies, all tests
 # make bench  what is fast, measured against what one would do otherwise
 # make setup  only installs what is missing (the other three call it)
 
@@ -23,6 +23,7 @@ demo: setup-database setup-build $(CLIENTS)/cli
 test: setup
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	tests/dependencies
 	cargo build --quiet --workspace --bins --tests
 	tests/in_memory cargo test --quiet --workspace
 

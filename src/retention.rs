@@ -4,7 +4,7 @@
 //! that snapshots and dumps are judged alike. Five promises hold whatever goes in, and are property tests below:
 //! the newest good copy of a database stays; every copy gets one verdict; a wider rule keeps at least as much;
 //! the order of the input is irrelevant; and a clock that goes back removes nothing that stayed before. Good goes by proof:
-//! the newest copy that a drill proved stays too, one that was found bad is no good copy, and where no copy is good the newest
+//! the newest copy that a drill proved stays too, one that was found bad is not a good copy, and where no copy is good the newest
 //! stays.
 
 mod proof;
@@ -664,8 +664,8 @@ mod tests {
         assert_eq!(
             said,
             [
-                "bad false: its class `pre-migration` is kept for 30 days: it expired 2026-10-03T00:00:00Z; drill run b found it \
-                 bad, so it is no good copy",
+                "bad false: its class `pre-migration` is kept for 30 days: it expired 2026-10-03T00:00:00Z; drill run b failed, \
+                 so it is not a good copy",
                 "unknown true: it is the newest good copy of `orders`",
                 "proven true: it is the newest proven copy of `orders` (drill run a)",
                 "oldest false: its class `pre-migration` is kept for 30 days: it expired 2026-08-31T00:00:00Z",

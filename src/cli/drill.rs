@@ -1,7 +1,9 @@
 //! `lifeboat drill`: its flags, and how its reports look.
 
+mod args;
 mod evidence;
 mod fleet;
+mod left_behind;
 mod live;
 mod render;
 
@@ -9,32 +11,28 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use super::connect::{ConnectArgs, LookArgs};
 use super::places::{Seek, Target};
 use super::waiting::parse_poll;
 use super::{Session, host, notify, now};
 use crate::aws::Poll;
-use crate::config::{DrillSettings, parse_duration};
+use crate::config::parse_duration;
 use crate::drill::journal;
 use crate::drill::outcome::Outcome;
 use crate::drill::proof;
-use crate::drill::removal;
 use crate::drill::sweep::{self, SweepReport};
 use crate::drill::verify_evidence;
-use crate::drill::{
-    self, Afterwards, BaselineChoice, Context, CopyLogin, DEFAULT_FROM, Event, Plan, Report, Request,
-};
+use crate::drill::{self, Context, Event, Plan, Report, Request};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::notify::{Nature, Subject};
 use crate::output::Output;
-use crate::rds::{Instance, InstanceId};
-use crate::restore::{Wanted, isolation};
+use crate::rds::Instance;
 use crate::vault::Vault;
-use crate::when::{self, format_time};
 
+use args::RunArgs;
+use left_behind::{describe_cost, warn_of_left_behind};
 use live::LiveDrill;
 use render::{Drills, History, PlanReport, Plans, Shown};
 
@@ -70,99 +68,6 @@ pub(super) enum DrillCommand {
     /// Remove throwaways whose drill has died: those that have expired, and those whose run has ended according to this vault.
     /// Nothing else is ever removed.
     Sweep(SweepArgs),
-}
-
-#[derive(Args, Debug)]
-pub(super) struct RunArgs {
-    /// Ids of the DB instances to drill, one after the other
-    #[arg(required_unless_present_any = ["all", "tags"], value_name = "DB")]
-    databases: Vec<InstanceId>,
-    #[command(flatten)]
-    fleet: fleet::FleetArgs,
-    /// What to restore: latest-snapshot, latest-automated, latest-manual, latest (point in time), a snapshot id, or
-    /// a time as in `restore point-in-time --at` [default: latest-snapshot]
-    #[arg(long, value_name = "WHAT")]
-    from: Option<String>,
-    /// Class of the throwaway [default: db.t3.micro]
-    #[arg(long, value_name = "CLASS")]
-    class: Option<String>,
-    /// DB subnet group of the throwaway [default: the source's]
-    #[arg(long, value_name = "NAME")]
-    subnet_group: Option<String>,
-    /// VPC security group of the throwaway; may be repeated [default: the source's]
-    #[arg(long = "security-group", value_name = "ID")]
-    security_groups: Vec<String>,
-    /// DB parameter group of the throwaway [default: the source's]
-    #[arg(long, value_name = "NAME")]
-    parameter_group: Option<String>,
-    /// Option group of the throwaway [default: the source's]
-    #[arg(long, value_name = "NAME")]
-    option_group: Option<String>,
-    #[command(flatten)]
-    connect: ConnectArgs,
-    /// How to log in to the copy
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    login: LoginArg,
-    /// Recovery time objective: from the request to the validated copy [default: 1h]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    rto: Option<Duration>,
-    /// Recovery point objective: age of what was restored when the drill began [default: 24h]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    rpo: Option<Duration>,
-    #[command(flatten)]
-    look: LookArgs,
-    /// What to compare the copy with: what was recorded with the backup if that is in the vault (best), only that
-    /// (recorded), or the source as it is now (live)
-    #[arg(long, value_enum, default_value_t, value_name = "WHICH", help_heading = "Comparing")]
-    baseline: BaselineArg,
-    /// How many percent of a table may stay unproven: rows written since the backup, each of which may stand for an older one
-    /// that is missing from the copy. Above this, the table and the drill are unknown [default: 10]
-    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
-    tolerance: Option<f64>,
-    /// Table that is regularly emptied and reloaded, such as `staging.*` or a queue. If none of its rows can be compared,
-    /// the report says so, and the drill is not unknown for it. May be repeated
-    #[arg(long, value_name = "TABLE", help_heading = "Comparing")]
-    churning: Vec<String>,
-    /// How often to poll AWS
-    #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
-    poll: Duration,
-    /// How long the copy may take to become available [default: 2h]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    wait: Option<Duration>,
-    /// How long the removal of the throwaway may take
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30m")]
-    teardown_timeout: Duration,
-    /// Time after which anyone may remove the throwaway [default: 6h, or --wait and 4h]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    expires_after: Option<Duration>,
-    /// Keep the throwaway until it expires, so that you can inspect it; it is billed until then
-    #[arg(long, conflicts_with_all = ["all", "tags"])]
-    keep: bool,
-    /// Run every check that needs no instance, show the plan, create nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum LoginArg {
-    /// As the master user, with a new random password
-    #[default]
-    ResetPassword,
-    /// With the credentials of the source
-    SameCredentials,
-    /// With an IAM token
-    Iam,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum BaselineArg {
-    /// Recorded with the backup, else live
-    #[default]
-    Best,
-    /// Recorded with the backup
-    Recorded,
-    /// The source as it is now
-    Live,
 }
 
 #[derive(Args, Debug)]
@@ -244,7 +149,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let mut named = BTreeSet::new();
     let once = args.databases.iter().filter(|id| named.insert(id.as_str()));
-    let requests: Vec<Request> = once.map(|id| request(&args, id, session)).collect::<Result<Vec<_>>>()?;
+    let requests: Vec<Request> = once.map(|id| args.request_for(id, session)).collect::<Result<Vec<_>>>()?;
     let vault = session.vault()?;
     let output = &session.output;
     let is_single = requests.len() == 1;
@@ -315,64 +220,13 @@ async fn run_drill(
         Ok(Drilled::Planned(_)) => return drilled,
         Ok(Drilled::Run(report)) => {
             output.settle();
-            tell_left_behind(output, report);
+            warn_of_left_behind(output, report);
             notify::of_drill(report)
         }
         Err(error) => notify::of_error(Subject::Database(id.to_string()), error),
     };
     session.say(notify::at(news, &aws.place()));
     drilled
-}
-
-impl RunArgs {
-    /// The settings that the flags give.
-    fn settings(&self) -> DrillSettings {
-        let given = |flags: &[String]| (!flags.is_empty()).then(|| flags.to_vec());
-        DrillSettings {
-            from: self.from.clone(),
-            class: self.class.clone(),
-            subnet_group: self.subnet_group.clone(),
-            security_groups: given(&self.security_groups),
-            parameter_group: self.parameter_group.clone(),
-            option_group: self.option_group.clone(),
-            rto: self.rto,
-            rpo: self.rpo,
-            wait: self.wait,
-            databases: given(&self.connect.dbnames),
-            tolerance_percent: self.tolerance,
-            churning: given(&self.churning),
-            ..DrillSettings::default()
-        }
-    }
-}
-
-fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request> {
-    let settings = args.settings().over(&session.config.drill_of(id.as_str()));
-    let wanted = match settings.from.as_deref().unwrap_or(DEFAULT_FROM) {
-        time if when::looks_like_a_time(time) => Wanted::Time(session.read_time(time)?),
-        other => Wanted::parse(other, now(), &chrono::Local)?,
-    };
-    let look = args.look.look(settings.depth.as_deref().unwrap_or_default())?;
-    let by_settings = Request::new(id.clone(), wanted, settings, look);
-    Ok(Request {
-        login: match args.login {
-            LoginArg::ResetPassword => CopyLogin::ResetPassword,
-            LoginArg::SameCredentials => CopyLogin::SameCredentials,
-            LoginArg::Iam => CopyLogin::Iam,
-        },
-        baseline: match args.baseline {
-            BaselineArg::Best => BaselineChoice::Best,
-            BaselineArg::Recorded => BaselineChoice::Recorded,
-            BaselineArg::Live => BaselineChoice::Live,
-        },
-        checks: session.config.checks_of(id.as_str()).to_vec(),
-        freshness: session.config.freshness_of(id.as_str()).cloned(),
-        poll: args.poll,
-        teardown_timeout: args.teardown_timeout,
-        expires_after: args.expires_after.unwrap_or(by_settings.expires_after),
-        afterwards: if args.keep { Afterwards::Keep } else { Afterwards::Remove },
-        ..by_settings
-    })
 }
 
 /// A drill by its run, the newest of a database, or the newest of all.
@@ -449,7 +303,7 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
 /// What costs money and is left to a person is said on stderr, with the command that removes it.
 fn say_left_behind(output: &Output, report: &SweepReport) {
     for swept in report.instances.iter().filter(|swept| swept.left_behind) {
-        output.warn(cost(&swept.id, &swept.place.region, &swept.class));
+        output.warn(describe_cost(&swept.id, &swept.place.region, &swept.class));
         output.warn(&swept.reason);
         if let Some(command) = &swept.remove_with {
             output.warn(format!("check what it is, then remove it with `{command}`"));
@@ -466,41 +320,4 @@ fn announce(output: &Output, plan: &Plan) {
         plan.throwaway,
         plan.request.class
     ));
-}
-
-/// What costs money is said on stderr, whatever else is printed.
-fn tell_left_behind(output: &Output, report: &Report) {
-    let throwaway = &report.throwaway;
-    if let Some(isolation) = &report.isolation
-        && let (Some(why), Some(group)) = (&isolation.left_behind, &isolation.parameter_group)
-    {
-        let command = isolation::remove_command(group, &report.source.region);
-        output.warn(format!("{why}; remove it with `lifeboat drill sweep`, or `{command}`"));
-    }
-    if let Some(reason) = &throwaway.left_behind {
-        output.warn(cost(throwaway.current_name(), &report.source.region, &throwaway.class));
-        output.warn(reason);
-        let command = InstanceId::parse(throwaway.current_name())
-            .map(|id| removal::delete_command(&id, &report.source.region))
-            .unwrap_or_default();
-        output.warn(format!("remove it with `lifeboat drill sweep`, or `{command}`"));
-    } else if report.throwaway.kept {
-        output.warn(format!(
-            "`{}` was kept and costs an hourly rate ({}) until it is removed; it expires at {}",
-            report.throwaway.id,
-            report.throwaway.class,
-            format_time(report.throwaway.expires_at)
-        ));
-    }
-}
-
-fn cost(id: &str, region: &str, class: &str) -> String {
-    format!("throwaway `{id}` was left behind in {region} and is billed by the hour as {class}")
-}
-
-fn parse_percent(text: &str) -> std::result::Result<f64, String> {
-    match text.trim_end_matches('%').trim().parse::<f64>() {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
-        _ => Err("expected a number from 0 to 100".to_owned()),
-    }
 }

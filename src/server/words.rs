@@ -87,9 +87,7 @@ mod tests {
             ),
             (
                 "Pass the file with the secret key with `--identity`.",
-                Some(
-                    "Pass the file with the secret key with `--identity` when starting `lifeboat serve`.",
-                ),
+                Some("Pass the file with the secret key with `--identity` when starting `lifeboat serve`."),
             ),
             (
                 "Nothing was changed. Stop the processes that use the file, and pass `--offline`.",

@@ -169,7 +169,7 @@ async fn the_last_snapshot_that_a_drill_proved_outlives_a_newer_one_that_it_foun
     pruned.assert_code(0);
     let of = verdicts(&pruned.json());
     assert!(of["z-old"].0 && of["z-old"].1.contains(&run), "{of:#?}");
-    assert!(!of["z-new"].0 && of["z-new"].1.contains("found it bad"), "{of:#?}");
+    assert!(!of["z-new"].0 && of["z-new"].1.contains("failed, so it is not a good copy"), "{of:#?}");
     let left = all(&world).await;
     assert!(left.contains("z-old") && !left.contains("z-new"), "{left:?}");
 }

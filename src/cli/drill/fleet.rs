@@ -1,26 +1,23 @@
 //! `lifeboat drill run` of a fleet: its flags, and how its report looks.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use clap::Args;
-
+use super::args::RunArgs;
+use super::left_behind::warn_of_left_behind;
 use super::live::LiveFleet;
-use super::{RunArgs, request, tell_left_behind};
 use crate::aws::Aws;
 use crate::cli::host;
 use crate::cli::places::{Seek, Targets};
 use crate::cli::{Session, notify, now};
-use crate::config::parse_duration;
 use crate::drill::estimate::Earlier;
-use crate::drill::fleet::{self, Ask, Ceilings, Crew, Fleet, Outcome, Row, Selection, Shard, Todo, record};
+use crate::drill::fleet::{self, Crew, Fleet, Outcome, Row, Todo, record};
 use crate::drill::journal;
 use crate::drill::{Event, Report};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
 use crate::output::{self, Page};
-use crate::rds::{Instance, InstanceId, Place, Unreached};
+use crate::rds::{Instance, InstanceId, Place};
 use crate::when;
 use crate::when::format_span;
 use crate::words::Tone;
@@ -28,89 +25,16 @@ use crate::words::Tone;
 /// Rows that are as they should be are listed one by one up to this many.
 const LISTED: usize = 40;
 
-#[derive(Args, Debug)]
-pub(super) struct FleetArgs {
-    /// Drill every RDS for PostgreSQL instance of all accounts and Regions that are configured; throwaways and read replicas are never drilled
-    #[arg(long, conflicts_with_all = ["databases", "tags"], help_heading = "Fleets")]
-    all: bool,
-    /// Drill the instances that carry this tag; if it is repeated, those that carry all of them
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag, conflicts_with = "databases", help_heading = "Fleets")]
-    tags: Vec<(String, String)>,
-    /// Drill only databases that were not proven within this time, according to the evidence in the vault: those never
-    /// proven first, then those with the oldest proof; a failed drill is no proof [config: fleet.due]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Fleets")]
-    due: Option<Duration>,
-    /// Drill one of N parts of the fleet, divided by a hash of the resource ids; I counts from 0 or from 1
-    #[arg(long, value_name = "I/N", help_heading = "Fleets")]
-    shard: Option<Shard>,
-    /// How many databases are drilled at once by this process [config: fleet.concurrency] [default: 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200), help_heading = "Fleets")]
-    concurrency: Option<u16>,
-    /// Limit of throwaways at once in an account and Region, across all processes that share the vault
-    /// [config: fleet.max_instances]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Fleets")]
-    max_instances: Option<u16>,
-    /// Limit of instance-hours for the throwaways of this process; at the limit no drill begins, and running ones are aborted
-    /// [config: fleet.max_hours]
-    #[arg(long, value_name = "HOURS", value_parser = parse_hours, help_heading = "Fleets")]
-    max_hours: Option<f64>,
-    /// Name of this fleet run, by which its shards find each other and by which it is resumed, such as the name of a Kubernetes Job
-    /// [default: the latest incomplete run of the same selection that began within 12 hours, or a new one]
-    #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Fleets")]
-    fleet_run: Option<String>,
-}
-
-impl FleetArgs {
-    /// Whether this is a fleet, and not single databases one after the other.
-    pub(super) fn is_fleet(&self) -> bool {
-        self.all
-            || !self.tags.is_empty()
-            || self.due.is_some()
-            || self.shard.is_some()
-            || self.concurrency.is_some()
-            || self.max_instances.is_some()
-            || self.max_hours.is_some()
-            || self.fleet_run.is_some()
-    }
-
-    fn ask(
-        &self,
-        databases: &[InstanceId],
-        session: &Session,
-        is_dry: bool,
-        unreached: Vec<Unreached>,
-    ) -> Ask {
-        let settings = &session.config.fleet;
-        let whole = |number: u16| usize::from(number.max(1));
-        Ask {
-            selection: Selection {
-                databases: databases.to_vec(),
-                tags: self.tags.clone(),
-                due_seconds: self.due.or(settings.due).map(|due| due.as_secs()),
-            },
-            shard: self.shard,
-            ceilings: Ceilings {
-                concurrency: whole(self.concurrency.or(settings.concurrency).unwrap_or(4)),
-                max_instances: self.max_instances.or(settings.max_instances).map(whole),
-                max_hours: self.max_hours.or(settings.max_hours),
-            },
-            name: self.fleet_run.clone(),
-            unreached,
-            is_dry,
-        }
-    }
-}
-
 pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let args = Arc::new(args);
     // What is wrong with the flags is said before anything is asked.
-    args.databases.iter().try_for_each(|id| request(&args, id, session).map(drop))?;
+    args.databases.iter().try_for_each(|id| args.request_for(id, session).map(drop))?;
     let Targets { found, unreached } = session.targets(&args.databases, Seek::ToChange).await?;
     let places = found.into_iter().map(|target| (target.aws, target.only)).collect();
     let ask = args.fleet.ask(&args.databases, session, args.dry_run, unreached);
     let vault = if args.dry_run { session.vault_to_read()? } else { session.vault()? };
-    let request_of = |id: &InstanceId| request(&args, id, session);
+    let request_of = |id: &InstanceId| args.request_for(id, session);
     let planned = tokio::select! {
         biased;
         kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
@@ -203,7 +127,7 @@ fn crew(
                 if row.outcome == Outcome::Pass { String::new() } else { why }
             ));
             if let Some(report) = report {
-                tell_left_behind(&session.output, report);
+                warn_of_left_behind(&session.output, report);
                 session.say(notify::at(notify::of_drill(report), &place_of(row, &session)));
             } else if row.outcome == Outcome::Refused {
                 let refused =
@@ -366,27 +290,5 @@ impl record::Summary {
             self.databases,
             self.instance_hours
         )
-    }
-}
-
-fn parse_tag(text: &str) -> std::result::Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".to_owned()),
-    }
-}
-
-fn parse_hours(text: &str) -> std::result::Result<f64, String> {
-    match text.trim_end_matches('h').parse::<f64>() {
-        Ok(hours) if hours > 0.0 && hours <= 100_000.0 => Ok(hours),
-        _ => Err("expected a number of hours above 0".to_owned()),
-    }
-}
-
-fn parse_name(text: &str) -> std::result::Result<String, String> {
-    if fleet::journal::is_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected 1 to 64 letters, digits, `-`, `_` or `.`".to_owned())
     }
 }
