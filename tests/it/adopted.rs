@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::backup::Place;
 use crate::cluster::installed_programs;
+use crate::offline::Offline;
 use crate::support::{PASSWORD, World, finish};
 
 /// A program of PostgreSQL, as a person would run it.
@@ -121,7 +121,7 @@ async fn any_dump_is_proven_adopted_and_restored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_damaged_or_no_dump_is_not_adopted_and_the_reason_is_said() {
-    let place = Place::new();
+    let place = Offline::new();
     place.database("app.db", "delete", 2000);
     let whole = fs::read(place.path("app.db")).unwrap();
     let rows: String = (0..2000).map(|n| format!("{n}\tword {n}\n")).collect();
@@ -186,7 +186,7 @@ async fn what_is_damaged_or_no_dump_is_not_adopted_and_the_reason_is_said() {
 /// Nothing was recorded of its source, so what was gone on past is all that tells.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_refuses_of_a_found_dump_is_no_pass_until_it_is_accepted() {
-    let place = Place::new();
+    let place = Offline::new();
     let dump = |table: &str, view: &str| {
         format!(
             "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.1\n-- Dumped by pg_dump version 15.1\n\n\
@@ -212,7 +212,7 @@ async fn what_the_server_refuses_of_a_found_dump_is_no_pass_until_it_is_accepted
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_adopted_file_and_a_copy_before_a_restore_are_of_the_database_that_they_are_of() {
-    let place = Place::new();
+    let place = Offline::new();
     let (url, other) = (place.database("app.db", "delete", 5), place.database("staging.db", "delete", 9));
     fs::copy(place.path("app.db"), place.path("old.db")).unwrap();
     let run = async |words: &[&str]| {
@@ -234,7 +234,7 @@ async fn an_adopted_file_and_a_copy_before_a_restore_are_of_the_database_that_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sqlite_file_that_was_kept_by_a_script_counts_as_a_backup() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 50);
     let old = place.path("app-2026-10-01.db");
     fs::copy(place.path("app.db"), &old).unwrap();

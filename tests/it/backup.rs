@@ -12,99 +12,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{Run, binary, directory, finish};
-
-/// What a vault holds besides backups: who did what, and what did not come about.
-pub(crate) const RECORDS: [&str; 2] = ["audit.jsonl", "failures"];
-
-/// A directory with a vault and some SQLite files, and the built binary in it.
-pub(crate) struct Place {
-    directory: tempfile::TempDir,
-}
-
-impl Place {
-    pub(crate) fn new() -> Place {
-        Place { directory: directory() }
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = binary(self.directory.path(), arguments);
-        command.env("BACKUP_DIR", self.path("vault"));
-        command
-    }
-
-    pub(crate) async fn backup(&self, arguments: &[&str]) -> Run {
-        finish(self.command(&[&["backup"], arguments].concat()).spawn().unwrap()).await
-    }
-
-    /// A SQLite file with a table `accounts` whose balances sum to 100,000, and some more.
-    pub(crate) fn database(&self, name: &str, journal_mode: &str, rows: usize) -> String {
-        let connection = rusqlite::Connection::open(self.path(name)).unwrap();
-        connection
-            .execute_batch(&format!(
-                "pragma journal_mode = {journal_mode};
-                 create table accounts (id integer primary key, balance int);
-                 insert into accounts values (1, 60000), (2, 40000);
-                 create table filler (a integer primary key, b text);
-                 create index of_b on filler (b);
-                 with recursive n (i) as (select 1 union all select i + 1 from n where i < {rows})
-                 insert into filler select i, hex(randomblob(60)) from n;"
-            ))
-            .unwrap();
-        format!("sqlite://{}", self.path(name).display())
-    }
-
-    pub(crate) fn query(&self, name: &str, sql: &str) -> String {
-        let connection = rusqlite::Connection::open(self.path(name)).unwrap();
-        connection.query_row(sql, [], |row| row.get::<_, rusqlite::types::Value>(0)).map_or_else(
-            |error| error.to_string(),
-            |value| match value {
-                rusqlite::types::Value::Text(text) => text,
-                other => format!("{other:?}"),
-            },
-        )
-    }
-
-    pub(crate) fn manifest(&self, name: &str) -> Value {
-        serde_json::from_slice(&fs::read(self.path(&format!("vault/{name}.json"))).unwrap()).unwrap()
-    }
-
-    pub(crate) fn age(&self, name: &str, days: i64) {
-        let mut manifest = self.manifest(name);
-        let taken: chrono::DateTime<chrono::Utc> = manifest["timestamp"].as_str().unwrap().parse().unwrap();
-        manifest["timestamp"] = (taken - chrono::TimeDelta::days(days)).to_rfc3339().into();
-        fs::write(self.path(&format!("vault/{name}.json")), manifest.to_string()).unwrap();
-    }
-
-    /// Names of the visible files of the vault, but for the records of what happened.
-    pub(crate) fn files(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.path("vault")).map(|entries| entries.flatten().collect::<Vec<_>>());
-        let mut names: Vec<String> = entries
-            .unwrap_or_default()
-            .iter()
-            .map(|entry| entry.file_name().into_string().unwrap())
-            .collect();
-        names.retain(|name| !name.starts_with('.') && !RECORDS.contains(&name.as_str()));
-        names.sort();
-        names
-    }
-
-    /// Files of the vault that only a process that works, or one that has died, has.
-    pub(crate) fn unfinished(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(self.path("vault")).unwrap().flatten() {
-            let name = entry.file_name().into_string().unwrap();
-            if name.starts_with('.') && name != ".lock" && name != ".locks" {
-                names.push(name);
-            }
-        }
-        names
-    }
-}
+use crate::offline::{Offline, RECORDS};
+use crate::support::finish;
 
 /// A process would write like this; a thread with a connection of its own does as well.
 struct Writer {
@@ -141,7 +50,7 @@ impl Writer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_backups_are_intact_whoever_writes_meanwhile_in_both_journal_modes() {
-    let place = Place::new();
+    let place = Offline::new();
     // LIFEBOAT_CAMPAIGN makes 40 of each.
     let rounds = if std::env::var_os("LIFEBOAT_CAMPAIGN").is_some() { 40 } else { 5 };
     for mode in ["wal", "delete"] {
@@ -164,7 +73,7 @@ async fn sqlite_backups_are_intact_whoever_writes_meanwhile_in_both_journal_mode
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_can_be_restored_by_hand_with_the_usual_tools() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 3000);
     for (how, program) in [("gzip", "gunzip"), ("zstd", "zstd"), ("none", "cat")] {
         let run =
@@ -191,7 +100,7 @@ async fn a_backup_can_be_restored_by_hand_with_the_usual_tools() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_truncated_or_altered_backup_is_refused_before_anything_is_touched() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 3000);
     place.backup(&["create", "--url", &url, "--name", "good", "--verify", "checksum"]).await.assert_code(0);
     let file = place.path("vault/good.sqlite.gz");
@@ -224,7 +133,7 @@ async fn a_truncated_or_altered_backup_is_refused_before_anything_is_touched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_file_is_restored_under_its_application_after_a_copy_of_it_was_made() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 500);
     place.backup(&["create", "--url", &url, "--name", "before"]).await.assert_code(0);
     let application = rusqlite::Connection::open(place.path("app.db")).unwrap();
@@ -246,7 +155,7 @@ async fn a_live_file_is_restored_under_its_application_after_a_copy_of_it_was_ma
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offline_restore_wants_the_file_for_itself_and_leaves_no_old_wal_behind() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 500);
     place.backup(&["create", "--url", &url, "--name", "before"]).await.assert_code(0);
     let application = rusqlite::Connection::open(place.path("app.db")).unwrap();
@@ -276,7 +185,7 @@ async fn an_offline_restore_wants_the_file_for_itself_and_leaves_no_old_wal_behi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_any_moment_leaves_no_name_that_is_not_complete() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 20_000);
     for round in 0..8 {
         let name = format!("k{round}");
@@ -299,7 +208,7 @@ async fn a_kill_at_any_moment_leaves_no_name_that_is_not_complete() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_and_leaves_nothing() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 40_000);
     let small = place.path("small");
     fs::create_dir(&small).unwrap();
@@ -326,7 +235,7 @@ async fn a_full_disk_is_told_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_creates_of_one_name_the_later_has_it_and_none_is_lost() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 5000);
     let named = ["create", "--url", &url, "--name", "same"];
     let (left, right) = tokio::join!(place.backup(&named), place.backup(&named));
@@ -345,7 +254,7 @@ async fn of_two_creates_of_one_name_the_later_has_it_and_none_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_private_and_directories_almost() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 10);
     place.backup(&["create", "--url", &url, "--name", "a"]).await.assert_code(0);
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -358,7 +267,7 @@ async fn files_are_private_and_directories_almost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pruning_counts_only_what_is_proven_and_never_takes_the_last() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 10);
     for (name, days) in [("old", 90), ("older", 100), ("middle", 40), ("pinned", 200), ("recent", 3)] {
         place.backup(&["create", "--url", &url, "--name", name, "--no-prune"]).await.assert_code(0);
@@ -401,7 +310,7 @@ async fn pruning_counts_only_what_is_proven_and_never_takes_the_last() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_removes_old_ones_after_it_but_not_after_a_gap() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 10);
     for (name, days) in [("a", 50), ("b", 45)] {
         place.backup(&["create", "--url", &url, "--name", name]).await.assert_code(0);
@@ -420,7 +329,7 @@ async fn a_backup_removes_old_ones_after_it_but_not_after_a_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn encrypted_backups_hold_no_plaintext_and_open_with_their_key_alone() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 200);
     let identity = age::x25519::Identity::generate();
     let recipient = identity.to_public().to_string();
@@ -462,7 +371,7 @@ async fn encrypted_backups_hold_no_plaintext_and_open_with_their_key_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_requests_say_what_to_do_and_leave_nothing() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 10);
     fs::write(place.path("text.db"), "x".repeat(5000)).unwrap();
     fs::write(place.path("empty.db"), "").unwrap();
@@ -513,7 +422,7 @@ async fn bad_requests_say_what_to_do_and_leave_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_that_was_tampered_with_leads_nowhere() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 10);
     place.backup(&["create", "--url", &url, "--name", "a"]).await.assert_code(0);
     fs::write(place.path("outside.sqlite.gz"), "precious").unwrap();
@@ -537,7 +446,7 @@ async fn a_manifest_that_was_tampered_with_leads_nowhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn links_pipes_and_bombs_in_a_vault_lead_nowhere() {
     use std::os::unix::fs::symlink;
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 20);
     place.backup(&["create", "--url", &url, "--name", "good"]).await.assert_code(0);
     let vault = place.path("vault");

@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::backup::Place;
 use crate::cluster::{Cluster, installed_programs};
+use crate::offline::Offline;
 use crate::serving::Serving;
 use crate::support::{Run, World, finish};
 
@@ -41,13 +41,13 @@ async fn whatever_names_and_bodies_hold_is_backed_up_proven_and_restored_as_it_w
 
 /// A server whose superuser we are.
 struct Superuser {
-    place: Place,
+    place: Offline,
     cluster: Cluster,
 }
 
 impl Superuser {
     fn new() -> Superuser {
-        let server = Superuser { place: Place::new(), cluster: Cluster::start_on_socket("superuser") };
+        let server = Superuser { place: Offline::new(), cluster: Cluster::start_on_socket("superuser") };
         server.sql("postgres", "create database app; create table precious (a int)");
         server
     }
@@ -298,7 +298,7 @@ async fn a_role_of_the_source_is_asked_for_by_its_name_whoever_made_the_server()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_key_only_what_it_has_sealed_is_restored() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 20);
     fs::write(place.path("old"), "f".repeat(64)).unwrap();
     fs::write(place.path("short"), "secret").unwrap();
@@ -342,7 +342,7 @@ async fn with_a_key_only_what_it_has_sealed_is_restored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_never_says_where_to_write() {
-    let place = Place::new();
+    let place = Offline::new();
     let (url, _) = (place.database("app.db", "delete", 20), place.database("victim.db", "delete", 5));
     let before = fs::read(place.path("victim.db")).unwrap();
     place.backup(&["create", "--url", &url, "--name", "a"]).await.assert_code(0);

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::stores::Bucket;
 use crate::support::finish;
 
 /// A vault and a database beside it.
 struct Ground {
-    place: Place,
+    place: Offline,
     /// Where the vault is, if it is no directory.
     vault: Option<String>,
     bucket: Option<Bucket>,
@@ -22,7 +22,7 @@ struct Ground {
 
 impl Ground {
     async fn new(is_bucket: bool) -> Ground {
-        let place = Place::new();
+        let place = Offline::new();
         let bucket = if is_bucket { Some(Bucket::start().await) } else { None };
         let vault = bucket.as_ref().map(|bucket| bucket.url("killed"));
         let url = place.database("app.db", "wal", 8_000);

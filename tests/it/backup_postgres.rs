@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::backup::RECORDS;
+use crate::offline::RECORDS;
 use crate::support::{PASSWORD, Run, World, finish, wait};
 
 /// The URL of a database of `orders-prod`; the password is not in it.

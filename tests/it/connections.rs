@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::backup::Place;
 use crate::cluster::Cluster;
+use crate::offline::Offline;
 use crate::support::{Run, finish};
 
 /// A server of its own, with a database `app` that holds one row.
@@ -38,20 +38,20 @@ impl Own {
     }
 }
 
-async fn run(place: &Place, arguments: &[&str], variables: &[(&str, &str)]) -> Run {
+async fn run(place: &Offline, arguments: &[&str], variables: &[(&str, &str)]) -> Run {
     let mut command = place.command(arguments);
     command.envs(variables.iter().copied());
     finish(command.spawn().unwrap()).await
 }
 
-fn dump(place: &Place, name: &str) -> String {
+fn dump(place: &Offline, name: &str) -> String {
     std::fs::read_to_string(place.path(&format!("vault/{name}.sql"))).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_url_without_a_host_means_the_server_that_the_environment_means() {
     let (one, two) = (Own::new("of one"), Own::new("of two"));
-    let place = Place::new();
+    let place = Offline::new();
     for (server, name) in [(&one, "a"), (&two, "b")] {
         let create = ["backup", "create", "--url", "postgresql:///app", "--name", name, "--no-compress"];
         run(&place, &create, &server.variables()).await.assert_code(0);
@@ -75,7 +75,7 @@ async fn a_url_without_a_host_means_the_server_that_the_environment_means() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_spelling_of_a_url_is_read_wherever_urls_are_written() {
     let own = Own::new("x");
-    let place = Place::new();
+    let place = Offline::new();
     let encoded = own.socket().replace('/', "%2F");
     let (socket, user) = (own.socket(), own.user());
     let spellings = [
@@ -132,7 +132,7 @@ async fn psql_row(url: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_sqlite_are_found_as_their_frameworks_find_them() {
-    let place = Place::new();
+    let place = Offline::new();
     place.database("app.db", "delete", 3);
     for (index, url) in [
         "sqlite+aiosqlite:///app.db",
@@ -159,7 +159,7 @@ async fn files_of_sqlite_are_found_as_their_frameworks_find_them() {
 
 #[tokio::test]
 async fn a_vault_that_a_shell_would_have_named_otherwise_is_refused() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 3);
     for (value, words) in [
         ("\"/backups\"", "the value of BACKUP_DIR is in quotes"),
@@ -186,7 +186,7 @@ async fn a_vault_that_a_shell_would_have_named_otherwise_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_a_role_neither_end_a_backup_nor_hide_why_it_cannot_be_made() {
     let own = Own::new("x");
-    let place = Place::new();
+    let place = Offline::new();
     own.sql(
         "app",
         "create role bk login; grant pg_read_all_data to bk; alter role bk set idle_in_transaction_session_timeout = '50ms';

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::serving::{Serving, database, rows};
 use crate::support::{PASSWORD, World, wait};
 
@@ -181,7 +181,7 @@ async fn the_banner_names_who_is_at_risk_and_a_finding_stands_once_with_its_data
 
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_and_backups_are_found_by_searching_and_every_page_has_a_way_back() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let other = database(&place, "ledger.db", 10);
     for (name, of) in [("first", &url), ("second", &url), ("third", &other)] {

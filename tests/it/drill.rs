@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::evidence::today;
+use crate::calendar::today;
 use crate::signals::hold;
 use crate::support::{PASSWORD, World, finish, finish_ahead};
 

@@ -4,18 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use chrono::{Datelike as _, Utc};
+use chrono::Datelike as _;
 use serde_json::{Value, json};
 
-use crate::calendar::{a_record, put_in, recorded};
+use crate::calendar::{a_record, put_in, recorded, today};
 use crate::stores::Bucket;
 use crate::support::{Run, World, finish};
-
-/// The day of the machine, which is that of the binary.
-#[expect(clippy::disallowed_methods, reason = "a test is an outermost layer too")]
-pub(crate) fn today() -> chrono::DateTime<Utc> {
-    Utc::now()
-}
 
 /// The files below a folder, but for locks.
 fn files(folder: &Path) -> Vec<PathBuf> {

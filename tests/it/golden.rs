@@ -21,7 +21,7 @@ use std::time::Duration;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use tokio::process::Command;
 
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::support::{Run, World, binary, finish};
 use crate::terminal::on_terminal;
 use redaction::{redact, redact_times};
@@ -73,7 +73,7 @@ impl<'a> Scene<'a> {
         })
     }
 
-    fn of_place(place: &'a Place) -> Scene<'a> {
+    fn of_place(place: &'a Offline) -> Scene<'a> {
         Scene::new(|arguments| {
             let mut command = place.command(arguments);
             command.env("BACKUP_DIR", "vault");

@@ -8,12 +8,12 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::serving::{Serving, database};
 use crate::support::{Run, World, program, wait};
 
 /// A line of a script or a crontab, run by `sh` as cron would: with almost no environment.
-async fn shell(place: &Place, line: &str, more: &[(&str, &str)]) -> Run {
+async fn shell(place: &Offline, line: &str, more: &[(&str, &str)]) -> Run {
     let program = Path::new(program()).parent().unwrap();
     let mut command = Command::new("sh");
     command
@@ -142,7 +142,7 @@ async fn a_database_on_rds_is_protected_deployed_rolled_back_drilled_and_watched
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_of_an_application_backs_up_restores_and_tells_when_it_fails() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 200);
     let serving = Serving::of_place(&place, &url, &[]).await;
     let api = format!("http://{}/api/backup", serving.address);

@@ -5,6 +5,7 @@
 mod cluster;
 mod disk;
 mod imports;
+mod offline;
 mod serving;
 mod support;
 

@@ -133,7 +133,7 @@ async fn those_whose_backups_are_anothers_are_refused(moto: &Back) {
         .assert_says(&["create-db-cluster-snapshot"]);
     let all =
         moto.lifeboat(&["policy", "set", "--all", "--retention-days", "9", "--dry-run", "--json"]).await;
-    all.assert_says(&["`orders-replica` is left out", "`aurora-1` is left out"]);
+    all.assert_says(&["`orders-replica` was skipped", "`aurora-1` was skipped"]);
     assert_eq!(all.json()["databases"].as_array().unwrap().len(), 2, "{}", all.stdout);
     let check = moto.lifeboat(&["policy", "check", "--all", "--json"]).await.json();
     let of = |id: &str| {

@@ -4,14 +4,14 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::serving::{Serving, audit, database, rows};
 use crate::stores::Bucket;
 use crate::support::{PASSWORD, World, finish, wait};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_makes_lists_counts_restores_and_deletes_backups() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 2000);
     let server = Serving::of_place(&place, &url, &[]).await;
     let made = server
@@ -89,7 +89,7 @@ async fn an_application_makes_lists_counts_restores_and_deletes_backups() {
 /// An application's own alert looks at `success` of the newest entry, and mails if that is not true.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_entry_of_the_list_is_the_newest_attempt_whether_it_succeeded_or_not() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let server = Serving::of_place(&place, &url, &[]).await;
     let newest = async || server.get("/api/backup/list").await.json(200)["backups"][0].clone();
@@ -114,7 +114,7 @@ async fn the_newest_entry_of_the_list_is_the_newest_attempt_whether_it_succeeded
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_backup_over_the_api_prunes_is_audited_as_its_caller() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     for name in ["oldest", "older"] {
         place.backup(&["create", "--url", &url, "--name", name]).await.assert_code(0);
@@ -147,7 +147,7 @@ async fn what_a_backup_over_the_api_prunes_is_audited_as_its_caller() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_are_exact_and_nothing_that_a_client_writes_moves_them() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let server = Serving::of_place(&place, &url, &[]).await;
     for _ in 0..3 {
@@ -185,7 +185,7 @@ async fn limits_are_exact_and_nothing_that_a_client_writes_moves_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_costs_nothing_of_any_limit() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let other = database(&place, "other.db", 10);
     let server = Serving::of_place(&place, &url, &[]).await;
@@ -231,7 +231,7 @@ async fn what_is_refused_costs_nothing_of_any_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn elsewhere_a_token_is_needed_and_is_good_for_what_it_says() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let refused = finish(place.command(&["serve", "--listen", "0.0.0.0:0"]).spawn().unwrap()).await;
     refused.assert_code(2).assert_says(&["there are no tokens", "serve token add"]);
@@ -341,7 +341,7 @@ async fn elsewhere_a_token_is_needed_and_is_good_for_what_it_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_served_is_said_with_a_fitting_exit_code() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let server = Serving::of_place(&place, &url, &[]).await;
     let taken = finish(place.command(&["serve", "--listen", &server.address]).spawn().unwrap()).await;
@@ -372,7 +372,7 @@ async fn what_cannot_be_served_is_said_with_a_fitting_exit_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_a_create_and_in_a_restore_it_leaves_nothing_half_made() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 400_000);
     let server = Serving::of_place(&place, &url, &[]).await;
     let begun = server.post("/api/backup/create", &json!({"async": true, "backup_name": "killed"})).await;
@@ -439,7 +439,7 @@ const RUNBOOK: &str = "---\nrunbook: 1\ntitle: Wait\nowner: o\nreview_by: 2099-0
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vault_in_a_bucket_is_served_as_well() {
-    let (place, bucket) = (Place::new(), Bucket::start().await);
+    let (place, bucket) = (Offline::new(), Bucket::start().await);
     let url = database(&place, "app.db", 100);
     let server = Serving::of_place(&place, &url, &["--vault", &bucket.url("served")]).await;
     let made = server.post("/api/backup/create", &json!({"backup_name": "first"})).await.json(201);

@@ -7,13 +7,13 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::serving::{Serving, audit, database};
 use crate::support::finish;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_names_bodies_hosts_and_origins_reach_nothing() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     fs::write(place.path("outside.json"), "{}").unwrap();
     let server = Serving::of_place(&place, &url, &[]).await;
@@ -127,7 +127,7 @@ async fn hostile_names_bodies_hosts_and_origins_reach_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_say_nothing_do_not_keep_others_waiting() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let server = Serving::of_place(&place, &url, &[]).await;
     let mut silent = Vec::new();
@@ -162,7 +162,7 @@ async fn clients_that_say_nothing_do_not_keep_others_waiting() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_thousand_calls_of_nobody_are_a_bounded_number_of_lines_and_keep_nobody_from_restoring() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let added = finish(
         place

@@ -4,13 +4,13 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::serving::{Serving, database};
 use crate::support::{PASSWORD, World, root, wait};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dashboard_runs_and_loads_nothing_that_is_not_its_own() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let server = Serving::of_place(&place, &url, &[]).await;
     let _ = server.post("/api/backup/create", &json!({"backup_name": "first"})).await.json(201);
@@ -83,7 +83,7 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_document_says_what_is_answered() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let server = Serving::of_place(&place, &url, &[]).await;
     let document = server.get("/api/openapi.json").await.json(200);
@@ -160,7 +160,7 @@ async fn a_person_uses_the_dashboard_in_a_browser() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_property_based_tester_of_apis_finds_no_failure_and_no_broken_schema() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = database(&place, "app.db", 10);
     let server = Serving::of_place(&place, &url, &[]).await;
     for name in ["first", "second"] {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::support::PASSWORD;
 
 /// A server that answers.
@@ -67,7 +67,7 @@ impl Serving {
         Serving { address: address.to_owned(), child, _rest: rest }
     }
 
-    pub(crate) async fn of_place(place: &Place, url: &str, flags: &[&str]) -> Serving {
+    pub(crate) async fn of_place(place: &Offline, url: &str, flags: &[&str]) -> Serving {
         let mut command = place.command(&[&["serve", "--listen", "127.0.0.1:0"], flags].concat());
         command.env("DATABASE_URL", url);
         Serving::start(command).await
@@ -149,7 +149,7 @@ impl Serving {
     }
 }
 
-pub(crate) fn database(place: &Place, name: &str, rows: usize) -> String {
+pub(crate) fn database(place: &Offline, name: &str, rows: usize) -> String {
     let connection = rusqlite::Connection::open(place.path(name)).unwrap();
     connection
         .execute_batch(&format!(
@@ -166,7 +166,7 @@ pub(crate) fn rows(path: &Path) -> i64 {
     connection.query_row("select count(*) from accounts", [], |row| row.get(0)).unwrap()
 }
 
-pub(crate) fn audit(place: &Place) -> Vec<Value> {
+pub(crate) fn audit(place: &Offline) -> Vec<Value> {
     let text = fs::read_to_string(place.path("vault/audit.jsonl")).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::backup::Place;
+use crate::offline::Offline;
 
 /// Leaves a database as a crash does: its last change in a WAL or journal that nobody has played back.
-fn crash(place: &Place, name: &str, mode: &str) {
+fn crash(place: &Offline, name: &str, mode: &str) {
     let (whole, crashed) = (place.path("crashing.db"), place.path(name));
     let connection = Connection::open(&whole).unwrap();
     let start = "create table t (a, b); with recursive n (i) as (select 1 union all select i + 1 from n where i < 400)
@@ -32,7 +32,7 @@ fn crash(place: &Place, name: &str, mode: &str) {
     }
 }
 
-fn beside(place: &Place, name: &str) -> Vec<String> {
+fn beside(place: &Offline, name: &str) -> Vec<String> {
     let entries = fs::read_dir(place.path("")).unwrap().flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
     names.retain(|other| other.starts_with(&format!("{name}-")) || other.starts_with(&format!("{name}.old")));
@@ -43,7 +43,7 @@ fn beside(place: &Place, name: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_a_lost_database_left_is_played_into_what_is_restored() {
     for mode in ["wal", "delete"] {
-        let place = Place::new();
+        let place = Offline::new();
         let url = place.database("app.db", mode, 300);
         place.backup(&["create", "--url", &url, "--name", "good"]).await.assert_code(0);
         assert_eq!(beside(&place, "app.db"), Vec::<String>::new(), "{mode}: a backup leaves nothing behind");
@@ -67,7 +67,7 @@ async fn nothing_that_a_lost_database_left_is_played_into_what_is_restored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_belongs_to_a_file_that_is_replaced_stays_with_it() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "wal", 100);
     place.backup(&["create", "--url", &url, "--name", "good"]).await.assert_code(0);
     // Of an application that has made an empty file where there was one; and of a file that is no database any more.
@@ -101,7 +101,7 @@ async fn what_belongs_to_a_file_that_is_replaced_stays_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_is_a_path_whatever_it_holds_and_what_was_recorded_is_restored_to() {
-    let place = Place::new();
+    let place = Offline::new();
     let encode =
         |path: &str| path.replace('%', "%25").replace('#', "%23").replace('?', "%3F").replace(' ', "%20");
     for folder in ["d#1", "p%41", "w?x"] {
@@ -161,7 +161,7 @@ async fn a_path_is_a_path_whatever_it_holds_and_what_was_recorded_is_restored_to
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_file_comes_back_as_whose_it_was() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 10);
     let file = place.path("app.db");
     let is_root = fs::metadata(&file).unwrap().uid() == 0;
@@ -191,7 +191,7 @@ async fn a_lost_file_comes_back_as_whose_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_the_live_file_does_not_allow_is_refused_before_its_copy_is_made() {
-    let place = Place::new();
+    let place = Offline::new();
     let file = |name: &str, size: u32, mode: &str, encoding: &str| {
         let connection = Connection::open(place.path(name)).unwrap();
         connection
@@ -231,7 +231,7 @@ async fn a_restore_that_the_live_file_does_not_allow_is_refused_before_its_copy_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn contents_that_nobody_looked_into_are_unknown_and_never_good() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 10);
     let create = ["create", "--url", &url, "--name", "a", "--verify", "checksum"];
     let run = place.backup(&create).await;
@@ -253,7 +253,7 @@ async fn contents_that_nobody_looked_into_are_unknown_and_never_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_copy_before_a_restore_is_as_secret_as_the_backup() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 10);
     let key = age::x25519::Identity::generate();
     use age::secrecy::ExposeSecret as _;
@@ -293,7 +293,7 @@ impl Drop for ReadOnly {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_on_a_read_only_mount_is_copied_with_its_wal_and_its_journal() {
-    let place = Place::new();
+    let place = Offline::new();
     fs::create_dir(place.path("ro")).unwrap();
     place.database("ro/stopped.db", "wal", 50);
     crash(&place, "ro/wal.db", "wal");

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::backup::Place;
+use crate::offline::Offline;
 
 use crate::support::root;
 
@@ -64,7 +64,7 @@ fn live_file(path: &Path, (size, mode, vacuum): (u32, &str, &str), encoding: &st
         .unwrap();
 }
 
-async fn try_member(place: &Place, member: &Member, number: usize) {
+async fn try_member(place: &Offline, member: &Member, number: usize) {
     let name = member.file.trim_end_matches(".db");
     let file = place.path("corpus").join(&member.file);
     let url = format!("sqlite://{}", file.display());
@@ -110,7 +110,7 @@ async fn try_member(place: &Place, member: &Member, number: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_plain_tool_copies_is_copied_and_damage_is_told_from_complaints() {
-    let place = std::sync::Arc::new(Place::new());
+    let place = std::sync::Arc::new(Offline::new());
     fs::create_dir(place.path("corpus")).unwrap();
     let members: Vec<Member> =
         serde_json::from_str(&python(&["build", place.path("corpus").to_str().unwrap()])).unwrap();

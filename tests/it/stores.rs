@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::support::{Moto, Run, World, aws_cli, finish, wait};
 
 /// What befalls a request.
@@ -229,23 +229,23 @@ async fn pass_on(mut client: TcpStream, port: u16, faults: Arc<Faults>) -> Optio
 }
 
 /// `lifeboat backup …` with the vault in a bucket.
-async fn backup(place: &Place, vault: &str, arguments: &[&str]) -> Run {
+async fn backup(place: &Offline, vault: &str, arguments: &[&str]) -> Run {
     place.backup(&[arguments, &["--vault", vault]].concat()).await
 }
 
-fn start(place: &Place, vault: &str, arguments: &[&str]) -> Child {
+fn start(place: &Offline, vault: &str, arguments: &[&str]) -> Child {
     let all = [&["backup"], arguments, &["--vault", vault]].concat();
     place.command(&all).env("TMPDIR", place.path("tmp")).spawn().unwrap()
 }
 
 /// Content that goes up in three parts.
-fn large(place: &Place) -> String {
+fn large(place: &Offline) -> String {
     place.database("large.db", "delete", 62_000)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_keeps_proves_restores_and_prunes_as_a_directory_does() {
-    let (place, bucket) = (Place::new(), Bucket::start().await);
+    let (place, bucket) = (Offline::new(), Bucket::start().await);
     let (vault, url) = (bucket.url("team/a"), place.database("app.db", "wal", 500));
     let run = backup(&place, &vault, &["create", "--url", &url, "--name", "first", "--json"]).await;
     let manifest = run.assert_code(0).json();
@@ -297,7 +297,7 @@ async fn a_bucket_keeps_proves_restores_and_prunes_as_a_directory_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_in_mid_upload_leaves_no_name_and_the_next_run_removes_the_parts() {
-    let (place, bucket) = (Place::new(), Bucket::start().await);
+    let (place, bucket) = (Offline::new(), Bucket::start().await);
     fs::create_dir(place.path("tmp")).unwrap();
     let url = large(&place);
     let identity = age::x25519::Identity::generate();
@@ -354,7 +354,7 @@ async fn a_kill_in_mid_upload_leaves_no_name_and_the_next_run_removes_the_parts(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_with_a_default_retention_is_written_and_its_locks_leave_few_versions() {
-    let (place, bucket) = (Place::new(), Bucket::start().await);
+    let (place, bucket) = (Offline::new(), Bucket::start().await);
     bucket.retain_by_default().await;
     fs::create_dir(place.path("tmp")).unwrap();
     let (vault, url) = (bucket.url("kept"), large(&place));
@@ -397,7 +397,7 @@ async fn a_bucket_with_a_default_retention_is_written_and_its_locks_leave_few_ve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_neither_fails_a_backup_nor_doubles_it() {
-    let (place, bucket) = (Place::new(), Bucket::start().await);
+    let (place, bucket) = (Offline::new(), Bucket::start().await);
     let url = large(&place);
     let small = place.database("small.db", "delete", 10);
     let vault = bucket.url("lost");
@@ -428,7 +428,7 @@ async fn an_answer_that_is_lost_neither_fails_a_backup_nor_doubles_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_cut_off_altered_or_replaced_in_a_bucket_is_found_and_refused() {
-    let (place, bucket) = (Place::new(), Bucket::start().await);
+    let (place, bucket) = (Offline::new(), Bucket::start().await);
     let (vault, url) = (bucket.url("bad"), place.database("app.db", "delete", 20));
     backup(&place, &vault, &["create", "--url", &url, "--name", "a", "--no-compress"]).await.assert_code(0);
     let before = fs::read(place.path("app.db")).unwrap();
@@ -468,7 +468,7 @@ async fn what_was_cut_off_altered_or_replaced_in_a_bucket_is_found_and_refused()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_cannot_be_used_is_told_at_once_with_the_remedy() {
-    let place = Place::new();
+    let place = Offline::new();
     let bucket = Bucket::start().await;
     let strict = Moto::start(&[("INITIAL_NO_AUTH_ACTION_COUNT", "0")]).await;
     let url = place.database("app.db", "delete", 10);

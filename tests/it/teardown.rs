@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::evidence::today;
+use crate::calendar::today;
 use crate::signals::hold;
 use crate::support::{Started, World, finish_ahead};
 

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::support::{Run, finish, finish_ahead};
 
 /// Runs a command on a machine of that name.
@@ -54,7 +54,7 @@ fn names(list: &Value) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn machines_that_share_a_vault_keep_their_own_last_copies() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 1);
     let create = |name: &str| place.command(&["backup", "create", "--url", &url, "--name", name]);
     finish_on("web1", 60, &create("w1")).await.assert_code(0);
@@ -102,7 +102,7 @@ async fn machines_that_share_a_vault_keep_their_own_last_copies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_judged_by_the_rule_that_it_was_made_under() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 1);
     let create = |name: String| place.command(&["backup", "create", "--url", &url, "--name", &name]);
     for days in [400, 300, 40, 20, 6, 1, 0] {
@@ -133,7 +133,7 @@ async fn a_backup_is_judged_by_the_rule_that_it_was_made_under() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fixed_name_is_that_of_the_newest_backup() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 5);
     let other = place.database("other.db", "delete", 5);
     let create = |url: &str| place.command(&["backup", "create", "--url", url, "--name", "weekly_backup"]);
@@ -160,7 +160,7 @@ async fn a_fixed_name_is_that_of_the_newest_backup() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_system_without_links_takes_backups_and_one_without_locks_is_refused_at_once() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 5);
     let create = |name: &str| place.command(&["backup", "create", "--url", &url, "--name", name]);
     let mut made = Vec::new();
@@ -191,7 +191,7 @@ async fn a_file_system_without_links_takes_backups_and_one_without_locks_is_refu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_is_reported_as_failed_is_not_listed() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 5);
     let create = |name: &str| place.command(&["backup", "create", "--url", &url, "--name", name]);
     let mut failed = 0;
@@ -210,7 +210,7 @@ async fn a_backup_that_is_reported_as_failed_is_not_listed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_belongs_to_the_backup_that_was_read_whatever_it_is_called_by_now() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 5);
     for name in ["weekly", "newer"] {
         rusqlite::Connection::open(place.path("app.db"))
@@ -256,7 +256,7 @@ async fn a_proof_belongs_to_the_backup_that_was_read_whatever_it_is_called_by_no
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_at_the_same_moment_are_all_recorded() {
-    let place = Place::new();
+    let place = Offline::new();
     let mut running = Vec::new();
     for number in 0..24 {
         let url = format!("postgresql://nobody@127.0.0.1:1/app{number}");
@@ -273,7 +273,7 @@ async fn failures_at_the_same_moment_are_all_recorded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_schedule_displaces_another() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 1);
     let settings = format!("[databases.a.backup]\nurl = \"{url}\"\n[databases.b.backup]\nurl = \"{url}\"\n");
     fs::write(place.path("lifeboat.toml"), settings).unwrap();
@@ -353,7 +353,7 @@ async fn no_schedule_displaces_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_night_says_nothing_and_a_bad_one_can_be_found_in_the_log() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 1);
     let logged = async |words: &[&str]| {
         let log = fs::OpenOptions::new().create(true).append(true).open(place.path("backup.log")).unwrap();
@@ -396,7 +396,7 @@ async fn a_quiet_night_says_nothing_and_a_bad_one_can_be_found_in_the_log() {
 /// fixed name, a monthly one kept for a year.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cron_lines_of_an_application_work_for_a_year() {
-    let place = Place::new();
+    let place = Offline::new();
     let url = place.database("app.db", "delete", 1);
     let days = 366;
     for day in 0..=days {

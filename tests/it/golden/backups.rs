@@ -1,10 +1,10 @@
 //! Backups of SQLite: every report about them.
 
 use super::{Clock, Scene};
-use crate::backup::Place;
+use crate::offline::Offline;
 
 /// A database whose pages are the same in each run.
-pub(super) fn database(place: &Place, name: &str) {
+pub(super) fn database(place: &Offline, name: &str) {
     let connection = rusqlite::Connection::open(place.path(name)).unwrap();
     connection
         .execute_batch(
@@ -19,7 +19,7 @@ pub(super) fn database(place: &Place, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn backups_are_made_listed_proven_and_pruned() {
-    let place = Place::new();
+    let place = Offline::new();
     database(&place, "app.db");
     database(&place, "billing.db");
     let mut scene = Scene::of_place(&place);
@@ -63,7 +63,7 @@ async fn backups_are_made_listed_proven_and_pruned() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schedules_are_printed() {
-    let place = Place::new();
+    let place = Offline::new();
     database(&place, "app.db");
     let url = format!("sqlite://{}", place.path("app.db").display());
     std::fs::write(place.path("lifeboat.toml"), format!("[databases.app.backup]\nurl = \"{url}\"\n"))

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{Clock, Scene};
-use crate::backup::Place;
 use crate::calendar::{a_record, recorded};
+use crate::offline::Offline;
 
 /// A record with something of everything.
 fn whole_record() -> Value {
@@ -36,7 +36,7 @@ fn whole_record() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_year_of_drills_is_listed_reported_and_checked() {
-    let place = Place::new();
+    let place = Offline::new();
     let vault = place.path("vault");
     for (source, day, verdict) in [
         ("orders-prod", "2025-10-15", "pass"),

@@ -2,12 +2,12 @@
 
 use super::backups::database;
 use super::{Clock, Scene};
-use crate::backup::Place;
+use crate::offline::Offline;
 use crate::support::{PASSWORD, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_lines_that_cannot_be_meant() {
-    let place = Place::new();
+    let place = Offline::new();
     let mut scene = Scene::of_place(&place);
     scene.clock = Clock::Still("2026-11-21 03:00:00");
     scene
@@ -65,7 +65,7 @@ async fn command_lines_that_cannot_be_meant() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn configurations_that_cannot_be_used() {
-    let place = Place::new();
+    let place = Offline::new();
     let mut scene = Scene::of_place(&place);
     for (number, text) in [
         "nonsense",
@@ -109,7 +109,7 @@ async fn configurations_that_cannot_be_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn backups_that_cannot_be_made_shown_or_restored() {
-    let place = Place::new();
+    let place = Offline::new();
     for name in ["app.db", "billing.db"] {
         database(&place, name);
     }
@@ -216,7 +216,7 @@ async fn backups_that_cannot_be_made_shown_or_restored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runbooks_tokens_drills_and_databases_that_are_not_there() {
-    let place = Place::new();
+    let place = Offline::new();
     let front = "---\nrunbook: 1\ntitle: Try it\nowner: o\nreview_by: 2099-01-01\nrto: 60m\n";
     let text =
         "params:\n  source: {required: true, pattern: \"[a-z]+\"}\n---\n```sh id=a timeout=1m\nfalse\n```\n";

@@ -1,7 +1,7 @@
 //! Runbooks: listed, linted, planned, run, resumed, approved and undone; and the page of a run.
 
 use super::{Clock, Scene};
-use crate::backup::Place;
+use crate::offline::Offline;
 
 const FRONT: &str =
     "---\nrunbook: 1\ntitle: Bring the shop back\nowner: the shop\nreview_by: 2099-01-01\nrto: 60m\n";
@@ -40,7 +40,7 @@ echo done
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runbook_is_listed_planned_run_resumed_and_undone() {
-    let place = Place::new();
+    let place = Offline::new();
     std::fs::write(place.path("shop.md"), format!("{FRONT}{STEPS}")).unwrap();
     let faulty = "```sh id=a creates=\"file:x\"\nlifeboat snapshot craete $source --frob\n```\n```shh id=a\nls\n```\n```expect\nnothing = 1\n```\n";
     std::fs::write(place.path("faulty.md"), format!("{FRONT}---\n{faulty}")).unwrap();

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::backups::database;
 use super::{Clock, Scene};
-use crate::backup::Place;
 use crate::calendar::{a_record, recorded};
+use crate::offline::Offline;
 use crate::serving::{Answered, Serving};
 
 const HTML: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
@@ -34,7 +34,7 @@ impl Scene<'_> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_answers_and_the_dashboard_shows() {
-    let place = Place::new();
+    let place = Offline::new();
     database(&place, "app.db");
     let url = format!("sqlite://{}", place.path("app.db").display());
     recorded(&place.path("vault"), &a_record(), "orders-prod", "2026-11-01", "pass");
@@ -102,7 +102,7 @@ async fn the_api_answers_and_the_dashboard_shows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_made_listed_and_asked_for() {
-    let place = Place::new();
+    let place = Offline::new();
     database(&place, "app.db");
     let url = format!("sqlite://{}", place.path("app.db").display());
     let mut scene = Scene::of_place(&place);
