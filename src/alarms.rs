@@ -29,7 +29,7 @@ use crate::aws::Aws;
 use crate::config::{AlarmKindSettings, Config};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::interrupt::Interrupt;
-use crate::rds::{Alarm, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, regions};
+use crate::rds::{Alarm, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, list_regions};
 use crate::words::quote_names;
 
 pub(crate) use audit::{Audit, Fault, Gap, Unwatched, audit_alarms};
@@ -104,7 +104,7 @@ impl Plan {
             whole.alarms += plan.alarms;
             whole.custom_metrics += plan.custom_metrics;
         }
-        whole.region = regions(&whole.places);
+        whole.region = list_regions(&whole.places);
         whole.unreached = unreached;
         Some(whole)
     }
@@ -181,13 +181,13 @@ pub(crate) async fn plan_alarms(
             .extend(subscriptions::plan_subscriptions(aws, &topics_of, is_all, &config.alarms.tags).await?);
     }
     for change in &mut changes {
-        change.place = aws.place();
+        change.place = aws.location();
     }
     let alarms = changes.iter().filter(|one| one.noun == "alarm" && one.action != Action::Delete).count();
     Ok(Plan {
         schema: "lifeboat.alarms/1",
         region: aws.region().to_owned(),
-        places: vec![aws.place()],
+        places: vec![aws.location()],
         unreached: Vec::new(),
         databases: instances.iter().map(|instance| instance.id.to_string()).collect(),
         changes,
@@ -397,9 +397,11 @@ pub(crate) async fn apply_plan(
         }
         match apply_change(aws, change).await {
             Ok(()) => applied += 1,
-            Err(error) => {
-                failed.push(Failed { alarm: change.alarm.clone(), place: aws.place(), error: error.chain() })
-            }
+            Err(error) => failed.push(Failed {
+                alarm: change.alarm.clone(),
+                place: aws.location(),
+                error: error.chain(),
+            }),
         }
     }
     if !interrupted && !deletions.is_empty() {
@@ -407,7 +409,7 @@ pub(crate) async fn apply_plan(
             Ok(()) => applied += deletions.len(),
             Err(failure) => {
                 let error = Error::from(failure).chain();
-                let failure = |alarm| Failed { alarm, place: aws.place(), error: error.clone() };
+                let failure = |alarm| Failed { alarm, place: aws.location(), error: error.clone() };
                 failed.extend(deletions.into_iter().map(failure));
             }
         }
@@ -473,7 +475,7 @@ pub(crate) async fn list_alarms(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>>
         .filter(|(_, tags)| is_ours(tags))
         .map(|(alarm, _)| Listed {
             rule: difference::describe_rule(&alarm.spec),
-            place: aws.place(),
+            place: aws.location(),
             name: alarm.spec.name,
             state: alarm.state,
             since: alarm.since,

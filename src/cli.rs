@@ -32,7 +32,7 @@ use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::notify::Nature;
 use crate::output::{Color, Format, Output};
-use session::{Global, Session, actor, host, now, parse_day, unset, who};
+use session::{Global, Session, actor, host_name, is_unset, now, parse_day, user_name};
 
 /// Takes, restores and proves database backups.
 ///
@@ -93,10 +93,10 @@ const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer 
 /// Commands whose outcome channels are told, and whether that is an event or a condition.
 fn notified_command(command: &Command) -> Option<(&'static str, Nature)> {
     match command {
-        Command::Drill(command) => command.spoken(),
+        Command::Drill(command) => command.notified_as(),
         Command::Status(_) => Some(("status", Nature::Condition)),
         Command::Backup(command) => command.spoken().map(|name| (name, Nature::Event)),
-        Command::Snapshot(command) => command.spoken().map(|name| (name, Nature::Event)),
+        Command::Snapshot(command) => command.notified_as().map(|name| (name, Nature::Event)),
         Command::Runbook(command) => command.spoken().map(|name| (name, Nature::Event)),
         _ => None,
     }
@@ -218,9 +218,9 @@ fn refuse_arguments(error: &clap::Error, arguments: &[OsString]) -> u8 {
     };
     let output = Output::new(format, Color::Never, false).logging(now);
     let hints = hints_of_cause(error);
-    match crate::output::redacted(&text) {
+    match crate::output::redact_urls(&text) {
         shown if error.use_stderr() && (output.is_log() || is_json) => output.refuse(&shown, &hints),
-        _ if crate::output::redacted(&rendered) == rendered => {
+        _ if crate::output::redact_urls(&rendered) == rendered => {
             let _ = error.print();
             for hint in &hints {
                 output.say(format!("hint: {hint}"));

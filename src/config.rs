@@ -334,8 +334,8 @@ impl Config {
                 .hint("The section \"Configuration\" of README lists every key.")
         };
         let config: Config =
-            toml::from_str(text).map_err(|error| wrong().caused_by(place_and_message(text, &error)))?;
-        accounts::check(&config.accounts).map_err(|why| wrong().caused_by(why))?;
+            toml::from_str(text).map_err(|error| wrong().caused_by(describe_toml_error(text, &error)))?;
+        accounts::check_accounts(&config.accounts).map_err(|why| wrong().caused_by(why))?;
         Ok(config)
     }
 
@@ -374,7 +374,7 @@ impl Config {
 }
 
 /// Where and what, without the line itself: there may be a secret in it that does not belong there.
-fn place_and_message(text: &str, error: &toml::de::Error) -> String {
+fn describe_toml_error(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
     let line = before.matches('\n').count() + 1;
     format!("line {line}: {}", error.message())

@@ -61,4 +61,4 @@ pub(crate) use context::{Context, Event};
 pub(crate) use evidence::Report;
 pub(crate) use plan::{Afterwards, BaselineChoice, CopyLogin, DEFAULT_FROM, Plan, Request, copy_settings};
 pub(crate) use preflight::plan_drill;
-pub(crate) use run::{run, run_alone};
+pub(crate) use run::{run_alone, run_drill};

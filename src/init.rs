@@ -53,7 +53,7 @@ pub(crate) struct Found {
 }
 
 /// Looks at one Region. Reads only.
-pub(crate) async fn look(aws: &Aws) -> Result<Seen> {
+pub(crate) async fn survey_region(aws: &Aws) -> Result<Seen> {
     let (instances, topics) = tokio::try_join!(aws.instances(), aws.topics())?;
     let instances: Vec<Instance> = instances.into_iter().filter(|it| !it.is_throwaway()).collect();
     let caller = aws.caller().await.unwrap_or_default();
@@ -70,14 +70,14 @@ pub(crate) async fn look(aws: &Aws) -> Result<Seen> {
 
 /// The file, and proof that our own reader takes it.
 pub(crate) fn written(found: &Found, now: DateTime<Utc>) -> Result<String> {
-    let text = text(found, now);
+    let text = render_config(found, now);
     Config::parse(&text, Path::new("lifeboat.toml")).map_err(|error| {
         Error::new(Kind::Bug, "what was to be written is not a configuration").caused_by(error)
     })?;
     Ok(text)
 }
 
-fn text(found: &Found, now: DateTime<Utc>) -> String {
+fn render_config(found: &Found, now: DateTime<Utc>) -> String {
     let mut text = String::new();
     let line = |text: &mut String, words: String| {
         text.push_str(&words);
@@ -97,7 +97,7 @@ fn text(found: &Found, now: DateTime<Utc>) -> String {
         "# Every key may be left out. `lifeboat doctor` says whether everything works with it.".to_owned(),
     );
     text.push('\n');
-    head(&mut text, found);
+    render_general(&mut text, found);
     objectives(&mut text, found);
     alarms(&mut text, found);
     for seen in &found.places {
@@ -109,7 +109,7 @@ fn text(found: &Found, now: DateTime<Utc>) -> String {
         let _ = write!(
             text,
             "\n[databases.{}.backup]  # {}: `lifeboat backup create {}`\nurl = {}\n",
-            key(&local.name),
+            toml_key(&local.name),
             local.kind,
             comment(&local.name),
             quoted(&format!("env:{}", local.variable))
@@ -119,7 +119,7 @@ fn text(found: &Found, now: DateTime<Utc>) -> String {
 }
 
 /// Where the databases are, and where what must last goes.
-fn head(text: &mut String, found: &Found) {
+fn render_general(text: &mut String, found: &Found) {
     if let [seen] = found.places.as_slice() {
         let _ = writeln!(text, "region = {}", quoted(&seen.region));
     }
@@ -166,7 +166,7 @@ fn objectives(text: &mut String, found: &Found) {
     if found.places.iter().all(|seen| seen.instances.is_empty()) {
         return;
     }
-    let largest = all(found).map(|it| it.storage_gib).max().unwrap_or(0);
+    let largest = list_instances(found).map(|it| it.storage_gib).max().unwrap_or(0);
     let _ = write!(
         text,
         "
@@ -183,7 +183,7 @@ rpo = \"24h\"                # how much may be lost; with automated backups some
     );
 }
 
-fn all(found: &Found) -> impl Iterator<Item = &Instance> {
+fn list_instances(found: &Found) -> impl Iterator<Item = &Instance> {
     found.places.iter().flat_map(|seen| &seen.instances)
 }
 
@@ -241,7 +241,8 @@ fn database(text: &mut String, it: &Instance, region: &str, found: &Found) {
     let words = format!("{} {}, {} GiB{place}: {kept}{window}", it.engine, it.engine_version, it.storage_gib);
     let id = it.id.as_str();
     // The same name in two Regions is one section.
-    let is_first = all(found).find(|other| other.id == it.id).is_some_and(|first| first.arn == it.arn);
+    let is_first =
+        list_instances(found).find(|other| other.id == it.id).is_some_and(|first| first.arn == it.arn);
     let _ = writeln!(text, "\n# {}", comment(&words));
     if let Some(owner) = it.cluster.as_ref().or(it.replica_of.as_ref()) {
         let _ = writeln!(text, "# {id}: its backups are those of {}", comment(owner));
@@ -253,13 +254,13 @@ fn database(text: &mut String, it: &Instance, region: &str, found: &Found) {
     }
     // With more than is asked of all, it keeps what it has.
     if it.retention_days > 7 {
-        let _ = write!(text, "[databases.{}.policy]\nretention_days = {}\n", key(id), it.retention_days);
+        let _ = write!(text, "[databases.{}.policy]\nretention_days = {}\n", toml_key(id), it.retention_days);
     }
     if it.engine != "postgres" {
         let _ = writeln!(text, "# {id}: drills are of PostgreSQL only");
         return;
     }
-    let _ = write!(text, "[databases.{}.drill]\nrto = {}\n", key(id), quoted(rto(it.storage_gib)));
+    let _ = write!(text, "[databases.{}.drill]\nrto = {}\n", toml_key(id), quoted(rto(it.storage_gib)));
     if !it.iam_authentication && it.master_secret_arn.is_none() {
         text.push_str(
             "# user = \"…\", secret = \"…\"  # otherwise the master user, with PGPASSWORD or ~/.pgpass\n",
@@ -285,14 +286,14 @@ fn quoted(text: &str) -> String {
 }
 
 /// A key: bare where it may be.
-fn key(text: &str) -> String {
+fn toml_key(text: &str) -> String {
     let is_bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if is_bare { text.to_owned() } else { quoted(text) }
 }
 
 /// Nothing in a comment ends its line.
 fn comment(text: &str) -> String {
-    crate::output::plain(text)
+    crate::output::escape_controls(text)
 }
 
 #[cfg(test)]

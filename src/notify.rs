@@ -85,8 +85,9 @@ impl Notifier {
 
     /// Tells the dead man's switches of a command that it begins. What did not arrive is returned in words.
     pub(crate) async fn begin(&self, command: &str, run: &str) -> Vec<Delivery> {
-        let all =
-            self.switches(command).map(async |channel| channel.delivery(in_time(channel.start(run)).await));
+        let all = self
+            .switches(command)
+            .map(async |channel| channel.delivery(with_budget(channel.start(run)).await));
         futures::future::join_all(all).await
     }
 
@@ -97,7 +98,8 @@ impl Notifier {
     /// Tells the switches how a command ended.
     pub(crate) async fn end(&self, command: &str, run: &str, exit_code: u8, line: &str) -> Vec<Delivery> {
         let all = self.switches(command);
-        let all = all.map(async |channel| channel.delivery(in_time(channel.end(run, exit_code, line)).await));
+        let all =
+            all.map(async |channel| channel.delivery(with_budget(channel.end(run, exit_code, line)).await));
         futures::future::join_all(all).await
     }
 
@@ -114,12 +116,14 @@ impl Notifier {
         told: Vec<Told>,
         now: DateTime<Utc>,
     ) -> crate::error::Result<News> {
-        let names: Vec<String> =
-            told.iter().map(|told| state::name(command, &told.subject, told.place.as_deref())).collect();
+        let names: Vec<String> = told
+            .iter()
+            .map(|told| state::state_path(command, &told.subject, told.place.as_deref()))
+            .collect();
         let mut news = News { command: command.to_owned(), items: Vec::new(), digest: None };
         for (told, kept) in told.into_iter().zip(vault.read_all(&names)?) {
             let kept = kept?.and_then(|text| state::Kept::parse(&text));
-            let change = state::decide(kept.as_ref(), &told, self.remind_after, now);
+            let change = state::decide_change(kept.as_ref(), &told, self.remind_after, now);
             news.items.push(Item { told, kept, change });
         }
         if let Some(every) = self.digest_every {
@@ -127,7 +131,7 @@ impl Notifier {
                 vault.read(DIGEST)?.and_then(|text| serde_json::from_slice(&text).ok());
             let is_due = last.is_none_or(|last| (now - last.at).to_std().is_ok_and(|since| since >= every));
             if is_due {
-                news.digest = Some(state::all(vault)?);
+                news.digest = Some(state::list_states(vault)?);
             }
         }
         Ok(news)
@@ -156,7 +160,7 @@ impl Notifier {
             if own.is_empty() {
                 return None;
             }
-            Some(channel.delivery(in_time(channel.send(&own, &self.access)).await))
+            Some(channel.delivery(with_budget(channel.send(&own, &self.access)).await))
         });
         futures::future::join_all(telling).await.into_iter().flatten().collect()
     }
@@ -165,8 +169,8 @@ impl Notifier {
     pub(crate) async fn test(&self, channel: &Channel, now: DateTime<Utc>) -> Delivery {
         let message = Message::test(&channel.name, &self.sender, now);
         let sent = match channel.is_ping() {
-            true => in_time(channel.note(&message.headline())).await,
-            false => in_time(channel.send(&[&message], &self.access)).await,
+            true => with_budget(channel.note(&message.headline())).await,
+            false => with_budget(channel.send(&[&message], &self.access)).await,
         };
         channel.delivery(sent)
     }
@@ -184,9 +188,10 @@ impl Notifier {
             if item.change.is_some() && !arrived {
                 continue;
             }
-            if let Some(kept) = state::kept(&news.command, item, now) {
+            if let Some(kept) = state::serialize_state(&news.command, item, now) {
                 let told = &item.told;
-                vault.write(&state::name(&news.command, &told.subject, told.place.as_deref()), &kept)?;
+                vault
+                    .write(&state::state_path(&news.command, &told.subject, told.place.as_deref()), &kept)?;
             }
         }
         if news.digest.is_some() && arrived {
@@ -197,7 +202,7 @@ impl Notifier {
     }
 }
 
-async fn in_time(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+async fn with_budget(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     let late = |_| Err(format!("it took longer than {} seconds", BUDGET.as_secs()));
     tokio::time::timeout(BUDGET, work).await.unwrap_or_else(late)
 }
@@ -213,11 +218,15 @@ pub(crate) struct News {
 impl News {
     /// A summary of everything, now.
     pub(crate) fn of_everything(vault: &Vault) -> crate::error::Result<Self> {
-        Ok(News { command: "notify digest".to_owned(), items: Vec::new(), digest: Some(state::all(vault)?) })
+        Ok(News {
+            command: "notify digest".to_owned(),
+            items: Vec::new(),
+            digest: Some(state::list_states(vault)?),
+        })
     }
 
     fn messages(&self, sender: &Sender, now: DateTime<Utc>) -> Vec<Message> {
         let changed = self.items.iter().filter_map(|item| Some((item, item.change?)));
-        changed.map(|(item, change)| Message::of(&self.command, item, change, sender, now)).collect()
+        changed.map(|(item, change)| Message::from_item(&self.command, item, change, sender, now)).collect()
     }
 }

@@ -17,15 +17,15 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
-pub(crate) use crate::postgres::redacted;
+pub(crate) use crate::postgres::redact_urls;
 use crate::verify::Verdict;
 use crate::when::format_span;
 use crate::words::Tone;
 
 pub(crate) use commands::Repeated;
 use live::Live;
-pub(crate) use terminal::plain;
-use terminal::{escaped_json, paint, printable, terminal_width};
+pub(crate) use terminal::escape_controls;
+use terminal::{colorize, escaped_json, printable, terminal_width};
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -67,13 +67,14 @@ pub(crate) struct Page {
 impl Page {
     /// A line, or several; on a terminal it is wrapped between words.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) {
-        self.verbatim(wrapped(&self.repeated.complete(text.as_ref()), self.width));
+        self.verbatim(wrap_lines(&self.repeated.complete(text.as_ref()), self.width));
     }
 
     /// The head of a report: its verdict or state, then what it is about, then how long that took.
     pub(crate) fn heading(&mut self, tone: Tone, word: &str, about: impl AsRef<str>, seconds: Option<f64>) {
         let took = seconds.map_or(String::new(), |seconds| format!(", {}", format_span(seconds)));
-        let (word, about) = (self.toned(tone, word), self.toned(Tone::Strong, plain(about.as_ref())));
+        let (word, about) =
+            (self.toned(tone, word), self.toned(Tone::Strong, escape_controls(about.as_ref())));
         self.line(format!("{word}  {about}{took}"));
     }
 
@@ -90,7 +91,7 @@ impl Page {
 
     /// Words in a tone.
     pub(crate) fn toned(&self, tone: Tone, text: impl AsRef<str>) -> String {
-        paint(self.colored, tone, text.as_ref())
+        colorize(self.colored, tone, text.as_ref())
     }
 
     /// A line that is copied as it stands, such as one of a script: it is not wrapped.
@@ -101,7 +102,7 @@ impl Page {
 
     /// What to do about the lines above it: a command, or prose.
     pub(crate) fn remedy(&mut self, indent: usize, text: &str) {
-        let text = plain(text);
+        let text = escape_controls(text);
         let is_command = ["lifeboat ", "aws ", "psql ", "for "].iter().any(|start| text.starts_with(start));
         match is_command {
             true => self.command(&" ".repeat(indent), &text),
@@ -112,7 +113,7 @@ impl Page {
     /// A command behind a label: where it is longer than a line of the terminal, each but the last ends with a backslash, so that
     /// a shell takes it as it is shown.
     pub(crate) fn command(&mut self, label: &str, command: &str) {
-        let command = self.repeated.complete(&plain(command));
+        let command = self.repeated.complete(&escape_controls(command));
         let lines = match self.width {
             Some(width) => layout::continue_command(label, &command, width),
             None => vec![format!("{label}{command}")],
@@ -245,7 +246,7 @@ impl Output {
                 };
                 report.render_text(&mut page);
                 let severity = if kind.is_some() { Severity::Error } else { Severity::Info };
-                print(&(stamped(log, severity, &printable(&page.text, false)) + "\n"))
+                print_stdout(&(stamp_lines(log, severity, &printable(&page.text, false)) + "\n"))
             }
             _ => self.report_as(format, report),
         }
@@ -278,7 +279,7 @@ impl Output {
                 printable(&page.text, self.colored_stdout)
             }
         };
-        print(&text)
+        print_stdout(&text)
     }
 
     /// A line of talk that stays.
@@ -290,7 +291,7 @@ impl Output {
 
     /// Words in a tone, for talk.
     pub(crate) fn toned(&self, tone: Tone, text: impl AsRef<str>) -> String {
-        paint(self.colored_stderr, tone, text.as_ref())
+        colorize(self.colored_stderr, tone, text.as_ref())
     }
 
     /// A question, which is asked even when quiet.
@@ -301,7 +302,7 @@ impl Output {
 
     /// A line that stays, and is said even when quiet.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
-        let word = paint(self.colored_stderr, Tone::Doubt, "warning");
+        let word = colorize(self.colored_stderr, Tone::Doubt, "warning");
         self.talk(Severity::Warning, &format!("{}{}", self.label(&word), text.as_ref()));
     }
 
@@ -361,18 +362,18 @@ impl Output {
     /// it.
     pub(crate) fn error(&self, error: &Error) {
         self.settle();
-        let word = paint(self.colored_stderr, Tone::Bad, "error");
+        let word = colorize(self.colored_stderr, Tone::Bad, "error");
         let mut text = format!("{}{error}", self.label(&word));
         for cause in error.causes() {
             let _ = write!(text, "\n  caused by: {cause}");
         }
         for hint in error.all_hints() {
-            let _ = write!(text, "\n{}: {hint}", paint(self.colored_stderr, Tone::Strong, "hint"));
+            let _ = write!(text, "\n{}: {hint}", colorize(self.colored_stderr, Tone::Strong, "hint"));
         }
         if error.kind() == Kind::Bug {
             text.push_str("\nThis is a defect of lifeboat: please report it with what you ran.");
         }
-        self.talk(Severity::Error, &redacted(&text));
+        self.talk(Severity::Error, &redact_urls(&text));
     }
 
     /// Tells the error with which a command ends: a program that was promised a document gets one.
@@ -386,7 +387,7 @@ impl Output {
         if self.format != Format::Json || self.is_reported.swap(true, Ordering::Relaxed) {
             return;
         }
-        let said = |text: &str| self.repeated.complete(&redacted(text));
+        let said = |text: &str| self.repeated.complete(&redact_urls(text));
         let document = ErrorDocument {
             schema: "lifeboat.error/1",
             kind: error.kind().word(),
@@ -397,7 +398,7 @@ impl Output {
         };
         if let Ok(text) = serde_json::to_string_pretty(&document) {
             // The exit code says that something is wrong, also where nobody reads stdout any more.
-            let _ = print(&(escaped_json(&text) + "\n"));
+            let _ = print_stdout(&(escaped_json(&text) + "\n"));
         }
     }
 
@@ -409,8 +410,8 @@ impl Output {
     fn talk(&self, severity: Severity, text: &str) {
         let text = printable(&self.repeated.complete(text), self.colored_stderr);
         let text = match &self.log {
-            Some(log) => stamped(log, severity, &text),
-            None => wrapped(&text, terminal_width(&io::stderr())),
+            Some(log) => stamp_lines(log, severity, &text),
+            None => wrap_lines(&text, terminal_width(&io::stderr())),
         };
         let write = || {
             // Nothing can be done about a stderr that is gone.
@@ -423,13 +424,13 @@ impl Output {
     }
 }
 
-fn wrapped(text: &str, width: Option<usize>) -> String {
+fn wrap_lines(text: &str, width: Option<usize>) -> String {
     let Some(width) = width else { return text.to_owned() };
     let lines: Vec<String> = text.split('\n').flat_map(|line| layout::wrap(line, width)).collect();
     lines.join("\n")
 }
 
-fn print(text: &str) -> Result<()> {
+fn print_stdout(text: &str) -> Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().lock().flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Error::outside("the report could not be printed").caused_by(error)),
@@ -438,7 +439,7 @@ fn print(text: &str) -> Result<()> {
 }
 
 /// Each line with the time and its level.
-fn stamped(log: &Log, severity: Severity, text: &str) -> String {
+fn stamp_lines(log: &Log, severity: Severity, text: &str) -> String {
     let level = match severity {
         Severity::Error => "ERROR",
         Severity::Warning => "WARN ",

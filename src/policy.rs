@@ -163,9 +163,9 @@ pub(crate) async fn judge_instances(
     let judge_one = |instance: &Instance| {
         let (mut findings, notes) = check::check_instance(instance, &config.policy_of(instance.id.as_str()));
         for finding in &mut findings {
-            finding.remedy = aws.place().in_commands(&finding.remedy);
+            finding.remedy = aws.location().in_commands(&finding.remedy);
         }
-        let (id, place, state) = (instance.id.to_string(), aws.place(), State::of(instance));
+        let (id, place, state) = (instance.id.to_string(), aws.location(), State::of_instance(instance));
         Database { id, place, before: state.clone(), after: state, notes, lost: None, findings }
     };
     Ok(list_instances(aws, only).await?.iter().map(judge_one).collect())
@@ -196,7 +196,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Whether there is anything to change.
     pub(crate) fn is_needed(&self) -> bool {
-        self.after != State::of(&self.instance)
+        self.after != State::of_instance(&self.instance)
     }
 
     /// As it would be.
@@ -204,7 +204,7 @@ impl Plan {
         Database {
             id: self.instance.id.to_string(),
             place: self.place.clone(),
-            before: State::of(&self.instance),
+            before: State::of_instance(&self.instance),
             after: self.after.clone(),
             notes: self.notes.clone(),
             lost: self.lost.clone(),
@@ -229,7 +229,7 @@ pub(crate) async fn plan_change(
     now: DateTime<Utc>,
 ) -> Result<Plan> {
     let instance = aws.existing_instance(id).await?;
-    let before = State::of(&instance);
+    let before = State::of_instance(&instance);
     refuse_members(&instance, request)?;
     let mut after = before.clone();
     let mut notes = Vec::new();
@@ -274,7 +274,7 @@ pub(crate) async fn plan_change(
         true => Some(find_lost_backups(aws, &instance, after.retention_days, aws.now(now)).await?),
         false => None,
     };
-    Ok(Plan { instance, place: aws.place(), after, notes, lost, change })
+    Ok(Plan { instance, place: aws.location(), after, notes, lost, change })
 }
 
 /// What AWS deletes when automated backups are kept for `days`. Reads only.
@@ -385,7 +385,7 @@ pub(crate) async fn apply_change(
     let ended = aws
         .watch(&id, poll, |seen| match seen {
             Seen::Instance(Some(instance)) => {
-                let now = State::of(instance);
+                let now = State::of_instance(instance);
                 let is_so = now.retention_days == wanted.retention_days
                     && now.backup_window == wanted.backup_window
                     && now.copy_tags_to_snapshot == wanted.copy_tags_to_snapshot

@@ -19,7 +19,7 @@ pub(crate) use alarm::{
     Alarm, AlarmSpec, Comparison, EventSubscription, HistoryItem, Measurement, Metric, MetricWatch, Topic,
     Treatment, Watch,
 };
-pub(crate) use place::{Place, Unreached, regions};
+pub(crate) use place::{Place, Unreached, list_regions};
 pub(crate) use run::RunId;
 pub(crate) use settings::{SETTINGS_TAG, Settings};
 pub(crate) use source::{NoSource, THROWAWAY_PREFIX};

@@ -88,7 +88,7 @@ pub(crate) enum Chosen {
 }
 
 /// Finds the backup that brings back what is wanted, or says why there is none.
-pub(crate) async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Chosen> {
+pub(crate) async fn choose_backup(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Chosen> {
     match wanted {
         Wanted::Snapshot(id) => named_snapshot(aws, source, id).await,
         Wanted::LatestSnapshot => newest_snapshot(aws, source, None).await,

@@ -176,7 +176,7 @@ impl Report {
 }
 
 /// The snapshot of that id, or what to say when there is none.
-pub(crate) async fn existing(aws: &Aws, id: &SnapshotId) -> Result<Snapshot> {
+pub(crate) async fn existing_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Snapshot> {
     aws.snapshot(id).await?.ok_or_else(|| {
         Error::request(format!("snapshot `{id}` does not exist in {}", aws.region()))
             .hint("`lifeboat snapshot list` lists those that do; choose another Region with `--region`.")
@@ -195,7 +195,7 @@ pub(crate) fn expiry_of(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
 }
 
 /// Whether one can restore from it.
-pub(crate) fn is_good(snapshot: &Snapshot) -> bool {
+pub(crate) fn is_restorable(snapshot: &Snapshot) -> bool {
     snapshot.reported_status == "available"
 }
 

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::policy::check::{self, Finding};
 use crate::rds::{
     AutomatedBackup, Health, Instance, InstanceId, Place, ResourceId, RestoreWindow, Snapshot, Unreached,
-    regions,
+    list_regions,
 };
 
 /// A daily backup is late after this: a day, and the window.
@@ -34,7 +34,7 @@ pub(crate) struct Fleet {
 }
 
 /// Lists what is needed: of the whole Region, or of single instances where there are few.
-pub(crate) async fn look(aws: &Aws, only: &[InstanceId]) -> Result<Fleet> {
+pub(crate) async fn read_fleet(aws: &Aws, only: &[InstanceId]) -> Result<Fleet> {
     let mut fleet = Fleet::default();
     let snapshots = match only {
         [one] => {
@@ -120,7 +120,7 @@ impl Database {
 
 impl Report {
     /// One report over several places, looked at about the same time; there is at least one.
-    pub(crate) fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
+    pub(crate) fn merge(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
         let mut all = reports.into_iter();
         let mut whole = all.next()?;
         for report in all {
@@ -128,7 +128,7 @@ impl Report {
             whole.places.extend(report.places);
             whole.databases.extend(report.databases);
         }
-        whole.region = regions(&whole.places);
+        whole.region = list_regions(&whole.places);
         whole.unreached = unreached;
         whole.databases.sort_by(worst_first);
         Some(whole)
@@ -212,14 +212,17 @@ pub(crate) struct Rpo {
 }
 
 /// Judges what was seen of a place.
-pub(crate) fn judge(
+pub(crate) fn judge_fleet(
     fleet: &Fleet,
     place: &Place,
     wanted: impl Fn(&Instance) -> Wanted,
     now: DateTime<Utc>,
 ) -> Report {
-    let mut databases: Vec<Database> =
-        fleet.instances.iter().map(|instance| one(fleet, instance, place, wanted(instance), now)).collect();
+    let mut databases: Vec<Database> = fleet
+        .instances
+        .iter()
+        .map(|instance| judge_instance(fleet, instance, place, wanted(instance), now))
+        .collect();
     databases.sort_by(worst_first);
     Report {
         schema: "lifeboat.status/1",
@@ -239,7 +242,13 @@ fn worst_first(a: &Database, b: &Database) -> std::cmp::Ordering {
     worst(a).cmp(&worst(b)).then_with(|| (&a.id, &a.place).cmp(&(&b.id, &b.place)))
 }
 
-fn one(fleet: &Fleet, instance: &Instance, place: &Place, wanted: Wanted, now: DateTime<Utc>) -> Database {
+fn judge_instance(
+    fleet: &Fleet,
+    instance: &Instance,
+    place: &Place,
+    wanted: Wanted,
+    now: DateTime<Utc>,
+) -> Database {
     let snapshots = fleet.snapshots.get(&instance.resource_id).map(Vec::as_slice).unwrap_or_default();
     let newest = |kind: &str| {
         snapshots
@@ -287,10 +296,10 @@ fn one(fleet: &Fleet, instance: &Instance, place: &Place, wanted: Wanted, now: D
         notes.push(format!("AWS Backup takes snapshots of it: the newest is `{}`", newest.snapshot_id));
     }
     if !is_elsewhere {
-        findings.extend(backups(instance, &rpo, newest_automated.as_ref(), latest, now));
-        findings.extend(drills(instance, wanted.last_drill.as_ref(), now));
+        findings.extend(judge_backups(instance, &rpo, newest_automated.as_ref(), latest, now));
+        findings.extend(judge_drills(instance, wanted.last_drill.as_ref(), now));
     }
-    findings.extend(health(instance));
+    findings.extend(judge_health(instance));
     findings.retain(|finding| !wanted.policy.ignore.iter().flatten().any(|code| code == finding.code));
     findings.sort_by_key(|finding| finding.severity);
     for finding in &mut findings {
@@ -321,7 +330,7 @@ fn seconds_since(at: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
     (now - at).as_seconds_f64().max(0.0)
 }
 
-fn backups(
+fn judge_backups(
     instance: &Instance,
     rpo: &Rpo,
     automated: Option<&Newest>,
@@ -365,7 +374,7 @@ fn backups(
     findings
 }
 
-fn drills(instance: &Instance, last: Option<&LastDrill>, now: DateTime<Utc>) -> Option<Finding> {
+fn judge_drills(instance: &Instance, last: Option<&LastDrill>, now: DateTime<Utc>) -> Option<Finding> {
     if instance.why_no_source().is_some() {
         return None;
     }
@@ -397,7 +406,7 @@ pub(crate) fn of_last_drill(id: &str, last: Option<&LastDrill>, now: DateTime<Ut
     }
 }
 
-fn health(instance: &Instance) -> Option<Finding> {
+fn judge_health(instance: &Instance) -> Option<Finding> {
     let status = &instance.reported_status;
     match status.health() {
         Health::Stopped => Some(Finding::warning(

@@ -17,7 +17,7 @@ use crate::drill::throwaway;
 use crate::drill::{self};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::postgres::{Programs, Server, Session, generate, major_version, quoted, user_databases};
+use crate::postgres::{Programs, Server, Session, generate, major_version, quote_identifier, user_databases};
 use crate::rds::{Instance, InstanceId, ResourceId, RunId, Settings};
 use crate::restore::apply;
 use crate::restore::isolation::{self, Isolation};
@@ -73,7 +73,7 @@ fn part(text: &str) -> Option<(String, Option<&str>)> {
 impl TableName {
     /// Quoted, for SQL.
     fn sql(&self) -> String {
-        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+        format!("{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
     }
 
     /// What its copy is called: `orders_restored_20261121`, within PostgreSQL's 63 bytes.
@@ -238,7 +238,7 @@ pub(crate) async fn plan(
         return Err(Error::request(format!("`{}` runs {}", source.id, source.engine))
             .hint("Single tables can be restored for Amazon RDS for PostgreSQL only."));
     }
-    let chosen = restore::choose(aws, &source, &request.wanted).await?;
+    let chosen = restore::choose_backup(aws, &source, &request.wanted).await?;
     let (from, moment) = match &chosen {
         Chosen::Snapshot(snapshot) => {
             (RestoreFrom::Snapshot(snapshot.id.clone()), snapshot.moment().unwrap_or(now))
@@ -275,8 +275,8 @@ pub(crate) async fn plan(
     }
     let now = aws.now(now);
     let run = RunId::new(now);
-    let throwaway = throwaway::name(source.id.as_str(), &run)?;
-    let tags = throwaway::tags(&source, &run, now + LIFETIME);
+    let throwaway = throwaway::throwaway_name(source.id.as_str(), &run)?;
+    let tags = throwaway::throwaway_tags(&source, &run, now + LIFETIME);
     let engine_version = match &chosen {
         Chosen::Snapshot(snapshot) => &snapshot.engine_version,
         Chosen::Time(_) | Chosen::Now { .. } => &source.engine_version,
@@ -289,7 +289,7 @@ pub(crate) async fn plan(
         given: None,
     };
     let acting = isolation::find_subscriptions(&live).await?;
-    let isolation = isolation::plan(aws, source.id.as_str(), wanted, acting).await?;
+    let isolation = isolation::plan_isolation(aws, source.id.as_str(), wanted, acting).await?;
     let restore = RestorePlan {
         run: run.clone(),
         restore: crate::aws::Restore {
@@ -361,7 +361,7 @@ async fn large_objects_of(backup: &Session, table: &TableName) -> Result<Vec<Str
         let count = format!(
             "select count(distinct o.oid) from {} t join pg_catalog.pg_largeobject_metadata o on o.oid = t.{}",
             table.sql(),
-            quoted(&column)
+            quote_identifier(&column)
         );
         if let objects @ 1.. = backup.row(&count, &[]).await?.get::<_, i64>(0) {
             told.push(format!(
@@ -391,7 +391,7 @@ pub(crate) async fn apply(
     report.dry_run = false;
     let began = Instant::now();
     let mut resource: Option<ResourceId> = None;
-    let group = plan.isolation.group().map(|group| group.name.clone());
+    let group = plan.isolation.group_to_create().map(|group| group.name.clone());
     let isolated = tokio::select! {
         biased;
         kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was restored")),
@@ -419,7 +419,7 @@ pub(crate) async fn apply(
     match removal::remove_claimed(aws, &claim, patience, &|_| {}).await {
         Ok(_) => report.throwaway.is_removed = true,
         Err(remains) => {
-            report.throwaway.remove_with = Some(remains.command(aws.region()));
+            report.throwaway.remove_with = Some(remains.delete_command(aws.region()));
             report.throwaway.left_behind = Some(remains.error.chain());
         }
     }
@@ -431,8 +431,8 @@ pub(crate) async fn apply(
 
 /// Makes the group with which the throwaway does not act by itself, where that is possible.
 async fn isolate(plan: &mut Plan, aws: &Aws, poll: Poll, tell: Tell<'_>) -> Result<()> {
-    if let Some(group) = plan.isolation.group().cloned() {
-        let settling = plan.isolation.settling(poll);
+    if let Some(group) = plan.isolation.group_to_create().cloned() {
+        let settling = plan.isolation.settling_time(poll);
         if !settling.is_zero() {
             tell(Event::Note(format!(
                 "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
@@ -440,15 +440,15 @@ async fn isolate(plan: &mut Plan, aws: &Aws, poll: Poll, tell: Tell<'_>) -> Resu
                 humantime::format_duration(settling)
             )));
         }
-        match isolation::make(aws, &group, settling).await {
+        match isolation::create_group(aws, &group, settling).await {
             Ok(note) => plan.isolation.notes.extend(note),
-            Err(failure) => plan.isolation.give_up(plan.source.id.as_str(), &failure.to_string())?,
+            Err(failure) => plan.isolation.run_without(plan.source.id.as_str(), &failure.to_string())?,
         }
     }
     for note in &plan.isolation.notes {
         tell(Event::Note(note.clone()));
     }
-    if let Some(group) = plan.isolation.group() {
+    if let Some(group) = plan.isolation.group_to_create() {
         plan.restore.restore.settings.parameter_group = Some(group.name.clone());
     }
     Ok(())
@@ -457,11 +457,11 @@ async fn isolate(plan: &mut Plan, aws: &Aws, poll: Poll, tell: Tell<'_>) -> Resu
 async fn remove_group(aws: &Aws, group: Option<String>, poll: Poll, report: &mut Report) {
     let Some(group) = group else { return };
     let patience = Poll { give_up_after: Duration::from_secs(600), ..poll };
-    if let Err(error) = isolation::remove(aws, &group, patience).await {
+    if let Err(error) = isolation::remove_group(aws, &group, patience).await {
         report.throwaway.parameter_group_left_behind = Some(format!(
             "{}; remove it with `{}`",
             error.chain(),
-            isolation::remove_command(&group, aws.region())
+            isolation::remove_group_command(&group, aws.region())
         ));
     }
 }
@@ -474,10 +474,10 @@ async fn bring_back(
     report: &mut Report,
     resource: &mut Option<ResourceId>,
 ) -> Result<()> {
-    let mut restored = apply::Report::of(&plan.restore, apply::Psql::default());
-    apply::begin(aws, &plan.restore, &mut restored, tell).await?;
+    let mut restored = apply::Report::planned(&plan.restore, apply::Psql::default());
+    apply::begin_restore(aws, &plan.restore, &mut restored, tell).await?;
     *resource = restored.resource_id.clone().map(ResourceId);
-    if !apply::wait(aws, &plan.throwaway, poll, &mut restored, tell).await? {
+    if !apply::wait_until_available(aws, &plan.throwaway, poll, &mut restored, tell).await? {
         return Err(Error::outside(format!(
             "the throwaway `{}` was still `{}` at the end of `--wait`",
             plan.throwaway, restored.status
@@ -485,7 +485,7 @@ async fn bring_back(
         .hint("Large databases take longer: raise `--wait`."));
     }
     let copy = log_in(plan, aws, poll, &restored, tell).await?;
-    if plan.isolation.group().is_some()
+    if plan.isolation.group_to_create().is_some()
         && !isolation::is_at_rest(&copy, std::slice::from_ref(&plan.database)).await?
     {
         return Err(Error::new(Kind::Guard, "the throwaway has not started with its parameter group, so that it may have acted")
@@ -565,11 +565,11 @@ async fn set_beside(backup: &Session, table: &TableName, name: &TableName) -> Re
             &[&table.sql()],
         )
         .await?;
-    let columns: Vec<String> = columns.iter().map(|row| quoted(row.get(0))).collect();
+    let columns: Vec<String> = columns.iter().map(|row| quote_identifier(row.get(0))).collect();
     let columns = columns.join(", ");
     let (old, new) = (table.sql(), name.sql());
     // The copy's event triggers must not act on what is done to it; who may not set this has to do without.
-    let _ = backup.run("set session_replication_role = replica").await;
+    let _ = backup.execute("set session_replication_role = replica").await;
     // A table of another role, and its row-level security, must not hide rows: that is an error, never fewer rows.
     let sql = format!(
         "set row_security = off;
@@ -577,13 +577,13 @@ async fn set_beside(backup: &Session, table: &TableName, name: &TableName) -> Re
                              including indexes including statistics);
          insert into {new} ({columns}) select {columns} from {old};"
     );
-    Ok(backup.run(&sql).await?)
+    Ok(backup.execute(&sql).await?)
 }
 
 /// Number of rows and a sum of the hashes of their text: the same on both sides if every value is.
 async fn content(session: &Session, table: &TableName) -> Result<(i64, String)> {
     session
-        .run(
+        .execute(
             "set row_security = off; set timezone = 'UTC'; set datestyle = 'ISO'; set extra_float_digits = 1",
         )
         .await?;

@@ -42,7 +42,7 @@ pub(crate) struct Call<'a> {
 /// Posts it, and returns the status of the answer; a redirect is an answer like others. What else the answer says is
 /// not looked at.
 pub(crate) async fn deliver(call: Call<'_>) -> Result<u16> {
-    check(call.url)
+    refuse_bad_url(call.url)
         .map_err(|_| Error::request("the URL is not one").hint("It begins with http:// or https://."))?;
     let request = request(call.url, Method::POST, call.headers, call.body.to_owned())?;
     let failed = |why: String| failed(call.url, &why);
@@ -54,7 +54,7 @@ pub(crate) async fn deliver(call: Call<'_>) -> Result<u16> {
 }
 
 /// Refuses what is no web address, before anything is done.
-pub(crate) fn check(url: &str) -> Result<()> {
+pub(crate) fn refuse_bad_url(url: &str) -> Result<()> {
     let host = url.strip_prefix("http://").or(url.strip_prefix("https://")).unwrap_or_default();
     if host.is_empty()
         || host.starts_with(['/', ':'])
@@ -115,7 +115,7 @@ fn request(
 }
 
 async fn ask(url: &str, method: Method, body: String) -> Result<(u16, String)> {
-    check(url)?;
+    refuse_bad_url(url)?;
     let answer = send(request(url, method, &[], body)?).await?;
     Ok((answer.status, answer.text))
 }
@@ -163,6 +163,10 @@ mod tests {
     fn an_error_shows_the_host_and_no_secret() {
         assert_eq!(origin("https://hc-ping.com/7f3a-secret?x=1"), "hc-ping.com");
         assert_eq!(origin("http://user:secret@127.0.0.1:80"), "127.0.0.1:80");
-        assert!(check("ftp://x").is_err() && check("http:///x").is_err() && check("https://x/y").is_ok());
+        assert!(
+            refuse_bad_url("ftp://x").is_err()
+                && refuse_bad_url("http:///x").is_err()
+                && refuse_bad_url("https://x/y").is_ok()
+        );
     }
 }

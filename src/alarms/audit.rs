@@ -15,7 +15,7 @@ use super::kinds::{OWN, RDS};
 use super::topics::{self, Topics};
 use crate::aws::Aws;
 use crate::error::Result;
-use crate::rds::{Alarm, EventSubscription, Instance, Metric, Place, Unreached, Watch, regions};
+use crate::rds::{Alarm, EventSubscription, Instance, Metric, Place, Unreached, Watch, list_regions};
 
 pub(crate) use fault::Fault;
 use rules::World;
@@ -95,7 +95,7 @@ impl Audit {
             whole.gaps.extend(audit.gaps);
             whole.unknown.extend(audit.unknown);
         }
-        whole.region = regions(&whole.places);
+        whole.region = list_regions(&whole.places);
         whole.unreached = unreached;
         Some(whole)
     }
@@ -144,7 +144,7 @@ pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit
         }
         audited.push(Audited {
             name: alarm.spec.name.clone(),
-            place: aws.place(),
+            place: aws.location(),
             noun: "alarm",
             state: alarm.state.clone(),
             faults,
@@ -158,7 +158,7 @@ pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit
         }
         audited.push(Audited {
             name: subscription.name.clone(),
-            place: aws.place(),
+            place: aws.location(),
             noun: "event-subscription",
             state: subscription.status.clone(),
             faults,
@@ -170,7 +170,7 @@ pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit
     }
     let databases: Vec<&Instance> = instances.iter().filter(|one| !one.is_throwaway()).collect();
     let (unwatched, gaps) = find_gaps(&databases, &working, &heard);
-    let place = aws.place();
+    let place = aws.location();
     Ok(Audit {
         schema: "lifeboat.alarms.audit/1",
         region: aws.region().to_owned(),

@@ -51,7 +51,7 @@ impl Aws {
     }
 
     /// The same account, in another Region.
-    pub(crate) async fn elsewhere(&self, region: &str) -> Result<Self> {
+    pub(crate) async fn in_region(&self, region: &str) -> Result<Self> {
         Aws::connect(&Access { region: Some(region.to_owned()), ..self.access.clone() }).await
     }
 
@@ -61,7 +61,7 @@ impl Aws {
     }
 
     /// The account, by its name in `lifeboat.toml`, and the Region.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn location(&self) -> Place {
         Place { account: self.account.clone(), region: self.region.clone() }
     }
 
@@ -71,7 +71,7 @@ impl Aws {
             .get_caller_identity()
             .send()
             .await
-            .map_err(|error| Failure::of("GetCallerIdentity", "the caller", error))?;
+            .map_err(|error| Failure::from_sdk("GetCallerIdentity", "the caller", error))?;
         Ok(answer.arn().unwrap_or_default().to_owned())
     }
 }

@@ -36,7 +36,7 @@ impl Aws {
                     .set_next_token(token.clone())
                     .send()
                     .await
-                    .map_err(|error| Failure::of("DescribeAlarms", "all alarms", error))
+                    .map_err(|error| Failure::from_sdk("DescribeAlarms", "all alarms", error))
             })
             .await?;
             all.extend(page.metric_alarms().iter().map(metric_alarm));
@@ -58,7 +58,7 @@ impl Aws {
                 .alarm_names(name)
                 .send()
                 .await
-                .map_err(|error| Failure::of("DescribeAlarms", format!("alarm `{name}`"), error))
+                .map_err(|error| Failure::from_sdk("DescribeAlarms", format!("alarm `{name}`"), error))
         })
         .await?;
         let composite = answer.composite_alarms().first().map(composite_alarm);
@@ -69,7 +69,7 @@ impl Aws {
     pub(crate) async fn alarm_tags(&self, arn: &str) -> Result<Tags, Failure> {
         let answer = retry(|| async {
             let answer = self.cloudwatch.list_tags_for_resource().resource_arn(arn).send().await;
-            answer.map_err(|error| Failure::of("ListTagsForResource", format!("`{arn}`"), error))
+            answer.map_err(|error| Failure::from_sdk("ListTagsForResource", format!("`{arn}`"), error))
         })
         .await;
         match answer {
@@ -111,7 +111,7 @@ impl Aws {
                 .set_tags((!tags.is_empty()).then(|| tag_list(tags)))
                 .send()
                 .await
-                .map_err(|error| Failure::of("PutMetricAlarm", format!("alarm `{}`", spec.name), error))
+                .map_err(|error| Failure::from_sdk("PutMetricAlarm", format!("alarm `{}`", spec.name), error))
         };
         retry(put).await.map(drop)
     }
@@ -128,7 +128,7 @@ impl Aws {
                     .set_tags(Some(tag_list(set)))
                     .send()
                     .await;
-                answer.map_err(|error| Failure::of("TagResource", resource(), error))
+                answer.map_err(|error| Failure::from_sdk("TagResource", resource(), error))
             })
             .await?;
         }
@@ -137,7 +137,7 @@ impl Aws {
                 let keys = Some(remove.to_vec());
                 let answer =
                     self.cloudwatch.untag_resource().resource_arn(arn).set_tag_keys(keys).send().await;
-                answer.map_err(|error| Failure::of("UntagResource", resource(), error))
+                answer.map_err(|error| Failure::from_sdk("UntagResource", resource(), error))
             })
             .await?;
         }
@@ -151,7 +151,7 @@ impl Aws {
                 let answer =
                     self.cloudwatch.delete_alarms().set_alarm_names(Some(names.to_vec())).send().await;
                 let resource = format!("{} alarms, `{}` first", names.len(), names[0]);
-                answer.map_err(|error| Failure::of("DeleteAlarms", resource, error))
+                answer.map_err(|error| Failure::from_sdk("DeleteAlarms", resource, error))
             })
             .await;
             match deleted {
@@ -167,7 +167,7 @@ impl Aws {
         let set = || async {
             let call = self.cloudwatch.set_alarm_state().alarm_name(name);
             let answer = call.state_value(StateValue::from(state)).state_reason(reason).send().await;
-            answer.map_err(|error| Failure::of("SetAlarmState", format!("alarm `{name}`"), error))
+            answer.map_err(|error| Failure::from_sdk("SetAlarmState", format!("alarm `{name}`"), error))
         };
         retry(set).await.map(drop)
     }
@@ -190,7 +190,7 @@ impl Aws {
                 .max_records(100)
                 .send()
                 .await
-                .map_err(|error| Failure::of("DescribeAlarmHistory", format!("alarm `{name}`"), error))
+                .map_err(|error| Failure::from_sdk("DescribeAlarmHistory", format!("alarm `{name}`"), error))
         })
         .await?;
         Ok(answer
@@ -219,8 +219,9 @@ impl Aws {
                 });
                 let call = self.cloudwatch.put_metric_data().namespace(namespace);
                 let answer = call.set_metric_data(Some(data.collect())).send().await;
-                answer
-                    .map_err(|error| Failure::of("PutMetricData", format!("namespace `{namespace}`"), error))
+                answer.map_err(|error| {
+                    Failure::from_sdk("PutMetricData", format!("namespace `{namespace}`"), error)
+                })
             })
             .await?;
         }
@@ -250,7 +251,7 @@ impl Aws {
                         .set_next_token(token.clone())
                         .send()
                         .await
-                        .map_err(|error| Failure::of("GetMetricData", "the metrics of alarms", error))
+                        .map_err(|error| Failure::from_sdk("GetMetricData", "the metrics of alarms", error))
                 })
                 .await?;
                 for result in answer.metric_data_results().iter().filter(|result| !result.values().is_empty())

@@ -15,7 +15,7 @@ impl Aws {
                 let call = self.rds.describe_event_subscriptions().max_records(100);
                 let answer = call.set_marker(marker.clone()).send().await;
                 answer.map_err(|error| {
-                    Failure::of("DescribeEventSubscriptions", "all event subscriptions", error)
+                    Failure::from_sdk("DescribeEventSubscriptions", "all event subscriptions", error)
                 })
             })
             .await?;
@@ -31,7 +31,7 @@ impl Aws {
     pub(crate) async fn rds_tags(&self, arn: &str) -> Result<Tags, Failure> {
         let answer = retry(|| async {
             let answer = self.rds.list_tags_for_resource().resource_name(arn).send().await;
-            answer.map_err(|error| Failure::of("ListTagsForResource", format!("`{arn}`"), error))
+            answer.map_err(|error| Failure::from_sdk("ListTagsForResource", format!("`{arn}`"), error))
         })
         .await?;
         Ok(answer
@@ -45,7 +45,9 @@ impl Aws {
     pub(crate) async fn event_categories(&self, source_type: &str) -> Result<Vec<String>, Failure> {
         let answer = retry(|| async {
             let answer = self.rds.describe_event_categories().source_type(source_type).send().await;
-            answer.map_err(|error| Failure::of("DescribeEventCategories", format!("`{source_type}`"), error))
+            answer.map_err(|error| {
+                Failure::from_sdk("DescribeEventCategories", format!("`{source_type}`"), error)
+            })
         })
         .await?;
         Ok(answer
@@ -72,7 +74,7 @@ impl Aws {
                 .send()
                 .await
                 .map_err(|error| {
-                    Failure::of(
+                    Failure::from_sdk(
                         "CreateEventSubscription",
                         format!("event subscription `{}`", wanted.name),
                         error,
@@ -105,14 +107,16 @@ impl Aws {
                 .enabled(wanted.enabled)
                 .send()
                 .await
-                .map_err(|error| Failure::of("ModifyEventSubscription", resource(), error))
+                .map_err(|error| Failure::from_sdk("ModifyEventSubscription", resource(), error))
         })
         .await?;
         for source in new_sources {
             retry(|| async {
                 let call = self.rds.add_source_identifier_to_subscription().subscription_name(&wanted.name);
                 let answer = call.source_identifier(source).send().await;
-                answer.map_err(|error| Failure::of("AddSourceIdentifierToSubscription", resource(), error))
+                answer.map_err(|error| {
+                    Failure::from_sdk("AddSourceIdentifierToSubscription", resource(), error)
+                })
             })
             .await?;
         }
@@ -125,7 +129,8 @@ impl Aws {
             let call = self.rds.remove_source_identifier_from_subscription().subscription_name(subscription);
             let answer = call.source_identifier(source).send().await;
             let resource = format!("event subscription `{subscription}`");
-            answer.map_err(|error| Failure::of("RemoveSourceIdentifierFromSubscription", resource, error))
+            answer
+                .map_err(|error| Failure::from_sdk("RemoveSourceIdentifierFromSubscription", resource, error))
         });
         gone_is_fine(removed.await.map(drop))
     }
@@ -135,7 +140,7 @@ impl Aws {
         let deleted = retry(|| async {
             let answer = self.rds.delete_event_subscription().subscription_name(name).send().await;
             let resource = format!("event subscription `{name}`");
-            answer.map_err(|error| Failure::of("DeleteEventSubscription", resource, error))
+            answer.map_err(|error| Failure::from_sdk("DeleteEventSubscription", resource, error))
         });
         gone_is_fine(deleted.await.map(drop))
     }
@@ -147,7 +152,7 @@ impl Aws {
             let page = retry(|| async {
                 let call = self.rds.describe_db_parameters().db_parameter_group_name(group).source("user");
                 let answer = call.set_marker(marker.clone()).send().await;
-                answer.map_err(|error| Failure::of("DescribeDBParameters", format!("`{group}`"), error))
+                answer.map_err(|error| Failure::from_sdk("DescribeDBParameters", format!("`{group}`"), error))
             })
             .await?;
             let found = page.parameters().iter().find(|one| one.parameter_name() == Some("max_connections"));

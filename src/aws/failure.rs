@@ -51,7 +51,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn of<E, R>(
+    pub(super) fn from_sdk<E, R>(
         operation: &'static str,
         resource: impl Into<String>,
         error: SdkError<E, R>,

@@ -33,7 +33,7 @@ impl Aws {
                 .set_monitoring_role_arn(settings.monitoring_role.clone())
                 .set_enable_performance_insights(settings.performance_insights);
             let answer = request.send().await;
-            answer.map_err(|error| Failure::of("ModifyDBInstance", format!("instance `{id}`"), error))
+            answer.map_err(|error| Failure::from_sdk("ModifyDBInstance", format!("instance `{id}`"), error))
         })
         .await?;
         Ok(())
@@ -52,7 +52,7 @@ impl Aws {
                 .set_deletion_protection(change.deletion_protection)
                 .apply_immediately(change.apply_immediately);
             let answer = request.send().await;
-            answer.map_err(|error| Failure::of("ModifyDBInstance", format!("instance `{id}`"), error))
+            answer.map_err(|error| Failure::from_sdk("ModifyDBInstance", format!("instance `{id}`"), error))
         })
         .await?;
         Ok(())

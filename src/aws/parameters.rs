@@ -43,7 +43,7 @@ impl Aws {
                 let request =
                     self.rds.describe_db_parameters().db_parameter_group_name(group).max_records(100);
                 let page = request.set_marker(marker.clone()).send().await;
-                page.map_err(|error| Failure::of("DescribeDBParameters", resource(group), error))
+                page.map_err(|error| Failure::from_sdk("DescribeDBParameters", resource(group), error))
             })
             .await?;
             all.extend(page.parameters().iter().filter_map(parameter));
@@ -62,7 +62,9 @@ impl Aws {
             let page = retry(|| async {
                 let request = self.rds.describe_db_parameter_groups().max_records(100);
                 let page = request.set_marker(marker.clone()).send().await;
-                page.map_err(|error| Failure::of("DescribeDBParameterGroups", "all parameter groups", error))
+                page.map_err(|error| {
+                    Failure::from_sdk("DescribeDBParameterGroups", "all parameter groups", error)
+                })
             })
             .await?;
             all.extend(page.db_parameter_groups().iter().filter_map(group));
@@ -79,7 +81,7 @@ impl Aws {
         name: &str,
     ) -> Result<Option<ParameterGroup>, Failure> {
         let answer = self.rds.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
-        match answer.map_err(|error| Failure::of("DescribeDBParameterGroups", resource(name), error)) {
+        match answer.map_err(|error| Failure::from_sdk("DescribeDBParameterGroups", resource(name), error)) {
             Ok(answer) => Ok(answer.db_parameter_groups().first().and_then(group)),
             Err(failure) if failure.fault == Fault::NotFound => Ok(None),
             Err(failure) => Err(failure),
@@ -90,7 +92,7 @@ impl Aws {
     pub(crate) async fn tags_of(&self, arn: &str) -> Result<Tags, Failure> {
         let answer = retry(|| async {
             let answer = self.rds.list_tags_for_resource().resource_name(arn).send().await;
-            answer.map_err(|error| Failure::of("ListTagsForResource", format!("`{arn}`"), error))
+            answer.map_err(|error| Failure::from_sdk("ListTagsForResource", format!("`{arn}`"), error))
         })
         .await?;
         Ok(tags(answer.tag_list()))
@@ -110,7 +112,9 @@ impl Aws {
             let request = self.rds.create_db_parameter_group().db_parameter_group_name(name);
             let request = request.db_parameter_group_family(family).description(description);
             let answer = request.set_tags(Some(tags.clone())).send().await;
-            answer.map(drop).map_err(|error| Failure::of("CreateDBParameterGroup", resource(name), error))
+            answer
+                .map(drop)
+                .map_err(|error| Failure::from_sdk("CreateDBParameterGroup", resource(name), error))
         })
         .await
     }
@@ -130,7 +134,7 @@ impl Aws {
             retry(|| async {
                 let request = self.rds.modify_db_parameter_group().db_parameter_group_name(group);
                 let answer = request.set_parameters(Some(rows.clone())).send().await;
-                answer.map_err(|error| Failure::of("ModifyDBParameterGroup", resource(group), error))
+                answer.map_err(|error| Failure::from_sdk("ModifyDBParameterGroup", resource(group), error))
             })
             .await?;
         }
@@ -141,7 +145,7 @@ impl Aws {
     pub(crate) async fn delete_parameter_group(&self, name: &str) -> Result<(), Failure> {
         let answer = retry(|| async {
             let answer = self.rds.delete_db_parameter_group().db_parameter_group_name(name).send().await;
-            answer.map_err(|error| Failure::of("DeleteDBParameterGroup", resource(name), error))
+            answer.map_err(|error| Failure::from_sdk("DeleteDBParameterGroup", resource(name), error))
         })
         .await;
         match answer {

@@ -77,7 +77,9 @@ impl Aws {
     /// The instance, in one look.
     pub(crate) async fn look_at_instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
         let answer = self.rds.describe_db_instances().db_instance_identifier(id.as_str()).send().await;
-        match answer.map_err(|error| Failure::of("DescribeDBInstances", format!("instance `{id}`"), error)) {
+        match answer
+            .map_err(|error| Failure::from_sdk("DescribeDBInstances", format!("instance `{id}`"), error))
+        {
             Ok(answer) => Ok(answer.db_instances().first().and_then(instance)),
             Err(failure) if failure.fault == Fault::NotFound => Ok(None),
             Err(failure) => Err(failure),
@@ -95,7 +97,7 @@ impl Aws {
         loop {
             let request = self.rds.describe_db_instances().filters(filter.clone());
             let page = request.set_marker(marker).send().await.map_err(|error| {
-                Failure::of("DescribeDBInstances", format!("instance `{resource}`"), error)
+                Failure::from_sdk("DescribeDBInstances", format!("instance `{resource}`"), error)
             })?;
             // What does not know the filter answers with everything.
             all.extend(
@@ -115,7 +117,8 @@ impl Aws {
         loop {
             let request = self.rds.describe_db_instances().max_records(100).set_marker(marker);
             let page = request.send().await;
-            let page = page.map_err(|error| Failure::of("DescribeDBInstances", "all instances", error))?;
+            let page =
+                page.map_err(|error| Failure::from_sdk("DescribeDBInstances", "all instances", error))?;
             all.extend(page.db_instances().iter().filter_map(instance));
             marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
             if marker.is_none() {
@@ -134,7 +137,7 @@ impl Aws {
                 request
                     .send()
                     .await
-                    .map_err(|error| Failure::of("DescribeDBInstances", "all instances", error))
+                    .map_err(|error| Failure::from_sdk("DescribeDBInstances", "all instances", error))
             })
             .await?;
             all.extend(page.db_instances().iter().filter_map(instance));
@@ -154,7 +157,7 @@ impl Aws {
         let answer = retry(|| async {
             let request = self.rds.describe_db_instance_automated_backups().dbi_resource_id(&resource.0);
             request.send().await.map_err(|error| {
-                Failure::of(
+                Failure::from_sdk(
                     "DescribeDBInstanceAutomatedBackups",
                     format!("automated backups of `{resource}`"),
                     error,
@@ -185,7 +188,7 @@ impl Aws {
             let page = retry(|| async {
                 let request = self.rds.describe_db_instance_automated_backups().max_records(100);
                 request.set_marker(marker.clone()).send().await.map_err(|error| {
-                    Failure::of("DescribeDBInstanceAutomatedBackups", "all automated backups", error)
+                    Failure::from_sdk("DescribeDBInstanceAutomatedBackups", "all automated backups", error)
                 })
             })
             .await?;
@@ -201,7 +204,9 @@ impl Aws {
     pub(crate) async fn instance_quota(&self) -> Result<Option<Quota>, Failure> {
         let answer = retry(|| async {
             let answer = self.rds.describe_account_attributes().send().await;
-            answer.map_err(|error| Failure::of("DescribeAccountAttributes", "the account's quotas", error))
+            answer.map_err(|error| {
+                Failure::from_sdk("DescribeAccountAttributes", "the account's quotas", error)
+            })
         })
         .await?;
         Ok(answer
@@ -236,7 +241,7 @@ impl Aws {
             request
                 .send()
                 .await
-                .map_err(|error| Failure::of("DescribeOrderableDBInstanceOptions", resource, error))
+                .map_err(|error| Failure::from_sdk("DescribeOrderableDBInstanceOptions", resource, error))
         })
         .await?;
         Ok(!answer.orderable_db_instance_options().is_empty())
@@ -247,7 +252,7 @@ impl Aws {
         let answer = retry(|| async {
             let answer = self.rds.describe_db_subnet_groups().db_subnet_group_name(name).send().await;
             answer.map_err(|error| {
-                Failure::of("DescribeDBSubnetGroups", format!("subnet group `{name}`"), error)
+                Failure::from_sdk("DescribeDBSubnetGroups", format!("subnet group `{name}`"), error)
             })
         })
         .await;
@@ -259,7 +264,7 @@ impl Aws {
         let answer = retry(|| async {
             let answer = self.rds.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
             answer.map_err(|error| {
-                Failure::of("DescribeDBParameterGroups", format!("parameter group `{name}`"), error)
+                Failure::from_sdk("DescribeDBParameterGroups", format!("parameter group `{name}`"), error)
             })
         })
         .await;
@@ -316,7 +321,7 @@ impl Aws {
                     .db_instance_identifier(restore.id.as_str())
                     .db_snapshot_identifier(snapshot.as_str());
                 with_settings!(request)
-                    .map_err(|error| Failure::of("RestoreDBInstanceFromDBSnapshot", &resource, error))?
+                    .map_err(|error| Failure::from_sdk("RestoreDBInstanceFromDBSnapshot", &resource, error))?
                     .db_instance
             }
             RestoreFrom::Time { source, replica, at } => {
@@ -328,7 +333,7 @@ impl Aws {
                     .set_source_db_instance_automated_backups_arn(replica.clone())
                     .restore_time(AwsTime::from_secs(at.timestamp()));
                 with_settings!(request)
-                    .map_err(|error| Failure::of("RestoreDBInstanceToPointInTime", &resource, error))?
+                    .map_err(|error| Failure::from_sdk("RestoreDBInstanceToPointInTime", &resource, error))?
                     .db_instance
             }
         };
@@ -350,7 +355,7 @@ impl Aws {
                 .db_instance_identifier(id.as_str())
                 .master_user_password(password);
             let answer = request.apply_immediately(true).send().await;
-            answer.map_err(|error| Failure::of("ModifyDBInstance", format!("instance `{id}`"), error))
+            answer.map_err(|error| Failure::from_sdk("ModifyDBInstance", format!("instance `{id}`"), error))
         })
         .await?;
         Ok(())
@@ -388,7 +393,7 @@ impl Aws {
             .delete_automated_backups(true)
             .send()
             .await
-            .map_err(|error| Failure::of("DeleteDBInstance", format!("instance `{id}`"), error));
+            .map_err(|error| Failure::from_sdk("DeleteDBInstance", format!("instance `{id}`"), error));
         match answer {
             Ok(_) => Ok(Delete::Accepted),
             Err(failure) if failure.fault == Fault::NotFound => Ok(Delete::Gone),

@@ -21,7 +21,7 @@ impl Aws {
                 .secret_id(secret)
                 .send()
                 .await
-                .map_err(|error| Failure::of("GetSecretValue", format!("secret `{secret}`"), error))
+                .map_err(|error| Failure::from_sdk("GetSecretValue", format!("secret `{secret}`"), error))
         })
         .await?;
         let text = answer.secret_string().unwrap_or_default();

@@ -79,7 +79,10 @@ impl Aws {
                     .max_records(100)
                     .set_marker(marker.clone());
                 let resource = of.map_or("all snapshots".to_owned(), |id| format!("snapshots of `{id}`"));
-                request.send().await.map_err(|error| Failure::of("DescribeDBSnapshots", resource, error))
+                request
+                    .send()
+                    .await
+                    .map_err(|error| Failure::from_sdk("DescribeDBSnapshots", resource, error))
             })
             .await?;
             all.extend(page.db_snapshots().iter().filter_map(snapshot));
@@ -108,7 +111,7 @@ impl Aws {
             let request = self.rds.describe_db_snapshots().db_snapshot_identifier(id.as_str());
             let answer = request.set_snapshot_type(kind.map(str::to_owned)).send().await;
             match answer
-                .map_err(|error| Failure::of("DescribeDBSnapshots", format!("snapshot `{id}`"), error))
+                .map_err(|error| Failure::from_sdk("DescribeDBSnapshots", format!("snapshot `{id}`"), error))
             {
                 Ok(answer) if answer.db_snapshots().is_empty() => {}
                 Ok(answer) => return Ok(answer.db_snapshots().first().and_then(snapshot)),
@@ -136,7 +139,7 @@ impl Aws {
             .set_tags(Some(to_aws(tags)));
         let once = aws_sdk_rds::config::Config::builder().retry_config(RetryConfig::disabled());
         let answer = request.customize().config_override(once).send().await;
-        let answer = answer.map_err(|error| Failure::of("CreateDBSnapshot", &resource, error))?;
+        let answer = answer.map_err(|error| Failure::from_sdk("CreateDBSnapshot", &resource, error))?;
         answer.db_snapshot().and_then(snapshot).ok_or_else(|| nameless("CreateDBSnapshot", resource))
     }
 
@@ -167,7 +170,7 @@ impl Aws {
             .set_tags(Some(to_aws(&copy.tags)));
         let once = aws_sdk_rds::config::Config::builder().retry_config(RetryConfig::disabled());
         let answer = request.customize().config_override(once).send().await;
-        let answer = answer.map_err(|error| Failure::of("CopyDBSnapshot", &resource, error))?;
+        let answer = answer.map_err(|error| Failure::from_sdk("CopyDBSnapshot", &resource, error))?;
         answer.db_snapshot().and_then(snapshot).ok_or_else(|| nameless("CopyDBSnapshot", resource))
     }
 
@@ -177,7 +180,8 @@ impl Aws {
         for _ in 0..LOOKS {
             let answer = retry(|| async {
                 let answer = self.rds.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send().await;
-                answer.map_err(|error| Failure::of("DeleteDBSnapshot", format!("snapshot `{id}`"), error))
+                answer
+                    .map_err(|error| Failure::from_sdk("DeleteDBSnapshot", format!("snapshot `{id}`"), error))
             })
             .await;
             match answer {
@@ -205,7 +209,7 @@ impl Aws {
         retry(|| async {
             let request = self.rds.add_tags_to_resource().resource_name(arn).set_tags(Some(to_aws(tags)));
             let answer = request.send().await;
-            answer.map_err(|error| Failure::of("AddTagsToResource", format!("`{arn}`"), error))
+            answer.map_err(|error| Failure::from_sdk("AddTagsToResource", format!("`{arn}`"), error))
         })
         .await?;
         Ok(())

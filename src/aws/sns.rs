@@ -12,7 +12,7 @@ impl Aws {
         loop {
             let page = retry(|| async {
                 let answer = self.sns.list_topics().set_next_token(token.clone()).send().await;
-                answer.map_err(|error| Failure::of("ListTopics", "all topics", error))
+                answer.map_err(|error| Failure::from_sdk("ListTopics", "all topics", error))
             })
             .await?;
             all.extend(page.topics().iter().filter_map(|topic| topic.topic_arn().map(str::to_owned)));
@@ -27,7 +27,7 @@ impl Aws {
     pub(crate) async fn topic(&self, arn: &str) -> Result<Option<Topic>, Failure> {
         let answer = retry(|| async {
             let answer = self.sns.get_topic_attributes().topic_arn(arn).send().await;
-            answer.map_err(|error| Failure::of("GetTopicAttributes", format!("topic `{arn}`"), error))
+            answer.map_err(|error| Failure::from_sdk("GetTopicAttributes", format!("topic `{arn}`"), error))
         })
         .await;
         let answer = match answer {
@@ -69,6 +69,6 @@ impl Aws {
             request = request.message_attributes(*name, value);
         }
         let answer = request.send().await;
-        answer.map(drop).map_err(|error| Failure::of("Publish", format!("topic `{topic}`"), error))
+        answer.map(drop).map_err(|error| Failure::from_sdk("Publish", format!("topic `{topic}`"), error))
     }
 }

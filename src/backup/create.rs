@@ -34,7 +34,7 @@ use crate::retention::PruneReport;
 use crate::vault::{Actor, Draft, Lock, Secrecy};
 use crate::verify::observation::Carried;
 use crate::verify::schema::{self, Definitions};
-use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, wordings};
+use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, read_wordings};
 use crate::verify::{self, Copies, Databases, Depth, Depths, Look, Recorded, Recording, judge};
 
 /// A backup that is going to be made.
@@ -483,7 +483,7 @@ impl Observing {
         };
         let look = Look { depths: Depths::new([rule.parse()?]), copies: Copies::Dumped, ..Look::default() };
         let recording = Recording::begin(server, &[dbname.to_owned()], &look).await?;
-        let exported = recording.snapshot(dbname).ok_or_else(|| {
+        let exported = recording.snapshot_of(dbname).ok_or_else(|| {
             let error = Error::outside(format!("cannot read database `{dbname}`"));
             let error = match recording.why_unreadable(dbname) {
                 Some(why) => error.caused_by(why.to_owned()),
@@ -492,12 +492,12 @@ impl Observing {
             error.hint("Grant the user CONNECT and `pg_read_all_data`, or pass `--observe none`.")
         })?;
         let holder = server.connect(dbname).await?;
-        holder.run(AS_IT_IS).await?;
+        holder.execute(AS_IT_IS).await?;
         let import =
             format!("begin isolation level repeatable read read only; set transaction snapshot '{exported}'");
-        holder.run(&import).await?;
+        holder.execute(&import).await?;
         let snapshot = holder.row("select pg_export_snapshot()", &[]).await?.get(0);
-        let wordings = read_wordings(&holder).await?;
+        let wordings = read_wordings_of_moment(&holder).await?;
         Ok(Observing { recording, holder, snapshot, look, wordings })
     }
 
@@ -506,7 +506,7 @@ impl Observing {
     async fn moved_sequences(&self, server: &Server, dbname: &str) -> Result<Option<Vec<String>>> {
         let Some(before) = self.recording.movement.sequences_before.get(dbname) else { return Ok(None) };
         let databases = Databases::connect(server, &[dbname.to_owned()], &self.look).await?;
-        let after = databases.sequences().await?.remove(dbname).unwrap_or_default();
+        let after = databases.read_sequences().await?.remove(dbname).unwrap_or_default();
         let moved = before.iter().filter(|(name, state)| after.get(*name) != Some(state));
         Ok(Some(moved.map(|(name, _)| name.clone()).collect()))
     }
@@ -516,8 +516,8 @@ impl Observing {
     async fn moved_definitions(&self, server: &Server, dbname: &str) -> Result<Vec<String>> {
         let Some(before) = self.recording.seen.definitions.get(dbname) else { return Ok(Vec::new()) };
         let databases = Databases::connect(server, &[dbname.to_owned()], &self.look).await?;
-        let after = databases.definitions().await?.remove(dbname).unwrap_or_default();
-        Ok(schema::changes(before, &after))
+        let after = databases.read_definitions().await?.remove(dbname).unwrap_or_default();
+        Ok(schema::list_changes(before, &after))
     }
 
     async fn look(&mut self) -> Result<()> {
@@ -552,10 +552,10 @@ impl Observing {
 
 /// What definitions read like, in the transaction that holds the moment. Where something was dropped since, PostgreSQL may
 /// not find it: then there are no wordings, and what differs in words alone is told.
-async fn read_wordings(holder: &Session) -> Result<Option<Definitions>> {
-    holder.run("savepoint wordings; set local search_path = pg_catalog; set local jit = off").await?;
-    let read = wordings(holder).await;
-    holder.run("rollback to savepoint wordings").await?;
+async fn read_wordings_of_moment(holder: &Session) -> Result<Option<Definitions>> {
+    holder.execute("savepoint wordings; set local search_path = pg_catalog; set local jit = off").await?;
+    let read = read_wordings(holder).await;
+    holder.execute("rollback to savepoint wordings").await?;
     Ok(read.ok())
 }
 
@@ -573,7 +573,7 @@ fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
             let rows = match &table.carried {
                 Some(Carried::Nothing { .. } | Carried::LargeObjects { .. }) => return None,
                 Some(Carried::Condition { seen, .. }) => seen.as_ref()?.rows,
-                Some(Carried::Columns { .. }) | None => table.rows()?,
+                Some(Carried::Columns { .. }) | None => table.counted_rows()?,
             };
             let mut dumped = held.rows.get(&(table.schema.clone(), table.name.clone())).copied();
             if dumped.is_none()
@@ -585,7 +585,7 @@ fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
             }
             (dumped.unwrap_or_default() != rows).then(|| {
                 let dumped = dumped.map_or("none".to_owned(), |rows| rows.to_string());
-                format!("table {} has {rows} rows, but the dump holds {dumped}", table.quoted())
+                format!("table {} has {rows} rows, but the dump holds {dumped}", table.quoted_name())
             })
         })
         .collect()
@@ -615,11 +615,11 @@ fn blur_encoding(name: &str) -> String {
 /// What of the source no dump carries, for whoever counts on the backup.
 fn left_out_of_dumps(seen: &verify::Observation) -> Vec<String> {
     let tables = seen.databases.values().flatten();
-    let rows = tables.filter_map(|table| match (&table.carried, table.rows()) {
+    let rows = tables.filter_map(|table| match (&table.carried, table.counted_rows()) {
         (Some(Carried::Nothing { extension }), Some(rows @ 1..)) => Some(format!(
             "table {} belongs to extension `{extension}`, which lets pg_dump carry none of its {rows} rows: those that the \
              extension does not make itself are not in the backup",
-            table.quoted()
+            table.quoted_name()
         )),
         _ => None,
     });

@@ -13,7 +13,7 @@ use super::name::BackupName;
 use super::request::Request;
 use super::source::DatabaseType;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::redacted;
+use crate::postgres::redact_urls;
 use crate::vault::{Trigger, Vault};
 
 /// Where they lie.
@@ -104,7 +104,7 @@ pub(super) fn record_failure(
         origin: Some(Origin::of(&request.source, database, id, (String::new(), None))),
         timestamp: began,
         duration: took.as_secs_f64(),
-        error: redacted(&error.chain()),
+        error: redact_urls(&error.chain()),
         exit_code: error.kind().exit_code(),
         trigger: request.trigger.clone(),
         host: cx.host.clone(),

@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use super::finding::{Deviation, Finding};
 use super::manifest::Manifest;
 use crate::error::Result;
-use crate::postgres::{AS_IT_IS, RawText, Server, Session, Target, quoted};
+use crate::postgres::{AS_IT_IS, RawText, Server, Session, Target, quote_identifier};
 use crate::verify::judge::{DefinitionVerdict, KINDS_NAMING_ROLES};
 use crate::verify::schema::Definitions;
-use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, says_the_same, wordings};
+use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, read_wordings, says_the_same};
 use crate::verify::{self, Word};
 
 /// Whether a copy has something of its source.
@@ -63,7 +63,7 @@ pub(super) async fn judge_restored(
         ignored: Vec::new(),
         extent: verify::narrow::Extent { rows: 3, show_rows: false, told: verify::narrow::Told::All },
     };
-    let report = verify::pair::compare(&comparison, &|_, _| ()).await?;
+    let report = verify::pair::compare_operands(&comparison, &|_, _| ()).await?;
     let mut finding = Finding::default();
     for table in &report.tables {
         let verdict = &table.verdict;
@@ -81,7 +81,7 @@ pub(super) async fn judge_restored(
             Word::Skipped => {}
         }
     }
-    finding.notes.extend(report.notes.iter().map(|note| by_source(&note.told())));
+    finding.notes.extend(report.notes.iter().map(|note| by_source(&note.sentence())));
     let parts = [&report.definitions, &report.extensions, &report.sequences];
     let different: Vec<&DefinitionVerdict> = parts.into_iter().flat_map(|part| &part.differences).collect();
     if different.is_empty() {
@@ -97,7 +97,7 @@ pub(super) async fn judge_restored(
 }
 
 fn quoted_name(schema: &str, name: &str) -> String {
-    format!("{}.{}", quoted(schema), quoted(name))
+    format!("{}.{}", quote_identifier(schema), quote_identifier(name))
 }
 
 /// The left side is the source here, and the right one the copy.
@@ -115,10 +115,10 @@ async fn reread(manifest: &Manifest, session: &Session) -> Result<Option<Definit
     if wordings_of(manifest).is_none() {
         return Ok(None);
     }
-    session.run(AS_IT_IS).await?;
-    session.run("begin read only; set local search_path = pg_catalog; set local jit = off").await?;
-    let read = wordings(session).await?;
-    session.run("rollback").await?;
+    session.execute(AS_IT_IS).await?;
+    session.execute("begin read only; set local search_path = pg_catalog; set local jit = off").await?;
+    let read = read_wordings(session).await?;
+    session.execute("rollback").await?;
     Ok(Some(read))
 }
 

@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::token::{
     Cursor, Statement, TableName, Token, TokenKind, excerpt, find_words, is_symbol, parse_kind, word_of,
 };
-use crate::postgres::quoted;
+use crate::postgres::quote_identifier;
 
 /// What a statement does, as far as it matters to whoever runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -404,12 +404,12 @@ pub(super) fn is_of_pg_dump(line: &[u8], is_past_head: bool) -> bool {
 
 /// A statement on the database, for another one.
 pub(super) fn rename_database(text: &[u8], name: &Range<usize>, database: &str) -> Vec<u8> {
-    [&text[..name.start], quoted(database).as_bytes(), &text[name.end..]].concat()
+    [&text[..name.start], quote_identifier(database).as_bytes(), &text[name.end..]].concat()
 }
 
 /// `CREATE DATABASE …` for a database of another name, from what follows its own.
 pub(super) fn create_database_statement(rest: &str, database: &str) -> String {
-    format!("CREATE DATABASE {}{rest}", quoted(database))
+    format!("CREATE DATABASE {}{rest}", quote_identifier(database))
 }
 
 /// Whether a setting of a database makes every session on it load a library, or become somebody.

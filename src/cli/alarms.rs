@@ -127,7 +127,7 @@ pub(super) async fn run(command: AlarmsCommand, session: &Session) -> Result<Opt
 }
 
 /// Those that are named on the command line, or in lifeboat.toml; none means all.
-fn named(args: &ScopeArgs, session: &Session) -> Result<Vec<InstanceId>> {
+fn list_ids(args: &ScopeArgs, session: &Session) -> Result<Vec<InstanceId>> {
     if args.all {
         return Ok(Vec::new());
     }
@@ -150,7 +150,7 @@ fn scope(only: Vec<InstanceId>) -> Scope {
 /// What is to be done in each place. A wrong configuration is said before AWS is asked anything.
 async fn plans(args: &ScopeArgs, session: &Session, seek: Seek) -> Result<Looked<(Aws, Plan)>> {
     alarms::check_settings(&session.config)?;
-    let ids = named(args, session)?;
+    let ids = list_ids(args, session)?;
     let targets = session.targets(&ids, seek).await?;
     targets
         .each(session, async |Target { aws, only }| {
@@ -164,14 +164,14 @@ async fn plan(args: &ScopeArgs, session: &Session) -> Result<Option<Kind>> {
     let looked = plans(args, session, Seek::ToRead).await?;
     let unknown = looked.kind();
     let plans = looked.done.into_iter().map(|(_, plan)| plan).collect();
-    let mut plan = Plan::merge(plans, looked.unreached).ok_or_else(nowhere)?;
+    let mut plan = Plan::merge(plans, looked.unreached).ok_or_else(no_region_error)?;
     let differs = plan.pending() > 0;
     plan.apply_command = differs.then(|| args.apply_command());
     session.output.report(&plan)?;
     Ok(if differs { Some(Kind::No) } else { unknown })
 }
 
-fn nowhere() -> Error {
+fn no_region_error() -> Error {
     Error::new(Kind::Bug, "no account and Region was checked")
 }
 
@@ -192,7 +192,7 @@ async fn apply(args: &ApplyArgs, session: &Session) -> Result<Option<Kind>> {
         reports.push(alarms::apply_plan(&aws, plan, &interrupt, &tell).await);
         session.output.settle();
     }
-    let report = Report::merge(reports, looked.unreached).ok_or_else(nowhere)?;
+    let report = Report::merge(reports, looked.unreached).ok_or_else(no_region_error)?;
     session.output.conclude(&report, alarms::exit_kind(&report))?;
     if let Some(kind) = interrupt.first().filter(|_| report.interrupted) {
         session.output.say(format!("interrupted with {} left to do: run it again to go on", report.left));
@@ -208,7 +208,7 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let targets = session.targets(&args.databases, Seek::ToRead).await?;
     let looked = targets
         .each(session, async |Target { aws, only }| {
-            Ok((alarms::list_alarms(&aws, &scope(only)).await?, aws.place()))
+            Ok((alarms::list_alarms(&aws, &scope(only)).await?, aws.location()))
         })
         .await?;
     let unknown = looked.kind();
@@ -224,7 +224,7 @@ async fn audit(session: &Session) -> Result<Option<Kind>> {
     let looked =
         targets.each(session, async |Target { aws, .. }| alarms::audit_alarms(&aws, now()).await).await?;
     let unknown = looked.kind();
-    let audit = Audit::merge(looked.done, looked.unreached).ok_or_else(nowhere)?;
+    let audit = Audit::merge(looked.done, looked.unreached).ok_or_else(no_region_error)?;
     let is_sound = audit.faulty().next().is_none() && audit.unwatched.is_empty();
     let kind = if is_sound { unknown } else { Some(Kind::No) };
     session.output.conclude(&audit, kind)?;
@@ -289,7 +289,7 @@ async fn remove(args: RemoveArgs, session: &Session) -> Result<Option<Kind>> {
 }
 
 async fn test(args: TestArgs, session: &Session) -> Result<Option<Kind>> {
-    args.inbox.as_deref().map_or(Ok(()), web::check)?;
+    args.inbox.as_deref().map_or(Ok(()), web::refuse_bad_url)?;
     let interrupt = Interrupt::listen()?;
     let aws = session.aws().await?;
     let mark = format!("{:08x}", rand::random::<u32>());

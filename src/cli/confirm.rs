@@ -3,7 +3,7 @@
 use super::{Session, terminal};
 use crate::backup::schedule::quote_for_shell;
 use crate::error::{Error, Kind, Result};
-use crate::output::{Output, plain};
+use crate::output::{Output, escape_controls};
 
 /// How often somebody may mistype a name before nothing is done.
 const TRIES: u8 = 5;
@@ -24,22 +24,24 @@ impl Act {
     pub(super) fn confirm(&self, given: Option<&str>, session: &Session) -> Result<()> {
         match given {
             Some(given) if given == self.name => Ok(()),
-            Some(given) => Err(self.refused(&format!("`{}` is not `{}`", plain(given), self.name))),
-            None if terminal::is_terminal() => self.ask(&session.output),
-            None => Err(self.unconfirmed()),
+            Some(given) => {
+                Err(self.refused_error(&format!("`{}` is not `{}`", escape_controls(given), self.name)))
+            }
+            None if terminal::is_terminal() => self.ask_for_name(&session.output),
+            None => Err(self.unconfirmed_error()),
         }
     }
 
-    fn ask(&self, output: &Output) -> Result<()> {
-        output.ask(format!("{}.", capitalized(&plain(&self.sentence))));
+    fn ask_for_name(&self, output: &Output) -> Result<()> {
+        output.ask(format!("{}.", capitalize(&escape_controls(&self.sentence))));
         let widest = self.facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
         for (label, fact) in &self.facts {
-            output.ask(format!("  {label:widest$}  {}", plain(fact)));
+            output.ask(format!("  {label:widest$}  {}", escape_controls(fact)));
         }
-        output.ask(format!("Type `{}` to continue; Ctrl-C changes nothing.", plain(&self.name)));
+        output.ask(format!("Type `{}` to continue; Ctrl-C changes nothing.", escape_controls(&self.name)));
         for _ in 0..TRIES {
             let Some(line) = terminal::read_line_at_once("> ")
-                .map_err(|error| self.refused("the answer could not be read").caused_by(error))?
+                .map_err(|error| self.refused_error("the answer could not be read").caused_by(error))?
             else {
                 break;
             };
@@ -47,22 +49,26 @@ impl Act {
                 typed if typed == self.name => return Ok(()),
                 typed => output.ask(format!(
                     "`{}` is not `{}`. Nothing was changed; try again.",
-                    plain(typed),
-                    plain(&self.name)
+                    escape_controls(typed),
+                    escape_controls(&self.name)
                 )),
             }
         }
-        Err(self.unconfirmed())
+        Err(self.unconfirmed_error())
     }
 
-    fn unconfirmed(&self) -> Error {
-        self.refused(&format!("`{}` was not confirmed", self.name))
+    fn unconfirmed_error(&self) -> Error {
+        self.refused_error(&format!("`{}` was not confirmed", self.name))
     }
 
-    fn refused(&self, why: &str) -> Error {
-        let message = format!("nothing was changed, since {}: {}", plain(why), plain(&self.sentence));
+    fn refused_error(&self, why: &str) -> Error {
+        let message = format!(
+            "nothing was changed, since {}: {}",
+            escape_controls(why),
+            escape_controls(&self.sentence)
+        );
         let facts: Vec<String> =
-            self.facts.iter().map(|(label, fact)| format!("{label}: {}", plain(fact))).collect();
+            self.facts.iter().map(|(label, fact)| format!("{label}: {}", escape_controls(fact))).collect();
         let error = Error::new(Kind::Guard, message);
         let error = if facts.is_empty() {
             error
@@ -73,7 +79,7 @@ impl Act {
     }
 }
 
-fn capitalized(sentence: &str) -> String {
+fn capitalize(sentence: &str) -> String {
     let mut letters = sentence.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

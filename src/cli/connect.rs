@@ -61,7 +61,7 @@ enum TlsArg {
 
 impl ConnectArgs {
     /// How to reach an RDS instance, and as whom.
-    pub(super) async fn server(
+    pub(super) async fn connect_to(
         &self,
         session: &Session,
         aws: &Aws,
@@ -164,7 +164,7 @@ pub(super) struct LookArgs {
 
 impl LookArgs {
     /// The look that the flags ask for, on top of the rules of the configuration.
-    pub(super) fn look(&self, configured: &[String]) -> Result<Look> {
+    pub(super) fn read_settings(&self, configured: &[String]) -> Result<Look> {
         let rules = configured.iter().chain(&self.depths).map(|rule| rule.parse());
         Ok(Look {
             depths: Depths::new(rules.collect::<Result<Vec<DepthRule>>>()?),
@@ -186,20 +186,20 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn of(progress: &Progress) -> Self {
+    pub(super) fn of_progress(progress: &Progress) -> Self {
         let Progress { tables, of_tables, rows, bytes, of_bytes, .. } = *progress;
         Reading { tables, of_tables, rows, bytes, of_bytes }
     }
 
     /// `table 3 of 9, 1,234 rows, 2.1 GB of 5.0 GB`.
-    pub(super) fn so_far(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let (rows, bytes, of_bytes) =
             (format_thousands(self.rows), format_bytes(self.bytes), format_bytes(self.of_bytes));
         format!("table {} of {}, {rows} rows, {bytes} of {of_bytes}", self.tables, self.of_tables)
     }
 
     /// The same, with what is left by the pace `since` reading began.
-    pub(super) fn told(&self, since: Duration) -> String {
+    pub(super) fn describe_with_estimate(&self, since: Duration) -> String {
         let part = self.bytes as f64 / self.of_bytes.max(1) as f64;
         // At first the guess is wild.
         let left = if part > 0.05 && since > Duration::from_secs(3) {
@@ -207,7 +207,7 @@ impl Reading {
         } else {
             String::new()
         };
-        format!("{}{left}", self.so_far())
+        format!("{}{left}", self.describe())
     }
 }
 

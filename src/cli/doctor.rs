@@ -7,14 +7,14 @@ use clap::Args;
 use futures::StreamExt as _;
 
 use super::connect::{ConnectArgs, UrlArgs};
-use super::{Session, now, unset};
+use super::{Session, is_unset, now};
 use crate::aws::{Access, Aws};
 use crate::backup::sqlite_path;
 use crate::doctor::permissions::Ground;
 use crate::doctor::tools::Known;
 use crate::doctor::{Check, Outcome, Report, Task, identity, network, permissions, settings, storage, tools};
 use crate::error::{Error, Kind, Result};
-use crate::output::{self, Page, plain};
+use crate::output::{self, Page, escape_controls};
 use crate::postgres::{Refusal, Server};
 use crate::rds::{Health, Instance};
 use crate::words::Tone;
@@ -88,10 +88,10 @@ pub(super) async fn run(args: &DoctorArgs, session: &Session, wrong: Option<&Err
     }
     checks.push(tools::authorities(&args.connect.tls(), now()));
     if is_of(&[Task::Backup, Task::Serve, Task::Drill]) {
-        checks.extend(storage::check(&session.vault, &session.access));
+        checks.extend(storage::check_vault(&session.vault, &session.access));
     }
     session.output.settle();
-    let report = Report::new(checks, &wanted, super::host(), now());
+    let report = Report::new(checks, &wanted, super::host_name(), now());
     session.output.report(&report)?;
     Ok(match report.verdict {
         Outcome::Pass | Outcome::Warning => None,
@@ -118,7 +118,7 @@ async fn place(
     let login = identity::log_in(access, now()).await;
     let mut checks = login.checks;
     let Some(aws) = login.aws else { return (checks, Vec::new()) };
-    checks.extend(network::check(&aws, wanted).await);
+    checks.extend(network::check_network(&aws, wanted).await);
     if login.caller.is_empty() {
         return (checks, Vec::new());
     }
@@ -130,7 +130,7 @@ async fn place(
         caller: login.caller,
         mark: format!("{:016x}", rand::random::<u64>()),
     };
-    checks.extend(permissions::check(&aws, &ground, wanted, now()).await);
+    checks.extend(permissions::check_permissions(&aws, &ground, wanted, now()).await);
     if wanted.contains(&Task::Alarms) {
         checks.extend(settings::topics(&aws, &ground.caller, &session.config).await);
     }
@@ -154,11 +154,11 @@ const LOGIN: [Task; 2] = [Task::Drill, Task::Restore];
 
 async fn instance(aws: &Aws, instance: &Instance, args: &DoctorArgs, session: &Session) -> Check {
     let name = instance.id.to_string();
-    let check = match args.connect.server(session, aws, instance, "lifeboat doctor").await {
+    let check = match args.connect.connect_to(session, aws, instance, "lifeboat doctor").await {
         Ok(server) => connection(&name, &server, "postgres").await.0,
         Err(error) => of_error("databases", "database_login", &error),
     };
-    check.at(&aws.place()).for_tasks(&LOGIN)
+    check.at(&aws.location()).for_tasks(&LOGIN)
 }
 
 /// How far one gets into a database: the network, TLS, the login. And its major version.
@@ -204,7 +204,7 @@ async fn sources(args: &DoctorArgs, session: &Session) -> (Vec<Check>, Vec<Known
         .iter()
         .filter_map(|(name, database)| Some((name.clone(), database.backup.as_ref()?.url.clone()?)))
         .collect();
-    if urls.is_empty() && !unset("DATABASE_URL") {
+    if urls.is_empty() && !is_unset("DATABASE_URL") {
         urls.push(("DATABASE_URL".to_owned(), "env:DATABASE_URL".to_owned()));
     }
     let (mut checks, mut known, mut is_postgres_needed) = (Vec::new(), Vec::new(), urls.is_empty());
@@ -315,7 +315,7 @@ fn at(check: &Check, is_over_several: bool) -> String {
 fn line(check: &Check, said: Option<String>, page: &mut Page, is_over_several: bool) {
     let (word, tone) = mark(check.verdict);
     let (word, at) = (page.toned(tone, format!("{word:7}")), at(check, is_over_several));
-    page.line(format!("  {word}  {at}{}", plain(&check.message)));
+    page.line(format!("  {word}  {at}{}", escape_controls(&check.message)));
     if let Some(remedy) = check.remedy.as_ref().filter(|remedy| said.as_ref() != Some(remedy)) {
         page.remedy(11, remedy);
     }

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 
 use super::places::{Seek, Target};
 use super::waiting::parse_poll;
-use super::{Session, host, notify, now};
+use super::{Session, host_name, notify, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::drill::journal;
@@ -108,7 +108,7 @@ pub(super) struct SweepArgs {
 
 impl DrillCommand {
     /// What those who listen know the command as, and whether what it says happens or lasts.
-    pub(super) fn spoken(&self) -> Option<(&'static str, Nature)> {
+    pub(super) fn notified_as(&self) -> Option<(&'static str, Nature)> {
         match self {
             DrillCommand::Run(args) if !args.dry_run => Some(("drill run", Nature::Event)),
             DrillCommand::Sweep(args) if !args.dry_run => Some(("drill sweep", Nature::Event)),
@@ -121,27 +121,27 @@ impl DrillCommand {
 
 pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result<Option<Kind>> {
     match command {
-        DrillCommand::Run(args) if args.fleet.is_fleet() => fleet::run(*args, session).await,
+        DrillCommand::Run(args) if args.fleet.is_fleet() => fleet::run_fleet(*args, session).await,
         DrillCommand::Run(args) => run_drills(*args, session).await,
         DrillCommand::List(args) => match args.period.period()? {
             Some(period) => {
-                evidence::list(&args.databases, period, (args.vault_only, args.check), session).await
+                evidence::list_period(&args.databases, period, (args.vault_only, args.check), session).await
             }
             None if args.check => Err(Error::request("`--check` needs a period")
                 .hint("For example `--last-months 12`, or `--last-months 1` in a job that runs monthly.")),
-            None => list(&args, session),
+            None => list_drills(&args, session),
         },
-        DrillCommand::Report(args) => evidence::report(&args, session).await,
-        DrillCommand::Annotate(args) => evidence::annotate(args, session),
-        DrillCommand::VerifyEvidence(args) => evidence::verify(&args, session),
+        DrillCommand::Report(args) => evidence::show_report(&args, session).await,
+        DrillCommand::Annotate(args) => evidence::annotate_drill(args, session),
+        DrillCommand::VerifyEvidence(args) => evidence::show_verification(&args, session),
         DrillCommand::Show(args) => {
-            if let Some(fleet) = fleet::find(session, &args.run)? {
+            if let Some(fleet) = fleet::find_fleet_run(session, &args.run)? {
                 session.output.report(&fleet)?;
                 return Ok(None);
             }
-            show(&args.run, session)
+            show_drill(&args.run, session)
         }
-        DrillCommand::Sweep(args) => sweep_all(&args, session).await,
+        DrillCommand::Sweep(args) => sweep_places(&args, session).await,
     }
 }
 
@@ -158,7 +158,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         match run_drill(request, &args, session, &vault, &interrupt).await {
             Ok(Drilled::Planned(plan)) => plans.push(*plan),
             Ok(Drilled::Run(report)) => {
-                worst = Kind::worse(worst, report.kind());
+                worst = Kind::worse(worst, report.exit_kind());
                 reports.push(*report);
                 if interrupt.first().is_some() {
                     break;
@@ -204,13 +204,14 @@ async fn run_drill(
     let live = LiveDrill::new(output, request.rto);
     let tell = |event: Event<'_>| {
         if let Event::Begun { plan, .. } = &event {
-            announce(output, plan);
+            announce_drill(output, plan);
         }
-        live.tell(&event);
+        live.show_event(&event);
     };
-    let cx = Context { aws: &aws, vault, interrupt, tell: &tell, clock: now, host: host(), stop: &|| None };
+    let cx =
+        Context { aws: &aws, vault, interrupt, tell: &tell, clock: now, host: host_name(), stop: &|| None };
     let connect =
-        async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await;
+        async |source: &Instance| args.connect.connect_to(session, &aws, source, "lifeboat drill").await;
     let drilled = match drill::plan_drill(request, connect, &cx).await {
         Ok(plan) if args.dry_run => Ok(Drilled::Planned(Box::new(PlanReport::new(&plan, aws.region())))),
         Ok(plan) => drill::run_alone(plan, &cx).await.map(|report| Drilled::Run(Box::new(report))),
@@ -221,19 +222,19 @@ async fn run_drill(
         Ok(Drilled::Run(report)) => {
             output.settle();
             warn_of_left_behind(output, report);
-            notify::of_drill(report)
+            notify::drill_outcome(report)
         }
-        Err(error) => notify::of_error(Subject::Database(id.to_string()), error),
+        Err(error) => notify::outcome_of_error(Subject::Database(id.to_string()), error),
     };
-    session.say(notify::at(news, &aws.place()));
+    session.note_outcome(notify::with_location(news, &aws.location()));
     drilled
 }
 
 /// A drill by its run, the newest of a database, or the newest of all.
-fn show(which: &str, session: &Session) -> Result<Option<Kind>> {
+fn show_drill(which: &str, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
     let report = journal::find_record(&vault, which)?;
-    let outcome = if verify_evidence::is_sound(&vault, &report.source.id, &report.run)? {
+    let outcome = if verify_evidence::is_record_sound(&vault, &report.source.id, &report.run)? {
         journal::current_outcome(&vault, &report)?
     } else {
         session.output.warn(format!(
@@ -246,9 +247,9 @@ fn show(which: &str, session: &Session) -> Result<Option<Kind>> {
     Ok(None)
 }
 
-fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
+fn list_drills(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let records = proof::list(&vault, &args.databases)?;
+    let records = proof::read_records(&vault, &args.databases)?;
     for record in &records.damaged {
         session.output.warn(record);
     }
@@ -260,13 +261,13 @@ fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let drills = records
         .reports
         .iter()
-        .map(|report| Ok((report, records.outcome(&vault, report)?)))
+        .map(|report| Ok((report, records.outcome_of(&vault, report)?)))
         .collect::<Result<Vec<_>>>()?;
     session.output.report(&History::new(&drills))?;
     Ok(None)
 }
 
-async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> {
+async fn sweep_places(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
     let targets = session.targets(&[], Seek::ToChange).await?;
     let plans = targets
@@ -279,7 +280,7 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
     let preview =
         SweepReport::merge(plans.done.iter().map(|(aws, plan)| plan.preview(aws)), &plans.unreached);
     if args.dry_run {
-        say_left_behind(&session.output, &preview);
+        warn_of_swept(&session.output, &preview);
         session.output.report(&preview)?;
         return Ok(preview.exit_kind().or(kind));
     }
@@ -288,20 +289,20 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
     }
     let live = LiveDrill::new(&session.output, Duration::ZERO);
     let poll = Poll { every: args.poll, give_up_after: args.wait };
-    let (tell, vault) = (|event: Event<'_>| live.tell(&event), &vault);
+    let (tell, vault) = (|event: Event<'_>| live.show_event(&event), &vault);
     let sweeps = plans
         .done
         .into_iter()
         .map(|(aws, plan)| async move { sweep::apply_sweep(plan, &aws, vault, poll, &tell).await });
     let report = SweepReport::merge(futures::future::join_all(sweeps).await, &plans.unreached);
-    say_left_behind(&session.output, &report);
+    warn_of_swept(&session.output, &report);
     let kind = report.exit_kind().or(kind);
     session.output.conclude(&report, kind)?;
     Ok(kind)
 }
 
 /// What costs money and is left to a person is said on stderr, with the command that removes it.
-fn say_left_behind(output: &Output, report: &SweepReport) {
+fn warn_of_swept(output: &Output, report: &SweepReport) {
     for swept in report.instances.iter().filter(|swept| swept.left_behind) {
         output.warn(describe_cost(&swept.id, &swept.place.region, &swept.class));
         output.warn(&swept.reason);
@@ -311,7 +312,7 @@ fn say_left_behind(output: &Output, report: &SweepReport) {
     }
 }
 
-fn announce(output: &Output, plan: &Plan) {
+fn announce_drill(output: &Output, plan: &Plan) {
     output.say(format!(
         "drill {} of `{}`: restoring {} to `{}` ({})",
         plan.run,

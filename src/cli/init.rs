@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Session, now, unset};
+use super::{Session, is_unset, now};
 use crate::aws::{Access, Aws};
 use crate::backup::sqlite_path;
 use crate::error::{Error, Kind, Result};
@@ -37,7 +37,7 @@ pub(super) async fn run(args: &InitArgs, session: &Session) -> Result<Option<Kin
         return Err(Error::new(Kind::Guard, format!("`{}` is there: nothing was written", file.display()))
             .hint("`--print` shows what would be written; `--config FILE` names another file."));
     }
-    let (places, why) = if args.no_aws { (Vec::new(), None) } else { look(args, session).await? };
+    let (places, why) = if args.no_aws { (Vec::new(), None) } else { survey(args, session).await? };
     let local: Vec<Local> = local().into_iter().collect();
     if let Some(error) = why {
         if local.is_empty() {
@@ -47,7 +47,7 @@ pub(super) async fn run(args: &InitArgs, session: &Session) -> Result<Option<Kin
         }
         session.output.warn(format!("AWS was left out: {}", error.chain()));
     }
-    let vault = (!unset("BACKUP_DIR") || session.vault != "./backups").then(|| session.vault.clone());
+    let vault = (!is_unset("BACKUP_DIR") || session.vault != "./backups").then(|| session.vault.clone());
     let found = Found {
         profile: session.access.profile.clone(),
         endpoint_url: session.access.endpoint_url.clone(),
@@ -65,7 +65,7 @@ pub(super) async fn run(args: &InitArgs, session: &Session) -> Result<Option<Kin
 }
 
 /// What there is in AWS; the reason, if AWS cannot be asked at all.
-async fn look(args: &InitArgs, session: &Session) -> Result<(Vec<Seen>, Option<Error>)> {
+async fn survey(args: &InitArgs, session: &Session) -> Result<(Vec<Seen>, Option<Error>)> {
     let accesses: Vec<Access> = match args.regions.as_slice() {
         [] => vec![session.access.clone()],
         some => some
@@ -76,7 +76,7 @@ async fn look(args: &InitArgs, session: &Session) -> Result<(Vec<Seen>, Option<E
     let mut places = Vec::new();
     for access in &accesses {
         let seen = match Aws::connect(access).await {
-            Ok(aws) => init::look(&aws).await,
+            Ok(aws) => init::survey_region(&aws).await,
             Err(error) => Err(error),
         };
         match seen {

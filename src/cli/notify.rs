@@ -7,12 +7,12 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use super::{Session, host, now};
+use super::{Session, host_name, now};
 use crate::drill;
 use crate::error::{Error, Kind, Result};
 pub(super) use crate::notify::Told;
 use crate::notify::{Delivery, Nature, News, Notifier, Sender, State, Subject, state};
-use crate::output::{self, Page, plain};
+use crate::output::{self, Page, escape_controls};
 use crate::rds::Place;
 use crate::verify::Verdict;
 use crate::when::format_time;
@@ -50,11 +50,11 @@ pub(super) async fn run(command: NotifyCommand, session: &Session) -> Result<Opt
 }
 
 fn notifier(session: &Session) -> Notifier {
-    let sender = Sender { host: host(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let sender = Sender { host: host_name(), version: env!("CARGO_PKG_VERSION").to_owned() };
     Notifier::new(&session.config.notify, session.access.clone(), sender)
 }
 
-fn nobody() -> Error {
+fn no_channel_error() -> Error {
     Error::request("no notification channel is configured")
         .hint("Add a channel to lifeboat.toml, such as `[notify.channels.oncall]`; README tells how.")
 }
@@ -109,7 +109,7 @@ async fn test(args: &TestArgs, session: &Session) -> Result<Option<Kind>> {
     let wanted = wanted.filter(|channel| args.channels.is_empty() || args.channels.contains(&channel.name));
     let sent = futures::future::join_all(wanted.map(|channel| notifier.test(channel, now()))).await;
     if sent.is_empty() {
-        return Err(nobody());
+        return Err(no_channel_error());
     }
     let report = Deliveries { schema: "lifeboat.notify-test/1", channels: sent };
     session.output.report(&report)?;
@@ -122,7 +122,7 @@ async fn digest(session: &Session) -> Result<Option<Kind>> {
     let news = News::of_everything(&vault)?;
     let sent = notifier.send(&news, now()).await;
     if sent.is_empty() {
-        return Err(nobody());
+        return Err(no_channel_error());
     }
     notifier.keep(&vault, &news, &sent, now())?;
     let report = Deliveries { schema: "lifeboat.notify-digest/1", channels: sent };
@@ -154,7 +154,7 @@ fn list(session: &Session) -> Result<Option<Kind>> {
         carries: channel.carries_what(),
         goes_to: channel.goes_to(),
     });
-    let states = state::all(&session.vault_to_read()?)?;
+    let states = state::list_states(&session.vault_to_read()?)?;
     session.output.report(&Listed {
         schema: "lifeboat.notify-list/1",
         channels: channels.collect(),
@@ -224,9 +224,9 @@ impl Spoken {
 
     /// Tells everybody how it ended. Whatever fails here is said, and changes nothing.
     pub(super) async fn end(self, ended: &Result<Option<Kind>>, session: &Session) {
-        let mut told = session.said();
+        let mut told = session.take_outcomes();
         let whole = self.whole(ended, &told);
-        let line = whole.as_ref().or(worst(&told)).map_or(String::new(), one_line);
+        let line = whole.as_ref().or(worst_outcome(&told)).map_or(String::new(), format_outcome);
         told.extend(whole);
         // What the command itself wants to tell a switch, such as the line of `status`.
         let line = session.line().unwrap_or(line);
@@ -242,17 +242,17 @@ impl Spoken {
             (begun, self.notifier.end(self.command, &self.run, code, &line).await)
         };
         let ((begun, ended), sent) =
-            tokio::join!(switches, speak(&self.notifier, self.command, told, session));
+            tokio::join!(switches, send_news(&self.notifier, self.command, told, session));
         for delivery in begun.into_iter().chain(ended).chain(sent) {
             let whom = match delivery.channel.as_str() {
                 "--ping" => "the dead man's switch".to_owned(),
-                name => format!("channel `{}`", plain(name)),
+                name => format!("channel `{}`", escape_controls(name)),
             };
             missed.extend(delivery.error.map(|why| format!("{whom} was not told: {why}")));
         }
         missed.dedup();
         for why in missed {
-            session.output.warn(output::redacted(&why));
+            session.output.warn(output::redact_urls(&why));
         }
     }
 
@@ -260,30 +260,30 @@ impl Spoken {
     fn whole(&self, ended: &Result<Option<Kind>>, told: &[Told]) -> Option<Told> {
         let is_told = told.iter().any(|told| told.state != State::Ok);
         let whole = match ended {
-            Ok(None) => of_end(Subject::Whole, None, None),
+            Ok(None) => outcome_of_exit(Subject::Whole, None, None),
             Ok(Some(_)) | Err(_) if is_told => return None,
-            Ok(kind) => of_end(Subject::Whole, *kind, None),
-            Err(error) => of_error(Subject::Whole, error),
+            Ok(kind) => outcome_of_exit(Subject::Whole, *kind, None),
+            Err(error) => outcome_of_error(Subject::Whole, error),
         };
         Some(Told { nature: self.nature, ..whole })
     }
 }
 
-fn worst(told: &[Told]) -> Option<&Told> {
+fn worst_outcome(told: &[Told]) -> Option<&Told> {
     told.iter().max_by_key(|told| told.state)
 }
 
-fn one_line(told: &Told) -> String {
+fn format_outcome(told: &Told) -> String {
     let of = match &told.subject {
         Subject::Database(name) | Subject::Runbook(name) => format!(" {name}"),
         Subject::Whole => String::new(),
     };
-    output::redacted(&plain(&format!("{}{of}: {}", told.verdict, told.reason)))
+    output::redact_urls(&escape_controls(&format!("{}{of}: {}", told.verdict, told.reason)))
 }
 
 /// Holds it against what was said before, sends what is news, and keeps that. A vault that does not answer in time is no
 /// reason to be silent.
-async fn speak(
+async fn send_news(
     notifier: &Arc<Notifier>,
     command: &'static str,
     told: Vec<Told>,
@@ -348,7 +348,7 @@ fn word_of(kind: Kind) -> &'static str {
     }
 }
 
-fn meaning(kind: Kind) -> &'static str {
+fn meaning_of(kind: Kind) -> &'static str {
     match kind {
         Kind::No => "the answer is no",
         Kind::Request => "the request is wrong",
@@ -363,7 +363,7 @@ fn meaning(kind: Kind) -> &'static str {
 }
 
 /// What a drill has to say.
-pub(super) fn of_drill(report: &drill::Report) -> Told {
+pub(super) fn drill_outcome(report: &drill::Report) -> Told {
     let left = report.throwaway.left_behind.as_ref();
     let state = match (left, report.verdict) {
         (Some(_), _) | (None, Verdict::Fail) => State::Fail,
@@ -405,13 +405,13 @@ pub(super) fn of_drill(report: &drill::Report) -> Told {
 }
 
 /// What can be said of something that ended without an error, from its exit code.
-pub(super) fn of_end(subject: Subject, kind: Option<Kind>, evidence: Option<String>) -> Told {
+pub(super) fn outcome_of_exit(subject: Subject, kind: Option<Kind>, evidence: Option<String>) -> Told {
     let (state, verdict, reason, next) = match kind {
         None => (State::Ok, "ok", "it is done", "nothing to do"),
         Some(kind) => (
             state_of(kind),
             word_of(kind),
-            meaning(kind),
+            meaning_of(kind),
             "look at the output of the command, or run it again",
         ),
     };
@@ -431,8 +431,8 @@ pub(super) fn of_end(subject: Subject, kind: Option<Kind>, evidence: Option<Stri
 }
 
 /// What can be said of something from the error that ended it.
-pub(super) fn of_error(subject: Subject, error: &Error) -> Told {
-    let mut told = of_end(subject, Some(error.kind()), None);
+pub(super) fn outcome_of_error(subject: Subject, error: &Error) -> Told {
+    let mut told = outcome_of_exit(subject, Some(error.kind()), None);
     told.reason = error.chain();
     if let Some(hint) = error.hints().first() {
         told.next = hint.clone();
@@ -441,7 +441,7 @@ pub(super) fn of_error(subject: Subject, error: &Error) -> Told {
 }
 
 /// The same, of something in an account that `lifeboat.toml` names: its namesakes elsewhere are others.
-pub(super) fn at(told: Told, place: &Place) -> Told {
+pub(super) fn with_location(told: Told, place: &Place) -> Told {
     Told { place: place.account.is_some().then(|| place.to_string()), ..told }
 }
 

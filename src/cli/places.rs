@@ -62,7 +62,7 @@ impl Targets {
         F: Fn(Target) -> W,
         W: Future<Output = Result<T>>,
     {
-        let places: Vec<Place> = self.found.iter().map(|target| target.aws.place()).collect();
+        let places: Vec<Place> = self.found.iter().map(|target| target.aws.location()).collect();
         let works: Vec<W> = self.found.into_iter().map(&work).collect();
         let ended: Vec<Result<T>> = futures::stream::iter(works).buffered(ABREAST).collect().await;
         let is_alone = places.len() + self.unreached.len() == 1;
@@ -102,7 +102,7 @@ impl Session {
             region: self.narrow.region.as_deref(),
             is_profile_given: self.narrow.is_profile_given,
         };
-        self.config.places(&self.access, only)
+        self.config.list_accesses(&self.access, only)
     }
 
     /// AWS, for what can only be in one place: flags must say which, if there are several.
@@ -204,8 +204,8 @@ impl Session {
             let has: Vec<Option<bool>> =
                 there.iter().map(|names| names.as_ref().map(|names| names.contains(id))).collect();
             let home = one_home(&format!("instance `{id}`"), homes(&reached, &has), &unreached, seek)?;
-            let place = home.place();
-            if let Some(target) = found.iter_mut().find(|target| target.aws.place() == place)
+            let place = home.location();
+            if let Some(target) = found.iter_mut().find(|target| target.aws.location() == place)
                 && !target.only.contains(id)
             {
                 target.only.push(id.clone());
@@ -257,7 +257,7 @@ fn sift<T>(
             Ok(answer) => sifted.push(Some(answer)),
             Err(failure) => {
                 let error = Error::from(failure);
-                unreached.push(Unreached { place: aws.place(), error: error.chain() });
+                unreached.push(Unreached { place: aws.location(), error: error.chain() });
                 first = first.or(Some(error));
                 sifted.push(None);
             }
@@ -286,13 +286,13 @@ fn one_home(what: &str, homes: Vec<Aws>, unreached: &[Unreached], seek: Seek) ->
         [home] if unreached.is_empty() || seek == Seek::ToRead => Ok(home.clone()),
         [home] => Err(Error::outside(format!(
             "{what} is in {}; {} could not be searched for another one",
-            home.place(),
+            home.location(),
             unsure()
         ))
         .caused_by(why())
-        .hint(format!("If this is the right one, run `{}`.", home.place().flags()))),
+        .hint(format!("If this is the right one, run `{}`.", home.location().flags()))),
         several => {
-            let places: Vec<Place> = several.iter().map(Aws::place).collect();
+            let places: Vec<Place> = several.iter().map(Aws::location).collect();
             let names: Vec<String> = places.iter().map(ToString::to_string).collect();
             Err(Error::request(format!("{what} is in more than one place: {}", names.join(", ")))
                 .hint(format!("Choose one: {}.", alternatives(places.into_iter()))))

@@ -11,7 +11,7 @@ use super::waiting::WaitArgs;
 use super::{Session, now};
 use crate::aws::Aws;
 use crate::error::{Kind, Result};
-use crate::output::{self, Page, plain};
+use crate::output::{self, Page, escape_controls};
 use crate::policy::check::{Severity, Shared, group_findings};
 use crate::policy::{self, Database, Lost, Plan, Report, Request, State};
 use crate::rds::{InstanceId, Place, account_of};
@@ -78,13 +78,13 @@ pub(super) struct LookArgs {
 pub(super) async fn run(command: PolicyCommand, session: &Session) -> Result<Option<Kind>> {
     match command {
         PolicyCommand::Show(args) => {
-            let report = look(&args.databases, session).await?;
+            let report = judge_fleet(&args.databases, session).await?;
             session.output.report(&Policies { report: &report, aim: Aim::Show })?;
             Ok((!report.unreached.is_empty()).then_some(Kind::Partial))
         }
         PolicyCommand::Set(args) => set(&args, session).await,
         PolicyCommand::Check(args) => {
-            let report = look(&args.databases, session).await?;
+            let report = judge_fleet(&args.databases, session).await?;
             let falls_short = report.databases.iter().any(|it| !it.findings.is_empty());
             let kind = match falls_short {
                 true => Some(Kind::No),
@@ -101,7 +101,7 @@ fn parse_window(text: &str) -> Result<String> {
 }
 
 /// The policies of some instances, or of all.
-async fn look(only: &[InstanceId], session: &Session) -> Result<Report> {
+async fn judge_fleet(only: &[InstanceId], session: &Session) -> Result<Report> {
     let targets = session.targets(only, Seek::ToRead).await?;
     let looked = targets
         .each(session, async |Target { aws, only }| {
@@ -112,7 +112,7 @@ async fn look(only: &[InstanceId], session: &Session) -> Result<Report> {
 }
 
 /// The instances that are to be changed, and the places of which nothing is known.
-async fn wanted(args: &SetArgs, session: &Session) -> Result<Looked<Vec<(Aws, InstanceId)>>> {
+async fn list_targets(args: &SetArgs, session: &Session) -> Result<Looked<Vec<(Aws, InstanceId)>>> {
     let targets = session.targets(&args.databases, Seek::ToChange).await?;
     targets
         .each(session, async |Target { aws, only }| {
@@ -133,7 +133,7 @@ async fn wanted(args: &SetArgs, session: &Session) -> Result<Looked<Vec<(Aws, In
 
 async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
     let began = Instant::now();
-    let looked = wanted(args, session).await?;
+    let looked = list_targets(args, session).await?;
     let unknown = looked.kind();
     let wanted: Vec<(Aws, InstanceId)> = looked.done.into_iter().flatten().collect();
     let is_single = wanted.len() == 1;
@@ -158,7 +158,7 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
             [one] if is_single => Some(one.as_str()),
             several => several.iter().map(String::as_str).find(|name| *name == id),
         };
-        lowering(plan, lost).confirm(given, session).map_err(|error| {
+        confirm_lowering(plan, lost).confirm(given, session).map_err(|error| {
             let lowered: Vec<&str> = plans
                 .iter()
                 .filter(|(_, plan)| plan.lost.is_some())
@@ -185,7 +185,7 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.say(format!("changing `{}`", plan.instance.id));
         let wait = args.waiting.wait() != Wait::No;
         let id = plan.instance.id.clone();
-        match policy::apply_change(plan, aws, args.waiting.poll(began), wait).await {
+        match policy::apply_change(plan, aws, args.waiting.poll_since(began), wait).await {
             Ok((database, kind)) => {
                 worst = worst.or(kind);
                 databases.push(database);
@@ -205,7 +205,7 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
 }
 
 /// What lowering the retention of an instance means.
-fn lowering(plan: &Plan, lost: &Lost) -> Act {
+fn confirm_lowering(plan: &Plan, lost: &Lost) -> Act {
     let (instance, place) = (&plan.instance, &plan.place);
     let days = |count: i32| format!("{count} day{}", if count == 1 { "" } else { "s" });
     let host =
@@ -257,8 +257,8 @@ impl output::Report for Policies<'_> {
     fn render(&self, page: &mut Page) {
         for database in &self.report.databases {
             match self.aim {
-                Aim::Check => check_line(database, page),
-                Aim::Show | Aim::Set => state_lines(database, self.aim, self.report.dry_run, page),
+                Aim::Check => render_verdict(database, page),
+                Aim::Show | Aim::Set => render_state(database, self.aim, self.report.dry_run, page),
             }
         }
         if self.aim == Aim::Check {
@@ -273,7 +273,7 @@ impl output::Report for Policies<'_> {
                 if places.len() > 1 {
                     page.line(page.toned(Tone::Strong, place.to_string()));
                 }
-                findings(
+                render_findings(
                     &group_findings(here.iter().map(|it| (it.id.as_str(), it.findings.as_slice()))),
                     here.len(),
                     page,
@@ -284,24 +284,28 @@ impl output::Report for Policies<'_> {
 }
 
 /// A database, and where it is if there are several accounts.
-fn named(database: &Database) -> String {
+fn name_with_location(database: &Database) -> String {
     match &database.place.account {
         Some(_) => format!("`{}` in {}", database.id, database.place),
         None => format!("`{}`", database.id),
     }
 }
 
-fn check_line(database: &Database, page: &mut Page) {
+fn render_verdict(database: &Database, page: &mut Page) {
     let (word, tone) =
         if database.findings.is_empty() { ("ok", Tone::Good) } else { ("FALLS SHORT", Tone::Bad) };
-    page.line(format!("{}: {}", page.toned(Tone::Strong, named(database)), page.toned(tone, word)));
+    page.line(format!(
+        "{}: {}",
+        page.toned(Tone::Strong, name_with_location(database)),
+        page.toned(tone, word)
+    ));
     for note in &database.notes {
         page.line(page.toned(Tone::Faint, format!("  {note}")));
     }
 }
 
 /// Findings of a place with `all` databases, each with the databases of which it is true and with what mends it.
-pub(super) fn findings(shared: &[Shared], all: usize, page: &mut Page) {
+pub(super) fn render_findings(shared: &[Shared], all: usize, page: &mut Page) {
     for Shared { finding, databases } in shared {
         let (word, tone) = match finding.severity {
             Severity::Critical => ("critical", Tone::Bad),
@@ -322,7 +326,7 @@ pub(super) fn findings(shared: &[Shared], all: usize, page: &mut Page) {
     }
 }
 
-fn state_lines(database: &Database, aim: Aim, dry_run: bool, page: &mut Page) {
+fn render_state(database: &Database, aim: Aim, dry_run: bool, page: &mut Page) {
     let is_changed = database.before != database.after;
     let what = match (aim, is_changed, dry_run) {
         (Aim::Set, true, true) => "would be changed",
@@ -330,7 +334,7 @@ fn state_lines(database: &Database, aim: Aim, dry_run: bool, page: &mut Page) {
         (Aim::Set, false, _) => "is as it should be",
         _ => "",
     };
-    page.line(format!("{} {what}", page.toned(Tone::Strong, named(database))));
+    page.line(format!("{} {what}", page.toned(Tone::Strong, name_with_location(database))));
     let days = |state: &State| match state.retention_days {
         0 => "off".to_owned(),
         1 => "1 day".to_owned(),
@@ -361,12 +365,12 @@ fn state_lines(database: &Database, aim: Aim, dry_run: bool, page: &mut Page) {
     }
     if let Some(lost) = &database.lost {
         let word = if dry_run { "AWS would delete:" } else { "AWS deletes:" };
-        page.line(format!("  {} {}", page.toned(Tone::Bad, word), plain(&lost.sentence())));
+        page.line(format!("  {} {}", page.toned(Tone::Bad, word), escape_controls(&lost.sentence())));
     }
     if aim == Aim::Show {
         for note in &database.notes {
             page.line(page.toned(Tone::Faint, format!("  {note}")));
         }
-        findings(&group_findings([(database.id.as_str(), database.findings.as_slice())]), 1, page);
+        render_findings(&group_findings([(database.id.as_str(), database.findings.as_slice())]), 1, page);
     }
 }

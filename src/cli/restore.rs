@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use super::connect::ConnectArgs;
 use super::places::Seek;
-use super::snapshot::render::age;
+use super::snapshot::render::snapshot_age;
 use super::waiting::{Teller, WaitArgs, parse_poll};
 use super::{Session, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::output::{self, Page, plain};
+use crate::output::{self, Page, escape_controls};
 use crate::rds::{Instance, InstanceId, Settings, SnapshotId, tag};
 use crate::restore::Wanted;
 use crate::restore::activity::{ActivityGuard, guard_against_activity};
@@ -172,7 +172,7 @@ struct ChangeArgs {
 }
 
 impl TargetArgs {
-    fn request(&self, from: From) -> Request {
+    fn restore_request(&self, from: From) -> Request {
         let changes = &self.changes;
         Request {
             from,
@@ -198,18 +198,18 @@ impl TargetArgs {
 
 pub(super) async fn run(command: RestoreCommand, session: &Session) -> Result<Option<Kind>> {
     match command {
-        RestoreCommand::Window(args) => window(&args, session).await,
+        RestoreCommand::Window(args) => show_window(&args, session).await,
         RestoreCommand::Snapshot(args) => {
-            let request = args.target.request(From::Snapshot(args.snapshot.clone()));
-            restore(request, &args.target, session).await
+            let request = args.target.restore_request(From::Snapshot(args.snapshot.clone()));
+            restore_instance(request, &args.target, session).await
         }
         RestoreCommand::PointInTime(args) => {
             let moment = match &args.at {
                 Some(text) => Moment::At(session.read_time(text)?),
                 None => Moment::Latest,
             };
-            let request = args.target.request(From::Time(args.database.clone(), moment));
-            restore(request, &args.target, session).await
+            let request = args.target.restore_request(From::Time(args.database.clone(), moment));
+            restore_instance(request, &args.target, session).await
         }
         RestoreCommand::Table(args) => restore_tables(&args, session).await,
     }
@@ -237,7 +237,7 @@ async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Ki
     let plan = tables::plan(
         &aws,
         request,
-        async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat restore").await,
+        async |source: &Instance| args.connect.connect_to(session, &aws, source, "lifeboat restore").await,
         now(),
     )
     .await?;
@@ -252,7 +252,7 @@ async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Ki
         plan.throwaway
     ));
     let teller = Teller::new(&session.output);
-    let tell = |event: Event<'_>| teller.tell(&event);
+    let tell = |event: Event<'_>| teller.show_event(&event);
     let poll = Poll { every: args.poll, give_up_after: args.wait };
     let (report, ended) = tables::apply(plan, &aws, &interrupt, poll, &tell).await;
     session.output.settle();
@@ -317,7 +317,7 @@ impl output::Report for tables::Report {
         page.table(&["table", "comes back as", "rows", "live rows", ""], rows.collect());
         for it in &self.tables {
             for told in &it.not_copied {
-                page.line(output::plain(&format!("  {}.{}: {told}", it.schema, it.restored_as)));
+                page.line(output::escape_controls(&format!("  {}.{}: {told}", it.schema, it.restored_as)));
             }
         }
         if !self.dry_run {
@@ -328,16 +328,16 @@ impl output::Report for tables::Report {
     }
 }
 
-async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
+async fn restore_instance(request: Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();
     let aws = match &request.from {
         From::Snapshot(id) => session.aws_of_snapshot(id, Seek::ToChange).await?,
         From::Time(name, _) => session.aws_of_backups(name, Seek::ToChange).await?,
     };
-    let mut plan = plan::plan(&aws, request, now()).await?;
+    let mut plan = plan::plan_restore(&aws, request, now()).await?;
     let connect =
-        async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat restore").await;
+        async |source: &Instance| args.connect.connect_to(session, &aws, source, "lifeboat restore").await;
     let guard = match (args.isolated, args.allow_active) {
         (true, _) => ActivityGuard::Isolate,
         (false, true) => ActivityGuard::Allow,
@@ -345,7 +345,7 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
     };
     let warn = |warning: String| session.output.warn(warning);
     let isolation = guard_against_activity(&aws, &mut plan, guard, connect, &warn).await?;
-    let mut report = Report::of(&plan, args.connect.psql());
+    let mut report = Report::planned(&plan, args.connect.psql());
     if args.dry_run {
         session.output.report(&report)?;
         return Ok(None);
@@ -358,8 +358,8 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         let before = change.before.as_deref().unwrap_or("not known");
         session.output.say(format!("  {key}: {} (was: {before})", change.after));
     }
-    if let Some((isolation, group)) = isolation.as_ref().and_then(|it| Some((it, it.group()?))) {
-        let settling = isolation.settling(args.waiting.poll(began));
+    if let Some((isolation, group)) = isolation.as_ref().and_then(|it| Some((it, it.group_to_create()?))) {
+        let settling = isolation.settling_time(args.waiting.poll_since(began));
         session.output.say(format!(
             "making parameter group `{}`, in which nothing acts; it has {} to settle, as AWS advises",
             group.name,
@@ -368,17 +368,17 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         let made = tokio::select! {
             biased;
             kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was restored")),
-            made = isolation::make(&aws, group, settling) => made.map(drop).map_err(Error::from),
+            made = isolation::create_group(&aws, group, settling) => made.map(drop).map_err(Error::from),
         };
         if let Err(error) = made {
             // It may have been made before something went wrong.
-            isolation::remove(&aws, &group.name, args.waiting.poll(began)).await?;
+            isolation::remove_group(&aws, &group.name, args.waiting.poll_since(began)).await?;
             return Err(error);
         }
         report.isolated_by = Some(group.name.clone());
     }
     let teller = Teller::new(&session.output);
-    let tell = |event: Event<'_>| teller.tell(&event);
+    let tell = |event: Event<'_>| teller.show_event(&event);
     tokio::select! {
         biased;
         kind = interrupt.wait(1) => {
@@ -387,9 +387,9 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
                 args.to
             )));
         }
-        begun = apply::begin(&aws, &plan, &mut report, &tell) => if let Err(error) = begun {
+        begun = apply::begin_restore(&aws, &plan, &mut report, &tell) => if let Err(error) = begun {
             if let Some(group) = &report.isolated_by
-                && let Err(left) = isolation::remove(&aws, group, args.waiting.poll(began)).await
+                && let Err(left) = isolation::remove_group(&aws, group, args.waiting.poll_since(began)).await
             {
                 session.output.warn(left.chain());
             }
@@ -401,7 +401,7 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         Wait::AtMost(_) => tokio::select! {
             biased;
             kind = interrupt.wait(1) => Ok(Some(kind)),
-            ended = apply::finish(&aws, plan, &mut report, args.waiting.poll(began), &tell) => ended,
+            ended = apply::finish_restore(&aws, plan, &mut report, args.waiting.poll_since(began), &tell) => ended,
         },
     };
     session.output.conclude(&report, ended.as_ref().map_or_else(|error| Some(error.kind()), |kind| *kind))?;
@@ -431,7 +431,7 @@ struct Window {
     now: DateTime<Utc>,
 }
 
-async fn window(args: &WindowArgs, session: &Session) -> Result<Option<Kind>> {
+async fn show_window(args: &WindowArgs, session: &Session) -> Result<Option<Kind>> {
     let aws = session.aws_of_backups(&args.database, Seek::ToRead).await?;
     let (backup, _) = plan::automated_backup(&aws, &args.database).await?;
     let now = aws.now(now());
@@ -443,7 +443,7 @@ async fn window(args: &WindowArgs, session: &Session) -> Result<Option<Kind>> {
             "lifeboat restore point-in-time {} --at {} --to NEW {}",
             args.database,
             latest.unwrap_or("TIME".to_owned()),
-            aws.place().flags()
+            aws.location().flags()
         ),
         database: backup.instance,
         resource_id: backup.resource_id.to_string(),
@@ -462,7 +462,7 @@ impl output::Report for Window {
         page.line(page.toned(Tone::Strong, head));
         let line = |at: Option<DateTime<Utc>>| {
             at.map_or("none yet: the first backup is still being made".to_owned(), |at| {
-                format!("{}, {} ago", format_time(at), age((self.now - at).max(TimeDelta::zero())))
+                format!("{}, {} ago", format_time(at), snapshot_age((self.now - at).max(TimeDelta::zero())))
             })
         };
         page.line(format!("  earliest  {}", line(self.earliest)));
@@ -500,7 +500,11 @@ impl output::Report for Report {
         };
         page.line(format!("  settings  from {from}"));
         let same = self.carried_over.iter().map(|(key, value)| {
-            vec![("as it was".to_owned(), Some(Tone::Good)), ((*key).to_owned(), None), (plain(value), None)]
+            vec![
+                ("as it was".to_owned(), Some(Tone::Good)),
+                ((*key).to_owned(), None),
+                (escape_controls(value), None),
+            ]
         });
         let changed = self.changed.iter().map(|(key, change)| {
             let before = change.before.as_deref().unwrap_or("not known");

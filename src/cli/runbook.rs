@@ -5,7 +5,7 @@ mod by_hand;
 mod render;
 mod watch;
 
-use super::{Session, host, notify, now, own_calls};
+use super::{Session, host_name, notify, now, own_calls};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
@@ -43,7 +43,7 @@ pub(super) async fn run(command: RunbookCommand, session: &Session) -> Result<Op
         RunbookCommand::Show(args) => show(&args, session),
         RunbookCommand::Check(args) => check(&args, session),
         RunbookCommand::Plan(args) => {
-            plan_of(&args.runbook, &args.values, mode(args.rehearse), session).await
+            show_plan(&args.runbook, &args.values, mode_of(args.rehearse), session).await
         }
         RunbookCommand::Run(args) => begin(&args, session).await,
         RunbookCommand::Resume(args) => resume(&args, session).await,
@@ -53,7 +53,7 @@ pub(super) async fn run(command: RunbookCommand, session: &Session) -> Result<Op
     }
 }
 
-fn mode(rehearse: bool) -> Mode {
+fn mode_of(rehearse: bool) -> Mode {
     if rehearse { Mode::Rehearse } else { Mode::Real }
 }
 
@@ -100,7 +100,7 @@ fn check(args: &CheckArgs, session: &Session) -> Result<Option<Kind>> {
 /// AWS where the runbook needs it, and who we are.
 async fn actor_of(session: &Session, runbook: &Runbook) -> Result<(Option<Aws>, Actor)> {
     let aws = if runbook.uses_aws() { Some(session.aws().await?) } else { None };
-    let actor = identify_actor(aws.as_ref(), host()).await?;
+    let actor = identify_actor(aws.as_ref(), host_name()).await?;
     Ok((aws, actor))
 }
 
@@ -144,7 +144,7 @@ async fn ask_for_missing(
     Ok(said)
 }
 
-async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) -> Result<Option<Kind>> {
+async fn show_plan(name: &str, args: &ValueArgs, mode: Mode, session: &Session) -> Result<Option<Kind>> {
     let runbook = runbook::load_valid_runbook(name)?;
     let interrupt = Interrupt::listen()?;
     let said = ask_for_missing(&runbook, &args.set, mode, session).await?;
@@ -170,9 +170,9 @@ async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) ->
 }
 
 async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
-    let mode = mode(args.rehearse);
+    let mode = mode_of(args.rehearse);
     if args.dry_run {
-        return plan_of(&args.runbook, &args.values, mode, session).await;
+        return show_plan(&args.runbook, &args.values, mode, session).await;
     }
     let runbook = runbook::load_valid_runbook(&args.runbook)?;
     if let Some(from) = &args.from {
@@ -186,7 +186,7 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
             redo: &[],
             go: &args.go,
         };
-        return take_up(&run, go, session).await;
+        return resume_run(&run, go, session).await;
     }
     let run = RunId::new(now());
     let said = ask_for_missing(&runbook, &args.values.set, mode, session).await?;
@@ -216,7 +216,7 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         without_preflight: args.go.without_preflight,
         reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
-    finish(engine::begin_run(&runbook, &run, mode, values, &to).await?, session)
+    report_outcome(engine::begin_run(&runbook, &run, mode, values, &to).await?, session)
 }
 
 /// What is known to be wrong with it is said, and does not keep anybody at 3 a.m. from running it.
@@ -258,10 +258,10 @@ async fn resume(args: &ResumeArgs, session: &Session) -> Result<Option<Kind>> {
         redo: &args.redo,
         go: &args.go,
     };
-    take_up(&args.run, go, session).await
+    resume_run(&args.run, go, session).await
 }
 
-async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind>> {
+async fn resume_run(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
     let Resumed { journal, found, story, runbook, is_changed } =
         resumption::resume(&vault, run, go.from, go.accepted)?;
@@ -291,7 +291,10 @@ async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind
         without_preflight: go.go.without_preflight,
         reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
-    finish(engine::resume_run(&runbook, journal, &found, values, is_changed, go.from, &to).await?, session)
+    report_outcome(
+        engine::resume_run(&runbook, journal, &found, values, is_changed, go.from, &to).await?,
+        session,
+    )
 }
 
 async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
@@ -320,17 +323,17 @@ async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
         without_preflight: args.go.without_preflight,
         reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
-    finish(runbook::undo_run(&runbook, journal, &found, values, undoing, &to).await?, session)
+    report_outcome(runbook::undo_run(&runbook, journal, &found, values, undoing, &to).await?, session)
 }
 
-fn finish(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
+fn report_outcome(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
     session.output.settle();
     session.output.report(&outcome.report)?;
     let (subject, evidence) =
         (Subject::Runbook(outcome.report.runbook.clone()), Some(outcome.report.evidence.html.clone()));
-    session.say(match &outcome.error {
-        None => notify::of_end(subject, None, evidence),
-        Some(error) => notify::Told { evidence, ..notify::of_error(subject, error) },
+    session.note_outcome(match &outcome.error {
+        None => notify::outcome_of_exit(subject, None, evidence),
+        Some(error) => notify::Told { evidence, ..notify::outcome_of_error(subject, error) },
     });
     match outcome.error {
         Some(error) => Err(error),

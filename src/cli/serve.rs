@@ -114,7 +114,7 @@ fn setup(access: &AccessArgs, session: &Arc<Session>) -> Result<Setup> {
         instances: is_region_settled(session).then_some(check),
         interrupt: Interrupt::listen()?,
         clock: now,
-        host: super::host(),
+        host: super::host_name(),
         tell: Box::new(move |event| match event {
             Event::Phase(_) | Event::Bytes(_) => {}
             Event::Note(text) => told.output.say(text),
@@ -127,8 +127,8 @@ fn setup(access: &AccessArgs, session: &Arc<Session>) -> Result<Setup> {
 fn is_region_settled(session: &Session) -> bool {
     !session.config.accounts.is_empty()
         || session.access.region.is_some()
-        || !super::unset("AWS_REGION")
-        || !super::unset("AWS_DEFAULT_REGION")
+        || !super::is_unset("AWS_REGION")
+        || !super::is_unset("AWS_DEFAULT_REGION")
 }
 
 /// What is said when it answers.

@@ -115,15 +115,18 @@ impl Session {
         let usual = PathBuf::from("lifeboat.toml");
         let config_file = global.config.clone().or_else(|| usual.exists().then_some(usual));
         let access = Access {
-            region: global.region.clone().or_else(|| config.region.clone().filter(|_| unset("AWS_REGION"))),
+            region: global
+                .region
+                .clone()
+                .or_else(|| config.region.clone().filter(|_| is_unset("AWS_REGION"))),
             profile: global
                 .profile
                 .clone()
-                .or_else(|| config.profile.clone().filter(|_| unset("AWS_PROFILE"))),
+                .or_else(|| config.profile.clone().filter(|_| is_unset("AWS_PROFILE"))),
             endpoint_url: global
                 .endpoint_url
                 .clone()
-                .or_else(|| config.endpoint_url.clone().filter(|_| unset("AWS_ENDPOINT_URL"))),
+                .or_else(|| config.endpoint_url.clone().filter(|_| is_unset("AWS_ENDPOINT_URL"))),
             profile_wins: global.profile.is_some(),
             ..Access::default()
         };
@@ -205,7 +208,7 @@ fn vault_place(text: &str, subject: &str) -> Result<String> {
 }
 
 /// Whoever runs the command.
-pub(super) fn who() -> String {
+pub(super) fn user_name() -> String {
     let name = ["SUDO_USER", "LOGNAME", "USER"]
         .into_iter()
         .find_map(|variable| std::env::var(variable).ok().filter(|name| !name.is_empty()));
@@ -215,10 +218,10 @@ pub(super) fn who() -> String {
 
 /// Who acts at this command line, for the audit log.
 pub(super) fn actor(trigger: Trigger) -> Actor {
-    Actor { who: who(), host: host(), trigger, request: None }
+    Actor { who: user_name(), host: host_name(), trigger, request: None }
 }
 
-pub(super) fn unset(variable: &str) -> bool {
+pub(super) fn is_unset(variable: &str) -> bool {
     std::env::var_os(variable).is_none_or(|value| value.is_empty())
 }
 
@@ -246,7 +249,7 @@ struct Saying {
 
 impl Session {
     /// Notes what is to be said when the command has ended.
-    pub(super) fn say(&self, told: Told) {
+    pub(super) fn note_outcome(&self, told: Told) {
         if let Ok(mut saying) = self.saying.lock() {
             saying.told.push(told);
         }
@@ -260,7 +263,7 @@ impl Session {
         }
     }
 
-    pub(super) fn said(&self) -> Vec<Told> {
+    pub(super) fn take_outcomes(&self) -> Vec<Told> {
         self.saying.lock().map(|mut saying| std::mem::take(&mut saying.told)).unwrap_or_default()
     }
 
@@ -273,7 +276,7 @@ impl Session {
     }
 }
 
-pub(super) fn host() -> String {
+pub(super) fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .or_else(|_| std::env::var("HOSTNAME"))

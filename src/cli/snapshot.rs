@@ -207,7 +207,7 @@ pub(super) struct DeleteArgs {
 
 impl SnapshotCommand {
     /// What those who listen know the command as.
-    pub(super) fn spoken(&self) -> Option<&'static str> {
+    pub(super) fn notified_as(&self) -> Option<&'static str> {
         match self {
             SnapshotCommand::Create(args) if !args.dry_run => Some("snapshot create"),
             SnapshotCommand::Prune(args) if !args.dry_run => Some("snapshot prune"),
@@ -221,16 +221,18 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
         SnapshotCommand::Create(args) => {
             let subject = Subject::Database(args.database.to_string());
             let mut place = None;
-            let taken = take(*args, session, &mut place).await;
+            let taken = take_snapshot(*args, session, &mut place).await;
             let told = match &taken {
-                Ok(kind) => notify::of_end(subject, *kind, None),
-                Err(error) => notify::of_error(subject, error),
+                Ok(kind) => notify::outcome_of_exit(subject, *kind, None),
+                Err(error) => notify::outcome_of_error(subject, error),
             };
-            session.say(place.into_iter().fold(told, |told, place| notify::at(told, &place)));
+            session.note_outcome(
+                place.into_iter().fold(told, |told, place| notify::with_location(told, &place)),
+            );
             taken
         }
-        SnapshotCommand::List(args) => list(&args, session).await,
-        SnapshotCommand::Show(args) => show(&args, session).await,
+        SnapshotCommand::List(args) => list_snapshots(&args, session).await,
+        SnapshotCommand::Show(args) => show_snapshot(&args, session).await,
         SnapshotCommand::Copy(args) => {
             let request = copy::Request {
                 source: CopySource::Snapshot(args.source),
@@ -238,7 +240,7 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
                 class: args.class,
                 kms_key: args.target.kms_key.clone(),
             };
-            make_copy(request, &args.target, session).await
+            copy_snapshot(request, &args.target, session).await
         }
         SnapshotCommand::Archive(args) => {
             let request = copy::Request {
@@ -247,37 +249,41 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
                 class: Some(args.class),
                 kms_key: args.target.kms_key.clone(),
             };
-            make_copy(request, &args.target, session).await
+            copy_snapshot(request, &args.target, session).await
         }
-        SnapshotCommand::Prune(args) => prune_fleet(&args, session).await,
-        SnapshotCommand::Delete(args) => remove(&args, session).await,
-        SnapshotCommand::Adopt(args) => take_over(&args, session).await,
+        SnapshotCommand::Prune(args) => prune_snapshots(&args, session).await,
+        SnapshotCommand::Delete(args) => delete_snapshot(&args, session).await,
+        SnapshotCommand::Adopt(args) => adopt_snapshot(&args, session).await,
     }
 }
 
-async fn take_over(args: &AdoptArgs, session: &Session) -> Result<Option<Kind>> {
+async fn adopt_snapshot(args: &AdoptArgs, session: &Session) -> Result<Option<Kind>> {
     let rules = Rules::configured(&session.config.retention)?;
     let aws = session.aws_of_snapshot(&args.id, Seek::ToChange).await?;
-    let proofs = proof::list(&session.vault_to_read()?, &[])?.collect_proofs();
-    let plan = adopt::plan(&aws, &args.id, &args.class, &rules, &proofs, aws.now(now())).await?;
+    let proofs = proof::read_records(&session.vault_to_read()?, &[])?.collect_proofs();
+    let plan = adopt::plan_adoption(&aws, &args.id, &args.class, &rules, &proofs, aws.now(now())).await?;
     for note in &plan.notes {
         session.output.warn(note);
     }
     match args.dry_run {
-        true => session.output.report(&plan.report(&aws.place()))?,
-        false => session.output.conclude(&adopt::apply(plan, &aws).await?, None)?,
+        true => session.output.report(&plan.report(&aws.location()))?,
+        false => session.output.conclude(&adopt::apply_adoption(plan, &aws).await?, None)?,
     }
     Ok(None)
 }
 
-async fn take(args: CreateArgs, session: &Session, found_in: &mut Option<Place>) -> Result<Option<Kind>> {
+async fn take_snapshot(
+    args: CreateArgs,
+    session: &Session,
+    found_in: &mut Option<Place>,
+) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();
     let rules = Rules::configured(&session.config.retention)?;
-    let github = args.github_output.then(GithubOutput::find).transpose()?;
+    let github = args.github_output.then(GithubOutput::open).transpose()?;
     let aws = session.aws_of(&args.database, Seek::ToChange).await?;
-    *found_in = Some(aws.place());
-    let plan = create::plan(&aws, request(&args), &rules, now()).await?;
+    *found_in = Some(aws.location());
+    let plan = create::plan_snapshot(&aws, snapshot_request(&args), &rules, now()).await?;
     session.warn_of_clock(&aws);
     for note in &plan.notes {
         session.output.say(format!("note: {note}"));
@@ -286,25 +292,25 @@ async fn take(args: CreateArgs, session: &Session, found_in: &mut Option<Place>)
         session.output.warn(stale);
     }
     if args.dry_run {
-        session.output.report(&plan.report(&aws.place(), args.baseline))?;
+        session.output.report(&plan.report(&aws.location(), args.baseline))?;
         return Ok(None);
     }
     let teller = Teller::new(&session.output);
-    let tell = |event: snapshot::Event<'_>| teller.tell(&event);
+    let tell = |event: snapshot::Event<'_>| teller.show_event(&event);
     let is_new = plan.existing.is_none();
     let vault = args.baseline.then(|| session.vault()).transpose()?;
     let asked = async {
         let mut baseline = None;
         if is_new {
-            create::wait_for_turn(&aws, &plan, turn(&args.waiting, began), &tell).await?;
+            create::wait_for_turn(&aws, &plan, turn_poll(&args.waiting, began), &tell).await?;
             if args.baseline {
                 let source = &plan.source;
-                let server = args.connect.server(session, &aws, source, "lifeboat snapshot").await?;
-                let look = args.look.look(&[])?;
+                let server = args.connect.connect_to(session, &aws, source, "lifeboat snapshot").await?;
+                let look = args.look.read_settings(&[])?;
                 baseline = Some(Baseline::begin(source, &server, &args.connect.dbnames, &look).await?);
             }
         }
-        let taken = create::request(&aws, plan, turn(&args.waiting, began), &tell).await?;
+        let taken = create::request_snapshot(&aws, plan, turn_poll(&args.waiting, began), &tell).await?;
         Ok::<_, Error>((taken, baseline))
     };
     let (mut taken, mut recording) = tokio::select! {
@@ -313,9 +319,9 @@ async fn take(args: CreateArgs, session: &Session, found_in: &mut Option<Place>)
             .hint("`lifeboat snapshot list` shows whether the snapshot was begun.")),
         asked = asked => asked?,
     };
-    announce(session, &taken);
+    announce_snapshot(session, &taken);
     let progress = |seen: Progress| {
-        let read = Reading::of(&seen).told(began.elapsed());
+        let read = Reading::of_progress(&seen).describe_with_estimate(began.elapsed());
         session.output.show_live(format!("recording the baseline: {read}"), began);
     };
     let read = async {
@@ -324,7 +330,8 @@ async fn take(args: CreateArgs, session: &Session, found_in: &mut Option<Place>)
             None => Ok(()),
         }
     };
-    let (ended, read) = tokio::join!(settle(&aws, &mut taken, &args.waiting, began, &interrupt, &tell), read);
+    let (ended, read) =
+        tokio::join!(wait_for_snapshot(&aws, &mut taken, &args.waiting, began, &interrupt, &tell), read);
     let mut kept = read;
     if let (Ok(None), Ok(()), Some(vault)) = (&ended, &kept, &vault) {
         kept = match recording {
@@ -333,13 +340,13 @@ async fn take(args: CreateArgs, session: &Session, found_in: &mut Option<Place>)
             None => Err(Error::outside("an earlier attempt had taken it without one")),
         };
     }
-    let report = taken.report(&aws.place());
+    let report = taken.report(&aws.location());
     if let Some(github) = github {
         github.write(&report)?;
     }
-    let ended = conclude(ended, &report, session)?;
+    let ended = report_snapshot(ended, &report, session)?;
     match (ended, kept) {
-        (None, Err(error)) => Err(baseline::missing(&taken.snapshot, error)),
+        (None, Err(error)) => Err(baseline::missing_baseline_error(&taken.snapshot, error)),
         (Some(_), _) if args.baseline => {
             session.output.warn("no baseline was recorded: the snapshot was not complete by then");
             Ok(ended)
@@ -349,7 +356,7 @@ async fn take(args: CreateArgs, session: &Session, found_in: &mut Option<Place>)
 }
 
 /// Waits for the end, as far as that is wanted.
-async fn settle(
+async fn wait_for_snapshot(
     aws: &Aws,
     taken: &mut Taken,
     waiting: &WaitArgs,
@@ -362,13 +369,13 @@ async fn settle(
         Wait::AtMost(_) => tokio::select! {
             biased;
             kind = interrupt.wait(1) => Ok(Some(kind)),
-            ended = create::settle(aws, taken, waiting.poll(began), tell) => ended,
+            ended = create::wait_until_complete(aws, taken, waiting.poll_since(began), tell) => ended,
         },
     }
 }
 
 /// The report comes first, so that the id of what goes on at AWS is known whatever happened.
-fn conclude(ended: Result<Option<Kind>>, report: &Report, session: &Session) -> Result<Option<Kind>> {
+fn report_snapshot(ended: Result<Option<Kind>>, report: &Report, session: &Session) -> Result<Option<Kind>> {
     session.output.conclude(report, ended.as_ref().map_or_else(|error| Some(error.kind()), |kind| *kind))?;
     let ended = ended?;
     if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
@@ -381,15 +388,15 @@ fn conclude(ended: Result<Option<Kind>>, report: &Report, session: &Session) -> 
 }
 
 /// A snapshot that could not be begun is none, so one's turn is waited for with `--no-wait` too.
-fn turn(waiting: &WaitArgs, began: Instant) -> Poll {
-    let poll = waiting.poll(began);
+fn turn_poll(waiting: &WaitArgs, began: Instant) -> Poll {
+    let poll = waiting.poll_since(began);
     match waiting.wait() {
         Wait::No => Poll { give_up_after: poll.give_up_after.min(Duration::from_secs(1800)), ..poll },
         Wait::AtMost(_) => poll,
     }
 }
 
-async fn make_copy(request: copy::Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
+async fn copy_snapshot(request: copy::Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();
     let rules = Rules::configured(&session.config.retention)?;
@@ -398,72 +405,72 @@ async fn make_copy(request: copy::Request, args: &TargetArgs, session: &Session)
         CopySource::NewestAutomated(id) => session.aws_of(id, Seek::ToRead).await?,
     };
     let there = match &args.to_region {
-        Some(region) => here.elsewhere(region).await?,
+        Some(region) => here.in_region(region).await?,
         None => here.clone(),
     };
-    let plan = copy::plan(&here, &there, &request, &rules, now()).await?;
+    let plan = copy::plan_copy(&here, &there, &request, &rules, now()).await?;
     session.warn_of_clock(&here);
     if args.dry_run {
         session.output.report(&plan.report())?;
         return Ok(None);
     }
     let teller = Teller::new(&session.output);
-    let tell = |event: snapshot::Event<'_>| teller.tell(&event);
+    let tell = |event: snapshot::Event<'_>| teller.show_event(&event);
     let id = plan.id.clone();
     let mut taken = tokio::select! {
         biased;
-        kind = interrupt.wait(1) => return Err(copy::interrupted(kind, &id)),
-        taken = copy::request(&there, plan, &tell) => taken?,
+        kind = interrupt.wait(1) => return Err(copy::interrupted_error(kind, &id)),
+        taken = copy::request_copy(&there, plan, &tell) => taken?,
     };
-    announce(session, &taken);
-    let ended = settle(&there, &mut taken, &args.waiting, began, &interrupt, &tell).await;
-    conclude(ended, &taken.report(&there.place()), session)
+    announce_snapshot(session, &taken);
+    let ended = wait_for_snapshot(&there, &mut taken, &args.waiting, began, &interrupt, &tell).await;
+    report_snapshot(ended, &taken.report(&there.location()), session)
 }
 
-async fn prune_fleet(args: &PruneArgs, session: &Session) -> Result<Option<Kind>> {
+async fn prune_snapshots(args: &PruneArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let rules = Rules::configured(&session.config.retention)?;
     let only: Vec<InstanceId> = args.database.iter().cloned().collect();
-    let tell = |event: snapshot::Event<'_>| Teller::new(&session.output).tell(&event);
-    let proofs = proof::list(&session.vault_to_read()?, &[])?.collect_proofs();
+    let tell = |event: snapshot::Event<'_>| Teller::new(&session.output).show_event(&event);
+    let proofs = proof::read_records(&session.vault_to_read()?, &[])?.collect_proofs();
     let targets = session.targets(&only, Seek::ToChange).await?;
     let looked = targets
         .each(session, async |target: Target| {
-            let plan = prune::plan(&target.aws, &rules, target.only.first(), &proofs, now()).await?;
+            let plan = prune::plan_prune(&target.aws, &rules, target.only.first(), &proofs, now()).await?;
             session.warn_of_clock(&target.aws);
             match args.dry_run {
                 true => Ok(plan.report()),
-                false => prune::apply(plan, &target.aws, &interrupt, now(), &tell).await,
+                false => prune::apply_prune(plan, &target.aws, &interrupt, now(), &tell).await,
             }
         })
         .await?;
-    let report = prune::over(looked.done, looked.unreached);
-    let kind = prune::kind(&report, &interrupt);
+    let report = prune::merge_reports(looked.done, looked.unreached);
+    let kind = prune::exit_kind(&report, &interrupt);
     match args.dry_run {
         true => session.output.report(&report)?,
         false => session.output.conclude(&report, kind)?,
     }
-    if let Some(error) = prune::hint(&report) {
+    if let Some(error) = prune::next_step(&report) {
         session.output.error(&error);
     }
     Ok(kind)
 }
 
-fn announce(session: &Session, taken: &Taken) {
+fn announce_snapshot(session: &Session, taken: &Taken) {
     let snapshot = &taken.snapshot;
     if taken.reused {
         session.output.say(format!(
             "snapshot `{}` of `{}` is used: an earlier attempt with the same key began it at {}",
             snapshot.id,
             snapshot.instance,
-            create::began(snapshot).map_or("an unknown time".to_owned(), format_time)
+            create::begun_at(snapshot).map_or("an unknown time".to_owned(), format_time)
         ));
     } else {
         session.output.say(format!("AWS has begun snapshot `{}` of `{}`", snapshot.id, snapshot.instance));
     }
 }
 
-fn request(args: &CreateArgs) -> Request {
+fn snapshot_request(args: &CreateArgs) -> Request {
     let first = |names: &[&str]| {
         names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     };
@@ -490,7 +497,7 @@ fn request(args: &CreateArgs) -> Request {
 struct GithubOutput(PathBuf);
 
 impl GithubOutput {
-    fn find() -> Result<Self> {
+    fn open() -> Result<Self> {
         let path = std::env::var_os("GITHUB_OUTPUT").filter(|path| !path.is_empty()).ok_or_else(|| {
             Error::request("`--github-output` needs the variable GITHUB_OUTPUT")
                 .hint("GitHub Actions sets it in each step; elsewhere leave the flag out and read `--json`.")
@@ -529,7 +536,7 @@ fn open_to_append(path: &std::path::Path) -> Result<std::fs::File> {
     })
 }
 
-async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
+async fn list_snapshots(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let kind = args.kind.as_deref();
     // A snapshot may outlive its database, so every place is asked, wherever that is.
     let targets = session.targets(&[], Seek::ToRead).await?;
@@ -546,7 +553,7 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
                     && kind.is_none_or(|kind| it.snapshot_type == kind)
                     && args.class.as_ref().is_none_or(|class| snapshot::class_of(it) == Some(class))
             });
-            Ok((found.iter().map(|it| Report::of(it, &aws.place())).collect::<Vec<_>>(), aws.now(now())))
+            Ok((found.iter().map(|it| Report::of(it, &aws.location())).collect::<Vec<_>>(), aws.now(now())))
         })
         .await?;
     let is_empty = looked.done.iter().all(|(found, _)| found.is_empty());
@@ -562,20 +569,20 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     Ok(kind)
 }
 
-async fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
+async fn show_snapshot(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
     let aws = session.aws_of_snapshot(&args.id, Seek::ToRead).await?;
-    let found = snapshot::existing(&aws, &args.id).await?;
-    session.output.report(&Report::of(&found, &aws.place()))?;
+    let found = snapshot::existing_snapshot(&aws, &args.id).await?;
+    session.output.report(&Report::of(&found, &aws.location()))?;
     Ok(None)
 }
 
-async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
+async fn delete_snapshot(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
     let aws = session.aws_of_snapshot(&args.id, Seek::ToChange).await?;
     let allow = if args.allow_last_copy { delete::LastCopy::Allowed } else { delete::LastCopy::Guarded };
-    let proofs = proof::list(&session.vault_to_read()?, &[])?.collect_proofs();
-    let plan = delete::plan(&aws, &args.id, allow, &proofs).await?;
+    let proofs = proof::read_records(&session.vault_to_read()?, &[])?.collect_proofs();
+    let plan = delete::plan_deletion(&aws, &args.id, allow, &proofs).await?;
     if args.dry_run {
-        session.output.report(&plan.report(&aws.place()))?;
+        session.output.report(&plan.report(&aws.location()))?;
         return Ok(None);
     }
     let snapshot = &plan.snapshot;
@@ -596,7 +603,7 @@ async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
         ],
     };
     act.confirm(args.confirm.as_deref(), session)?;
-    let report = delete::apply(plan, &aws).await?;
+    let report = delete::apply_deletion(plan, &aws).await?;
     session.output.conclude(&report, None)?;
     Ok(None)
 }

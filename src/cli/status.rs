@@ -11,14 +11,14 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::places::{Seek, Target};
-use super::policy::findings;
-use super::snapshot::render::age;
+use super::policy::render_findings;
+use super::snapshot::render::snapshot_age;
 use super::{Session, now};
 use crate::drill::journal;
 use crate::drill::proof::{self, Last};
 use crate::error::{Error, Kind, Result};
 use crate::notify::{Nature, State, Subject, Told};
-use crate::output::{self, Format, Page, plain};
+use crate::output::{self, Format, Page, escape_controls};
 use crate::policy::check::{self, Severity, group_findings};
 use crate::rds::{Instance, InstanceId, Unreached};
 use crate::status::{self, Database, LastDrill, Report, Wanted};
@@ -66,13 +66,13 @@ impl StatusArgs {
 }
 
 pub(super) async fn run(args: &StatusArgs, session: &Session) -> Result<Option<Kind>> {
-    args.publish.check()?;
-    let report = look(args, session).await?;
-    session.say_line(nagios(&report), worst(&report) != Some(Severity::Critical));
+    args.publish.check_target()?;
+    let report = read_status(args, session).await?;
+    session.say_line(render_nagios(&report), worst_severity(&report) != Some(Severity::Critical));
     for database in &report.databases {
-        session.say(told(database));
+        session.note_outcome(news_of(database));
     }
-    show(args, session, &report)
+    show_report(args, session, &report)
 }
 
 impl StatusArgs {
@@ -83,7 +83,7 @@ impl StatusArgs {
 }
 
 /// What there is to say of a database. The same findings again are no news.
-fn told(database: &Database) -> Told {
+fn news_of(database: &Database) -> Told {
     let worst = database.findings.iter().min_by_key(|finding| finding.severity);
     let state = match check::worst_severity(&database.findings) {
         Some(Severity::Critical) => State::Fail,
@@ -108,40 +108,40 @@ fn told(database: &Database) -> Told {
     }
 }
 
-fn worst(report: &Report) -> Option<Severity> {
+fn worst_severity(report: &Report) -> Option<Severity> {
     report.databases.iter().filter_map(|it| check::worst_severity(&it.findings)).min()
 }
 
 /// Looks, judges, and publishes what was seen.
-async fn look(args: &StatusArgs, session: &Session) -> Result<Report> {
+async fn read_status(args: &StatusArgs, session: &Session) -> Result<Report> {
     let targets = session.targets(&args.databases, Seek::ToRead).await?;
     let publish = &args.publish;
     let looked = targets
         .each(session, async |target: Target| {
-            let report = judged(&target, session).await?;
+            let report = judge_target(&target, session).await?;
             session.warn_of_clock(&target.aws);
             publish.publish(session, &target.aws, &report).await?;
             Ok(report)
         })
         .await?;
-    let report = over(looked.done, looked.unreached)?;
-    publish.write(&prometheus(&report))?;
+    let report = merge_reports(looked.done, looked.unreached)?;
+    publish.write(&render_prometheus(&report))?;
     Ok(report)
 }
 
 /// The state of everything, for the server.
 pub(super) async fn of_fleet(session: &Session) -> Result<Report> {
     let targets = session.targets(&[], Seek::ToRead).await?;
-    let looked = targets.each(session, |target| async move { judged(&target, session).await }).await?;
-    over(looked.done, looked.unreached)
+    let looked = targets.each(session, |target| async move { judge_target(&target, session).await }).await?;
+    merge_reports(looked.done, looked.unreached)
 }
 
-fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Result<Report> {
-    Report::over(reports, unreached).ok_or_else(|| Error::new(Kind::Bug, "no place was looked at"))
+fn merge_reports(reports: Vec<Report>, unreached: Vec<Unreached>) -> Result<Report> {
+    Report::merge(reports, unreached).ok_or_else(|| Error::new(Kind::Bug, "no place was looked at"))
 }
 
-async fn judged(target: &Target, session: &Session) -> Result<Report> {
-    let fleet = status::look(&target.aws, &target.only).await?;
+async fn judge_target(target: &Target, session: &Session) -> Result<Report> {
+    let fleet = status::read_fleet(&target.aws, &target.only).await?;
     let vault = session.vault_to_read()?;
     let wanted = |instance: &Instance| {
         let id = instance.id.as_str();
@@ -151,15 +151,15 @@ async fn judged(target: &Target, session: &Session) -> Result<Report> {
             last_drill: last_drill(&vault, instance, session),
         }
     };
-    Ok(status::judge(&fleet, &target.aws.place(), wanted, target.aws.now(now())))
+    Ok(status::judge_fleet(&fleet, &target.aws.location(), wanted, target.aws.now(now())))
 }
 
-fn show(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<Kind>> {
+fn show_report(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<Kind>> {
     let format = args.format.unwrap_or(match session.output.format() {
         Format::Json => StatusFormat::Json,
         Format::Text => StatusFormat::Table,
     });
-    let worst = worst(report);
+    let worst = worst_severity(report);
     let kind = match worst {
         Some(Severity::Critical) => Some(Kind::No),
         _ => (!report.unreached.is_empty()).then_some(Kind::Partial),
@@ -171,9 +171,11 @@ fn show(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<
             session.output.conclude_as(Format::Text, report, is_worth_saying)?;
         }
         StatusFormat::Json => session.output.report_as(Format::Json, report)?,
-        StatusFormat::Prometheus => session.output.report_as(Format::Text, &Text(prometheus(report)))?,
+        StatusFormat::Prometheus => {
+            session.output.report_as(Format::Text, &Text(render_prometheus(report)))?
+        }
         StatusFormat::Nagios => {
-            session.output.report_as(Format::Text, &Text(nagios(report)))?;
+            session.output.report_as(Format::Text, &Text(render_nagios(report)))?;
             // Nagios reads 1 as a warning and 2 as critical.
             // Nagios reads 3 as unknown: worse than a warning.
             return Ok(match worst {
@@ -218,7 +220,7 @@ fn of_this_one(vault: &Vault, instance: &Instance, last: Last) -> Option<Last> {
     match journal::read_record(vault, id, &last.run) {
         Ok(Some(report)) if is_its(&report) => Some(last),
         _ => {
-            let records = proof::list(vault, &[id.to_owned()]).ok()?;
+            let records = proof::read_records(vault, &[id.to_owned()]).ok()?;
             let is_over =
                 |report: &&crate::drill::evidence::Report| is_its(report) && report.finished_at.is_some();
             let report = records.reports.iter().find(is_over)?;
@@ -235,7 +237,7 @@ impl output::Report for Report {
                 "{} {}: {}",
                 page.toned(Tone::Bad, "not reached"),
                 one.place,
-                plain(&one.error)
+                escape_controls(&one.error)
             ));
         }
         if self.databases.is_empty() {
@@ -253,7 +255,7 @@ impl output::Report for Report {
             "last drill",
             "findings",
         ];
-        let rows = self.databases.iter().map(|it| row(it, self.at));
+        let rows = self.databases.iter().map(|it| status_row(it, self.at));
         if self.is_over_several() {
             let with_place = |(it, mut row): (&Database, Row)| {
                 row.insert(1, (it.place.to_string(), Some(Tone::Faint)));
@@ -289,15 +291,15 @@ impl output::Report for Report {
             if self.is_over_several() {
                 page.line(page.toned(Tone::Strong, place.to_string()));
             }
-            findings(&shared, here.len(), page);
+            render_findings(&shared, here.len(), page);
         }
     }
 }
 
 type Row = Vec<(String, Option<Tone>)>;
 
-fn row(it: &Database, now: DateTime<Utc>) -> Row {
-    let span = |seconds: f64| age(TimeDelta::milliseconds((seconds * 1e3) as i64));
+fn status_row(it: &Database, now: DateTime<Utc>) -> Row {
+    let span = |seconds: f64| snapshot_age(TimeDelta::milliseconds((seconds * 1e3) as i64));
     let newest =
         |newest: &Option<status::Newest>| newest.as_ref().map_or("-".to_owned(), |it| span(it.age_seconds));
     let retention = match it.retention_days {
@@ -318,7 +320,7 @@ fn row(it: &Database, now: DateTime<Utc>) -> Row {
                 "fail" => Tone::Bad,
                 _ => Tone::Doubt,
             };
-            (format!("{} {} ago", last.verdict, age(now - last.at)), Some(tone))
+            (format!("{} {} ago", last.verdict, snapshot_age(now - last.at)), Some(tone))
         }
     };
     let first = match it.findings.split_first() {
@@ -356,7 +358,7 @@ impl output::Report for Text {
 }
 
 /// The text format of Prometheus: each metric with its help, then one line per database.
-fn prometheus(report: &Report) -> String {
+fn render_prometheus(report: &Report) -> String {
     type Value = fn(&Database) -> Option<f64>;
     let stamp = |at: Option<DateTime<Utc>>| at.map(|at| at.timestamp() as f64);
     let metrics: [(&str, &str, Value); 10] = [
@@ -382,8 +384,12 @@ fn prometheus(report: &Report) -> String {
         ("last_drill_passed", "1 if the last drill has passed.", |it| {
             it.last_drill.as_ref().map(|it| f64::from(it.verdict == "pass"))
         }),
-        ("findings_critical", "Findings that put data at risk.", |it| Some(count(it, Severity::Critical))),
-        ("findings_warning", "Findings that should be mended.", |it| Some(count(it, Severity::Warning))),
+        ("findings_critical", "Findings that put data at risk.", |it| {
+            Some(count_findings(it, Severity::Critical))
+        }),
+        ("findings_warning", "Findings that should be mended.", |it| {
+            Some(count_findings(it, Severity::Warning))
+        }),
     ];
     let mut text = String::new();
     let label = |it: &Database| match &it.place.account {
@@ -422,12 +428,12 @@ fn prometheus(report: &Report) -> String {
     text
 }
 
-fn count(it: &Database, severity: Severity) -> f64 {
+fn count_findings(it: &Database, severity: Severity) -> f64 {
     it.findings.iter().filter(|finding| finding.severity == severity).count() as f64
 }
 
 /// One line as Nagios plugins write it: the word, what is wrong, and performance data after the bar.
-fn nagios(report: &Report) -> String {
+fn render_nagios(report: &Report) -> String {
     let all: Vec<_> =
         report.databases.iter().flat_map(|it| it.findings.iter().map(move |finding| (it, finding))).collect();
     let critical: Vec<_> = all.iter().filter(|(_, it)| it.severity == Severity::Critical).collect();

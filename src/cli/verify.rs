@@ -127,23 +127,23 @@ struct RecordArgs {
 pub(super) async fn run(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     match args.command {
         Some(VerifyCommand::Record(args)) => record_url(&args, session).await,
-        None => verify(args, session).await,
+        None => compare_databases(args, session).await,
     }
 }
 
-async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
+async fn compare_databases(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     let operand =
-        |text: &Option<String>| operand(text.as_deref().unwrap_or_default(), &args.connect, session);
+        |text: &Option<String>| parse_operand(text.as_deref().unwrap_or_default(), &args.connect, session);
     let comparison = Comparison {
         left: operand(&args.left)?,
         right: operand(&args.right)?,
-        look: Look { copies: Copies::Dumped, ..args.look.look(&[])? },
+        look: Look { copies: Copies::Dumped, ..args.look.read_settings(&[])? },
         ignored: args.ignored,
         extent: Extent { rows: usize::from(args.rows), show_rows: args.show_rows, told: Told::All },
     };
     let began = Instant::now();
-    let tell = |side: &'static str, progress: Progress| show(session, side, &progress, began);
-    let report = pair::compare(&comparison, &tell).await?;
+    let tell = |side: &'static str, progress: Progress| show_progress(session, side, &progress, began);
+    let report = pair::compare_operands(&comparison, &tell).await?;
     let kind = match report.verdict {
         Verdict::Pass => None,
         Verdict::Fail => Some(Kind::No),
@@ -153,12 +153,15 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     Ok(kind)
 }
 
-fn show(session: &Session, side: &str, progress: &Progress, began: Instant) {
-    session.output.show_live(format!("{side}: {}", Reading::of(progress).told(began.elapsed())), began);
+fn show_progress(session: &Session, side: &str, progress: &Progress, began: Instant) {
+    session.output.show_live(
+        format!("{side}: {}", Reading::of_progress(progress).describe_with_estimate(began.elapsed())),
+        began,
+    );
 }
 
 /// A URL, or a baseline by its file or its seal.
-fn operand(text: &str, connect: &UrlArgs, session: &Session) -> Result<Operand> {
+fn parse_operand(text: &str, connect: &UrlArgs, session: &Session) -> Result<Operand> {
     if is_connection_string(text) || text.starts_with("env:") || text.contains("://") {
         let target = connect.target(text, &session.output, "lifeboat verify")?;
         return Ok(Operand::Server(Box::new(target)));
@@ -179,7 +182,7 @@ fn operand(text: &str, connect: &UrlArgs, session: &Session) -> Result<Operand> 
         })?;
         (text.to_owned(), document, None)
     };
-    let (_, recorded) = Recorded::open(&name, &document, expected)?;
+    let (_, recorded) = Recorded::from_sealed_json(&name, &document, expected)?;
     Ok(Operand::Kept(Box::new(recorded)))
 }
 
@@ -188,9 +191,9 @@ async fn record_url(args: &RecordArgs, session: &Session) -> Result<Option<Kind>
     let vault = session.vault()?;
     let only: Vec<String> = target.database.clone().into_iter().collect();
     let began = Instant::now();
-    let look = Look { copies: Copies::Dumped, ..args.look.look(&[])? };
+    let look = Look { copies: Copies::Dumped, ..args.look.read_settings(&[])? };
     let mut recording = Recording::begin(&target.server, &only, &look).await?;
-    recording.observe(&|progress| show(session, "reading", &progress, began)).await?;
+    recording.observe(&|progress| show_progress(session, "reading", &progress, began)).await?;
     let missing = only.iter().find(|name| !recording.seen.databases.contains_key(*name));
     if let Some(missing) = missing {
         let server = &target.server;
@@ -204,7 +207,7 @@ async fn record_url(args: &RecordArgs, session: &Session) -> Result<Option<Kind>
     let of = Origin::of_server(&target.server, &only);
     let unreadable = recording.seen.unreadable.clone();
     let recorded = recording.into_baseline(of, now());
-    let (seal, document) = recorded.seal()?;
+    let (seal, document) = recorded.to_sealed_json()?;
     let name = record::vault_name(&seal);
     vault.write(&name, &document)?;
     for (database, reason) in unreadable {
@@ -220,7 +223,7 @@ async fn record_url(args: &RecordArgs, session: &Session) -> Result<Option<Kind>
         file: vault.shown(&name),
         databases: recorded.seen.databases.len(),
         tables: recorded.seen.databases.values().map(Vec::len).sum(),
-        rows: recorded.seen.rows(),
+        rows: recorded.seen.total_rows(),
         bytes: document.len(),
         seconds: began.elapsed().as_secs_f64(),
     })?;
@@ -250,7 +253,7 @@ impl output::Report for RecordReport {
     fn render(&self, page: &mut Page) {
         let rows = format_thousands(self.rows);
         let (tables, databases) = (self.tables, self.databases);
-        let of = format!("{}: {rows} rows in {tables} tables of {databases} databases", self.of.shown());
+        let of = format!("{}: {rows} rows in {tables} tables of {databases} databases", self.of.describe());
         page.heading(Tone::Good, "RECORDED", of, Some(self.seconds));
         page.line(format!("  file    {}", self.file));
         page.line(format!("  sha256  {}", self.sha256));
@@ -263,20 +266,20 @@ impl output::Report for Report {
         for (side, seen) in [("left", &self.left), ("right", &self.right)] {
             page.line(format!(
                 "  {side:5}  {} (PostgreSQL {}, {} rows)",
-                output::plain(&seen.name),
+                output::escape_controls(&seen.name),
                 seen.server_version,
                 format_thousands(seen.rows)
             ));
         }
         for reason in self.reasons.iter().take(REASONS_LISTED) {
-            page.line(format!("  {} {}", page.toned(tone, "•"), output::plain(reason)));
+            page.line(format!("  {} {}", page.toned(tone, "•"), output::escape_controls(reason)));
         }
         if let more @ 1.. = self.reasons.len().saturating_sub(REASONS_LISTED) {
             page.line(format!("  {} and {more} more, all of them with `--json`", page.toned(tone, "•")));
         }
         page.line("");
-        tables(&self.tables, page);
-        rows(&self.tables, page);
+        render_tables(&self.tables, page);
+        render_rows(&self.tables, page);
         let part = |name: &str, part: &PartReport| match (part.verdict, part.differences.len()) {
             (Verdict::Unknown, _) => format!("{name} not compared"),
             (_, 0) => format!("{} {name} the same", format_thousands(part.compared as u64)),
@@ -292,14 +295,14 @@ impl output::Report for Report {
             page.line("");
             page.line(page.toned(Tone::Strong, "Different, and no fault"));
             for note in &self.notes {
-                page.line(format!("  {}", output::plain(&note.told())));
+                page.line(format!("  {}", output::escape_controls(&note.sentence())));
             }
         }
         if !self.not_tested.is_empty() {
             page.line("");
             page.line(page.toned(Tone::Strong, "Not tested"));
             for text in &self.not_tested {
-                page.line(format!("  {}", output::plain(text)));
+                page.line(format!("  {}", output::escape_controls(text)));
             }
         }
     }
@@ -311,7 +314,7 @@ const REASONS_LISTED: usize = 20;
 /// Those that are alike are told in one line when there are many.
 const ALIKE_LISTED: usize = 30;
 
-fn tables(all: &[TableReport], page: &mut Page) {
+fn render_tables(all: &[TableReport], page: &mut Page) {
     let is_alike = |table: &&TableReport| matches!(table.verdict.verdict, Word::Identical | Word::Equal);
     let alike = all.iter().filter(is_alike).count();
     let hides = alike > ALIKE_LISTED;
@@ -347,15 +350,15 @@ fn tables(all: &[TableReport], page: &mut Page) {
 }
 
 /// Rows whose contents were asked for.
-fn rows(all: &[TableReport], page: &mut Page) {
+fn render_rows(all: &[TableReport], page: &mut Page) {
     for table in all {
         for row in table.verdict.differences.iter().filter(|row| row.left.is_some() || row.right.is_some()) {
             let name = &table.verdict.table;
             let key = row.key.as_deref().unwrap_or("a row");
-            page.line(output::plain(&format!("  {name}, {key}: {}", row.columns.join(", "))));
+            page.line(output::escape_controls(&format!("  {name}, {key}: {}", row.columns.join(", "))));
             for (side, content) in [("left", &row.left), ("right", &row.right)] {
                 if let Some(content) = content {
-                    page.line(output::plain(&format!("    {side:5}  {content}")));
+                    page.line(output::escape_controls(&format!("    {side:5}  {content}")));
                 }
             }
         }

@@ -31,7 +31,7 @@ impl WaitArgs {
     }
 
     /// What is left of the time since `began`.
-    pub(super) fn poll(&self, began: Instant) -> Poll {
+    pub(super) fn poll_since(&self, began: Instant) -> Poll {
         Poll { every: self.poll, give_up_after: self.wait.saturating_sub(began.elapsed()) }
     }
 }
@@ -58,7 +58,7 @@ impl<'a> Teller<'a> {
         Teller { output, began: Instant::now(), what: Mutex::new(String::new()) }
     }
 
-    pub(super) fn tell(&self, event: &Event<'_>) {
+    pub(super) fn show_event(&self, event: &Event<'_>) {
         match event {
             Event::Status { what, status } => {
                 self.output.say(format!("{what} is {status}"));

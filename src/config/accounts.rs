@@ -53,7 +53,7 @@ impl AccountSettings {
 }
 
 /// Holds what the file says of accounts against AWS's rules, so that a slip is found before anything is asked.
-pub(super) fn check(accounts: &[AccountSettings]) -> std::result::Result<(), String> {
+pub(super) fn check_accounts(accounts: &[AccountSettings]) -> std::result::Result<(), String> {
     for (index, account) in accounts.iter().enumerate() {
         let name = &account.name;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);

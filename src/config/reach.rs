@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 impl Config {
     /// The accounts and Regions that a command over a fleet spans; `usual` alone, where no accounts are named.
-    pub(crate) fn places(&self, usual: &Access, only: Narrow<'_>) -> Result<Vec<Access>> {
+    pub(crate) fn list_accesses(&self, usual: &Access, only: Narrow<'_>) -> Result<Vec<Access>> {
         if let Some(name) = only.account
             && !self.accounts.iter().any(|account| account.name == name)
         {
@@ -82,7 +82,7 @@ mod tests {
         let usual = Access { region: config.region.clone(), ..Access::default() };
         let shown =
             |it: Access| format!("{}/{}", it.account.unwrap_or_default(), it.region.unwrap_or_default());
-        Ok(config.places(&usual, only)?.into_iter().map(shown).collect())
+        Ok(config.list_accesses(&usual, only)?.into_iter().map(shown).collect())
     }
 
     #[test]

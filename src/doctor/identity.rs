@@ -29,7 +29,7 @@ pub(crate) async fn log_in(access: &Access, now: DateTime<Utc>) -> Login {
         Ok(aws) => aws,
         Err(error) => return failed(not_connected(access, &error).at(&place)),
     };
-    let place = aws.place();
+    let place = aws.location();
     let mut checks = Vec::new();
     if let Ok(who) = aws.who().await {
         let mut message = format!("from {}, access key …{}", who.source, who.key_ending);

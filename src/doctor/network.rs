@@ -15,7 +15,7 @@ use crate::rds::Place;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The endpoints of a place, each once.
-pub(crate) async fn check(aws: &Aws, wanted: &[Task]) -> Vec<Check> {
+pub(crate) async fn check_network(aws: &Aws, wanted: &[Task]) -> Vec<Check> {
     let mut services = vec![(Service::Rds, &Task::OF_AWS[..]), (Service::Sts, &Task::OF_AWS[..])];
     if wanted.contains(&Task::Alarms) || wanted.contains(&Task::Status) {
         services.push((Service::CloudWatch, &[Task::Alarms, Task::Status]));
@@ -32,7 +32,7 @@ pub(crate) async fn check(aws: &Aws, wanted: &[Task]) -> Vec<Check> {
             None => urls.push((url, vec![service.prefix()], tasks.to_vec())),
         }
     }
-    let place = aws.place();
+    let place = aws.location();
     let looks = urls.into_iter().map(|(url, names, tasks)| {
         let place = place.clone();
         async move { endpoint(&url, &names.join(", "), &place).await.for_tasks(&tasks) }

@@ -103,11 +103,16 @@ pub(crate) struct Ground {
 }
 
 /// Looks at every action that some commands need.
-pub(crate) async fn check(aws: &Aws, ground: &Ground, wanted: &[Task], now: DateTime<Utc>) -> Vec<Check> {
+pub(crate) async fn check_permissions(
+    aws: &Aws,
+    ground: &Ground,
+    wanted: &[Task],
+    now: DateTime<Utc>,
+) -> Vec<Check> {
     let needs: Vec<&Need> =
         NEEDS.iter().filter(|need| need.tasks.iter().any(|task| wanted.contains(task))).collect();
     let simulated = simulate(aws, ground, &needs, now).await;
-    let looks = needs.iter().map(|need| look(aws, ground, need, &simulated, now));
+    let looks = needs.iter().map(|need| check_need(aws, ground, need, &simulated, now));
     futures::future::join_all(looks).await
 }
 
@@ -128,14 +133,15 @@ async fn simulate(aws: &Aws, ground: &Ground, needs: &[&Need], now: DateTime<Utc
         by_object.entry(need.object).or_default().push(need);
     }
     for (object, needs) in by_object {
-        let actions: Vec<String> = needs.iter().map(|need| named(need)).collect();
-        let (resource, context) = (resource(object, ground, &aws.place()), context(object));
+        let actions: Vec<String> = needs.iter().map(|need| describe_need(need)).collect();
+        let (resource, context) = (resource(object, ground, &aws.location()), context(object));
         let Ok(decisions) = aws.simulate(&identity, &actions, &resource, &context, now).await else {
             // Who may not ask once may not ask at all.
             return said;
         };
         for need in needs {
-            let Some(decision) = decisions.iter().find(|decision| decision.action == named(need)) else {
+            let Some(decision) = decisions.iter().find(|decision| decision.action == describe_need(need))
+            else {
                 continue;
             };
             let verdict =
@@ -146,7 +152,7 @@ async fn simulate(aws: &Aws, ground: &Ground, needs: &[&Need], now: DateTime<Utc
     said
 }
 
-fn named(need: &Need) -> String {
+fn describe_need(need: &Need) -> String {
     format!("{}:{}", need.service.prefix(), need.action)
 }
 
@@ -194,9 +200,9 @@ fn context(object: Object) -> Vec<(String, String)> {
     }
 }
 
-async fn look(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, now: DateTime<Utc>) -> Check {
-    let name = named(need);
-    let place = aws.place();
+async fn check_need(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, now: DateTime<Utc>) -> Check {
+    let name = describe_need(need);
+    let place = aws.location();
     let check = |verdict, message: String| {
         Check::new("permissions", name.clone(), verdict, message).at(&place).for_tasks(need.tasks)
     };
@@ -222,7 +228,8 @@ async fn look(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, now: Da
         // It was about nothing that exists, so something is very odd.
         (Ok(_), _) => check(Outcome::Unknown, format!("{name}: AWS answered a call that is about nothing")),
         (Err(failure), Read) if failure.fault == Fault::Denied => {
-            check(Outcome::Fail, format!("{name} is denied: {}", said(&failure))).mended_by(statement())
+            check(Outcome::Fail, format!("{name} is denied: {}", describe_failure(&failure)))
+                .mended_by(statement())
         }
         (Err(failure), Read) => not_known(check, &name, &failure),
         (Err(failure), _) if failure.fault == Fault::NotFound => {
@@ -232,7 +239,7 @@ async fn look(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, now: Da
             let message = format!(
                 "{name} is denied on something that does not exist{}: altogether, or for its name and tags: {}",
                 on(need.object),
-                said(&failure)
+                describe_failure(&failure)
             );
             check(Outcome::Unknown, message).mended_by(format!("{MAY_SIMULATE} To allow it: {}", statement()))
         }
@@ -243,10 +250,11 @@ async fn look(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, now: Da
 const MAY_SIMULATE: &str = "Allow this role iam:SimulatePrincipalPolicy on itself, and doctor finds out.";
 
 fn not_known(check: impl Fn(Outcome, String) -> Check, name: &str, failure: &Failure) -> Check {
-    check(Outcome::Unknown, format!("{name}: {}", said(failure))).mended_by("Run it again when AWS answers.")
+    check(Outcome::Unknown, format!("{name}: {}", describe_failure(failure)))
+        .mended_by("Run it again when AWS answers.")
 }
 
-fn said(failure: &Failure) -> String {
+fn describe_failure(failure: &Failure) -> String {
     match &failure.code {
         Some(code) => format!("{} ({code})", failure.message.trim_end_matches('.')),
         None => failure.message.clone(),

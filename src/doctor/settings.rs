@@ -89,7 +89,7 @@ pub(crate) fn encryption(config: &Config, identity: Option<&Path>) -> Vec<Check>
 /// Where word goes that all is well, or not.
 pub(crate) fn ping(url: Option<&str>) -> Option<Check> {
     let tasks = [Task::Status, Task::Backup];
-    let check = match web::check(url?) {
+    let check = match web::refuse_bad_url(url?) {
         Ok(()) => {
             let message = "LIFEBOAT_PING_URL is a URL; it is not called here, since that would be a message";
             Check::new("configuration", "ping", Outcome::Pass, message)
@@ -147,7 +147,7 @@ fn lacking(secret: &Secret) -> Option<String> {
 
 /// The topics that alarms tell, in one place: whether they are there, and whether what is published arrives.
 pub(crate) async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Check> {
-    let place = aws.place();
+    let place = aws.location();
     let check = |verdict, message: String| {
         Check::new("alarms", "topic", verdict, message).at(&place).for_tasks(&[Task::Alarms])
     };

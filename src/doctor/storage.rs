@@ -12,7 +12,7 @@ const TASKS: [Task; 3] = [Task::Backup, Task::Serve, Task::Drill];
 const LITTLE: u64 = 256 << 20;
 
 /// Tries the vault at `place`. One that does not exist yet is not made.
-pub(crate) fn check(place: &str, access: &Access) -> Vec<Check> {
+pub(crate) fn check_vault(place: &str, access: &Access) -> Vec<Check> {
     let checks = match place.contains("://") {
         true => tried(place, access),
         false => directory(place, access),

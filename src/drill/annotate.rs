@@ -67,7 +67,7 @@ pub(crate) struct Note {
 }
 
 /// Adds a note to a run. What was written before stays.
-pub(crate) fn add(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) -> Result<Note> {
+pub(crate) fn add_note(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) -> Result<Note> {
     let texts = [Some(&wanted.note), wanted.ticket.as_ref(), wanted.owner.as_ref(), wanted.reviewer.as_ref()];
     if texts.iter().flatten().any(|text| text.trim().is_empty()) {
         return Err(Error::request("a note cannot be empty")
@@ -104,7 +104,7 @@ pub(crate) fn add(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) 
 }
 
 /// The notes of a run, oldest first, and those that cannot be read, with the reason.
-pub(crate) fn of(vault: &Vault, source: &str, run: &str) -> Result<(Vec<Note>, Vec<String>)> {
+pub(crate) fn notes_of(vault: &Vault, source: &str, run: &str) -> Result<(Vec<Note>, Vec<String>)> {
     let folder = format!("{}/{run}", chain::source_folder(source));
     let names: Vec<String> = vault
         .list(&folder)?

@@ -17,7 +17,7 @@ pub(super) fn begin_report(
     caller: Option<String>,
     evidence: Evidence,
 ) -> Report {
-    let (way, baseline) = plan.way();
+    let (way, baseline) = plan.way_and_baseline();
     let (snapshot, time) = match &plan.chosen {
         Chosen::Snapshot(snapshot) => (Some(snapshot), snapshot.moment()),
         Chosen::Time(at) => (None, Some(*at)),
@@ -79,7 +79,7 @@ pub(super) fn begin_report(
         },
         isolation: Some(Isolated {
             parameter_group: plan.parameter_group(),
-            is_made: plan.isolation.group().is_some(),
+            is_made: plan.isolation.group_to_create().is_some(),
             would_have_acted: plan.isolation.acting.clone(),
             is_at_rest: None,
             removed_at: None,
@@ -102,9 +102,9 @@ pub(super) fn begin_report(
             reason: lost.err(),
             verdict: Met::Unknown,
         },
-        not_tested: not_tested(plan.request.look.depths.usual(), baseline)
+        not_tested: list_untested(plan.request.look.depths.usual_depth(), baseline)
             .into_iter()
-            .chain(class_not_tested(&source.class, &plan.request.class))
+            .chain(untested_class(&source.class, &plan.request.class))
             .collect(),
         evidence,
         chain: None,
@@ -113,7 +113,7 @@ pub(super) fn begin_report(
 }
 
 /// That a time measured on another class says little of the class that a real recovery would take.
-fn class_not_tested(source: &str, throwaway: &str) -> Option<String> {
+fn untested_class(source: &str, throwaway: &str) -> Option<String> {
     (source != throwaway).then(|| {
         format!(
             "recovery time on the class of the source: the copy ran as {throwaway}, and the source is {source}; `--class {source}` \
@@ -123,7 +123,7 @@ fn class_not_tested(source: &str, throwaway: &str) -> Option<String> {
 }
 
 /// What a drill of this kind says nothing about, whatever it finds.
-fn not_tested(depth: Depth, baseline: Baseline) -> Vec<String> {
+fn list_untested(depth: Depth, baseline: Baseline) -> Vec<String> {
     let mut not_tested = Vec::new();
     if depth == Depth::Schema {
         not_tested.push("rows: definitions alone were compared".to_owned());

@@ -17,7 +17,7 @@ use crate::restore::log_in::{LOGIN_PATIENCE, server_of_copy, wait_until_logged_i
 impl Drill<'_> {
     /// Asks for the restore until AWS has answered. After a lost answer the name is taken by our own throwaway,
     /// which its run tag proves; there is never a second one.
-    pub(super) async fn request(&mut self, restore: &Restore) -> Result<Instance> {
+    pub(super) async fn request_copy(&mut self, restore: &Restore) -> Result<Instance> {
         let (asked_at, poll, cx) = (Instant::now(), self.poll(), self.cx);
         let (plan, copy) = (&self.plan, &mut self.copy);
         let begin = async || {
@@ -32,7 +32,8 @@ impl Drill<'_> {
         };
         let find_ours = async |failure: &Failure| {
             let Some(found) = cx.aws.instance(&restore.id).await? else { return Ok(None) };
-            let is_ours = throwaway::prove(&found).is_ok_and(|proof| proof.origin.run == plan.run.as_str());
+            let is_ours =
+                throwaway::prove_throwaway(&found).is_ok_and(|proof| proof.origin.run == plan.run.as_str());
             if !is_ours {
                 return Err(
                     Error::from(failure.clone()).hint("Another instance has this name: run the drill again.")

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
 use serde::Serialize;
 
-use super::database::{Which, labels};
+use super::database::{Which, label_databases};
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
 
@@ -31,7 +31,7 @@ impl Period {
     }
 
     /// A calendar year.
-    pub(crate) fn year(year: i32) -> Result<Self> {
+    pub(crate) fn of_year(year: i32) -> Result<Self> {
         let day = |month, day| {
             NaiveDate::from_ymd_opt(year, month, day)
                 .filter(|_| (1970..=9999).contains(&year))
@@ -42,13 +42,13 @@ impl Period {
 
     /// A month, by any of its days.
     pub(crate) fn month_of(day: NaiveDate) -> Result<Self> {
-        let first = first_of(day);
+        let first = first_of_month(day);
         Period::new(first, first + Months::new(1) - chrono::Days::new(1))
     }
 
     /// The whole months before the one of `today`.
     pub(crate) fn last_months(count: u32, today: NaiveDate) -> Result<Self> {
-        let this = first_of(today);
+        let this = first_of_month(today);
         Period::new(this - Months::new(count.max(1)), this - chrono::Days::new(1))
     }
 
@@ -59,14 +59,14 @@ impl Period {
 
     /// First days of its months.
     pub(crate) fn months(&self) -> Vec<NaiveDate> {
-        let last = first_of(self.to);
-        std::iter::successors(Some(first_of(self.from)), |month| Some(*month + Months::new(1)))
+        let last = first_of_month(self.to);
+        std::iter::successors(Some(first_of_month(self.from)), |month| Some(*month + Months::new(1)))
             .take_while(|month| *month <= last)
             .collect()
     }
 }
 
-fn first_of(day: NaiveDate) -> NaiveDate {
+fn first_of_month(day: NaiveDate) -> NaiveDate {
     day.with_day(1).unwrap_or(day)
 }
 
@@ -190,7 +190,12 @@ pub(crate) struct Calendar {
 }
 
 /// Draws up the calendar. `drills` are all that are known, from before the period too.
-pub(crate) fn draw(period: Period, drills: &[Drilled], existing: Existing, now: DateTime<Utc>) -> Calendar {
+pub(crate) fn draw_up_calendar(
+    period: Period,
+    drills: &[Drilled],
+    existing: Existing,
+    now: DateTime<Utc>,
+) -> Calendar {
     let known: BTreeSet<&Which> =
         existing.databases.keys().chain(drills.iter().map(|drill| &drill.source)).collect();
     // Evidence without an account is that of the only one that has such a database.
@@ -217,16 +222,22 @@ pub(crate) fn draw(period: Period, drills: &[Drilled], existing: Existing, now: 
         own.iter().any(|drill| drill.at.date_naive() <= period.to)
             || existing.databases.get(which).is_some_and(was_there)
     });
-    let labels = labels(&of.keys().cloned().collect());
+    let labels = label_databases(&of.keys().cloned().collect());
     let rows = of.iter().map(|(which, own)| {
-        let row = row(which, period, own, &existing, now);
+        let row = draw_up_row(which, period, own, &existing, now);
         Row { label: labels[which].clone(), ..row }
     });
     let databases = rows.collect();
     Calendar { period, aws: existing, databases }
 }
 
-fn row(which: &Which, period: Period, drills: &[&Drilled], existing: &Existing, now: DateTime<Utc>) -> Row {
+fn draw_up_row(
+    which: &Which,
+    period: Period,
+    drills: &[&Drilled],
+    existing: &Existing,
+    now: DateTime<Utc>,
+) -> Row {
     // Where AWS was not asked, whether it exists is unknown.
     let was_asked = existing.asked
         && existing.places.iter().any(|(account, region)| {
@@ -238,8 +249,8 @@ fn row(which: &Which, period: Period, drills: &[&Drilled], existing: &Existing, 
         Some(_) => Some(true),
         None => was_asked.then_some(false),
     };
-    let this = first_of(now.date_naive());
-    let is_new = created.copied().flatten().is_some_and(|at| first_of(at.date_naive()) >= this);
+    let this = first_of_month(now.date_naive());
+    let is_new = created.copied().flatten().is_some_and(|at| first_of_month(at.date_naive()) >= this);
     let first_drill = drills.iter().map(|drill| drill.at).min();
     let last_drill = drills.iter().map(|drill| drill.at).max();
     let until = |drill: &&&Drilled| drill.at.date_naive() <= period.to;
@@ -249,15 +260,15 @@ fn row(which: &Which, period: Period, drills: &[&Drilled], existing: &Existing, 
         .map(|month| {
             let within: Vec<&&Drilled> = drills
                 .iter()
-                .filter(|drill| first_of(drill.at.date_naive()) == month && period.contains(drill.at))
+                .filter(|drill| first_of_month(drill.at.date_naive()) == month && period.contains(drill.at))
                 .collect();
             let count = |outcome: Outcome| within.iter().filter(|drill| drill.outcome == outcome).count();
             let (passed, failed, running) =
                 (count(Outcome::Pass), count(Outcome::Fail), count(Outcome::Running));
             let unknown = within.len() - passed - failed - running;
-            let is_before = first_drill.is_none_or(|first| month < first_of(first.date_naive()));
-            let is_gone =
-                exists == Some(false) && last_drill.is_some_and(|last| month > first_of(last.date_naive()));
+            let is_before = first_drill.is_none_or(|first| month < first_of_month(first.date_naive()));
+            let is_gone = exists == Some(false)
+                && last_drill.is_some_and(|last| month > first_of_month(last.date_naive()));
             // The rest of a month that is cut off by the period, or not over, may yet have its drill.
             let is_open = month >= this || month + Months::new(1) - chrono::Days::new(1) > period.to;
             let outcome = match () {
@@ -352,7 +363,7 @@ mod tests {
     }
 
     fn year(drills: &[Drilled], existing: Existing, now: &str) -> Calendar {
-        draw(Period::year(2026).unwrap(), drills, existing, at(now))
+        draw_up_calendar(Period::of_year(2026).unwrap(), drills, existing, at(now))
     }
 
     #[test]
@@ -428,8 +439,11 @@ mod tests {
         );
         assert!(calendar.databases[1].never_drilled);
         let october = Period::last_months(1, "2026-11-22".parse().unwrap()).unwrap();
-        let ids: Vec<_> =
-            draw(october, &[], all, at("2026-11-22")).databases.into_iter().map(|row| row.id).collect();
+        let ids: Vec<_> = draw_up_calendar(october, &[], all, at("2026-11-22"))
+            .databases
+            .into_iter()
+            .map(|row| row.id)
+            .collect();
         assert_eq!(ids, ["old"]);
     }
 
@@ -450,7 +464,10 @@ mod tests {
     fn a_month_that_the_period_cuts_off_is_not_called_a_gap() {
         let drills = [drill("orders", "2026-01-20", "pass")];
         let period = Period::new("2026-01-01".parse().unwrap(), "2026-03-10".parse().unwrap()).unwrap();
-        assert_eq!(letters(&draw(period, &drills, not_asked(), at("2026-11-22")).databases[0]), "PGd");
+        assert_eq!(
+            letters(&draw_up_calendar(period, &drills, not_asked(), at("2026-11-22")).databases[0]),
+            "PGd"
+        );
     }
 
     #[test]
@@ -460,6 +477,6 @@ mod tests {
         let february = Period::month_of("2028-02-29".parse().unwrap()).unwrap();
         assert_eq!(february.to.to_string(), "2028-02-29");
         assert!(february.contains("2028-02-29T23:59:59Z".parse().unwrap()));
-        assert!(Period::year(99_999).is_err() && Period::new(february.to, february.from).is_err());
+        assert!(Period::of_year(99_999).is_err() && Period::new(february.to, february.from).is_err());
     }
 }

@@ -90,7 +90,7 @@ pub(super) async fn query_value(
     };
     let session = server.connect_for_others(database).await.map_err(|failure| failure.error.chain())?;
     let settings = format!("set statement_timeout = '{STATEMENT_TIMEOUT}'; begin read only");
-    session.run(&settings).await.map_err(failed)?;
+    session.execute(&settings).await.map_err(failed)?;
     let columns = session.columns(query).await.map_err(failed)?;
     if columns != 1 {
         return Err(format!("the query returns {columns} columns, a check has one value"));

@@ -27,7 +27,7 @@ pub(super) async fn observe_aligned(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Recording> {
     let mut recording = Recording::begin_late(source, only, look).await?;
-    recording.observe(&|progress| counting(tell, "source", progress)).await?;
+    recording.observe(&|progress| report_progress(tell, "source", progress)).await?;
     Ok(recording)
 }
 
@@ -58,13 +58,13 @@ pub(super) async fn observe_copy(
     let databases = Databases::connect(copy, only, look).await?;
     let boundaries = recorded.map(|seen| seen.boundaries.clone()).unwrap_or_default();
     let question = Question { boundaries, newest_write: true };
-    let observed = databases.observe(&question, &|progress| counting(tell, "copy", progress)).await?;
-    let horizon = lineage::horizon(&databases, &observed).await?;
+    let observed = databases.observe(&question, &|progress| report_progress(tell, "copy", progress)).await?;
+    let horizon = lineage::find_horizon(&databases, &observed).await?;
     let touched = match recorded.filter(|_| !observed.definitions.is_empty()) {
         Some(recorded) => {
             let mut since = recorded.definitions_settled_before();
             since.retain(|name, _| observed.definitions.contains_key(name));
-            databases.touched(&since).await?
+            databases.read_touched(&since).await?
         }
         None => BTreeMap::new(),
     };
@@ -114,15 +114,17 @@ pub(super) async fn judge_recorded(
     let mut judgement = judge::at_the_moment(seen, movement, &copy.observed, traces);
     let open = judgement.databases_left_open(&copy.observed);
     if open.is_empty() || ties.missing(copy).is_some() {
-        judgement.tell();
+        judgement.weigh();
         return Ok(judgement);
     }
     let open: Vec<String> = open.into_iter().filter(|name| only.is_empty() || only.contains(name)).collect();
-    let (held, horizon) = match hold(source, &open, copy, ties, tell).await? {
+    let (held, horizon) = match compare_with_live(source, &open, copy, ties, tell).await? {
         Ok(held) => held,
         Err(_) => return Ok(judgement),
     };
-    judgement.settle_with(judge_held(source, &open, &copy.observed.only(&open), ties, held, &horizon).await?);
+    judgement.settle_with(
+        judge_held(source, &open, &copy.observed.restrict_to(&open), ties, held, &horizon).await?,
+    );
     Ok(judgement)
 }
 
@@ -136,7 +138,7 @@ pub(super) async fn judge_live(
 ) -> Result<Judgement> {
     let because = match ties.missing(copy) {
         Some(because) => because,
-        None => match hold(source, only, copy, ties, tell).await? {
+        None => match compare_with_live(source, only, copy, ties, tell).await? {
             Ok((held, horizon)) => {
                 return judge_held(source, only, &copy.observed, ties, held, &horizon).await;
             }
@@ -144,10 +146,11 @@ pub(super) async fn judge_live(
         },
     };
     let databases = Databases::connect(source, only, &ties.look).await?;
-    let seen =
-        databases.observe(&Question::default(), &|progress| counting(tell, "source", progress)).await?;
+    let seen = databases
+        .observe(&Question::default(), &|progress| report_progress(tell, "source", progress))
+        .await?;
     let kinship = Kinship::Names { tolerance: ties.tolerance, because: because.to_owned() };
-    Ok(judge::live(&seen, &copy.observed, &kinship))
+    Ok(judge::judge_live(&seen, &copy.observed, &kinship))
 }
 
 async fn judge_held(
@@ -159,14 +162,14 @@ async fn judge_held(
     horizon: &Horizon,
 ) -> Result<Judgement> {
     let begun = Instant::now();
-    let judgement = judge::live(&held.seen, observed, &kinship(&held, horizon, ties));
+    let judgement = judge::judge_live(&held.seen, observed, &kinship_of(&held, horizon, ties));
     if judgement.verdict != Verdict::Fail {
         return Ok(judgement);
     }
     // Before rows are called superfluous, the deletes that would explain them get the time to be counted.
     let databases = Databases::connect(source, only, &ties.look).await?;
     databases.wait_for_counters(begun).await?;
-    let written = databases.written().await?;
+    let written = databases.read_write_counters().await?;
     for (database, tables) in &mut held.seen.databases {
         for table in tables {
             if let Some(written) = written.get(database).and_then(|tables| tables.get(&table.oid)) {
@@ -174,10 +177,10 @@ async fn judge_held(
             }
         }
     }
-    Ok(judge::live(&held.seen, observed, &kinship(&held, horizon, ties)))
+    Ok(judge::judge_live(&held.seen, observed, &kinship_of(&held, horizon, ties)))
 }
 
-fn kinship<'a>(held: &'a Held, horizon: &'a Horizon, ties: &'a Ties) -> Kinship<'a> {
+fn kinship_of<'a>(held: &'a Held, horizon: &'a Horizon, ties: &'a Ties) -> Kinship<'a> {
     Kinship::Lineage {
         horizon,
         uncommitted: &held.open,
@@ -191,7 +194,7 @@ fn kinship<'a>(held: &'a Held, horizon: &'a Horizon, ties: &'a Ties) -> Kinship<
 }
 
 /// Holds a copy against its source; an inner error says why the two have nothing in common.
-async fn hold(
+async fn compare_with_live(
     source: &Server,
     only: &[String],
     copy: &Copy,
@@ -219,7 +222,7 @@ async fn hold(
         moment: ties.moment,
     };
     let held = physical::hold_against(source, only, &ties.look, physical, &|progress| {
-        counting(tell, "source", progress)
+        report_progress(tell, "source", progress)
     })
     .await?;
     Ok(Ok((Held { was_written_to, ..held }, horizon)))
@@ -227,18 +230,18 @@ async fn hold(
 
 /// Checks the indexes of a copy, after everything else: it may have to create an extension there.
 pub(super) async fn check_indexes(judgement: &mut Judgement, copy: &Copy, look: &Look) {
-    if look.depths.usual() != Depth::Content {
+    if look.depths.usual_depth() != Depth::Content {
         judgement.not_tested.push("indexes: only `--depth content` checks them".to_owned());
         return;
     }
-    match Indexes::check(&copy.databases).await {
+    match Indexes::check_indexes(&copy.databases).await {
         Ok(found) => {
             judgement.not_tested.extend(found.not_tested);
             judgement.definitions.extend(found.damaged);
         }
         Err(error) => judgement.not_tested.push(format!("indexes: {}", error.chain())),
     }
-    judgement.tell();
+    judgement.weigh();
 }
 
 /// Says which rows differ from what was recorded, as far as the source still has them: all of them in tables that it has
@@ -255,7 +258,7 @@ pub(super) async fn name_rows(
     {
         tell(Event::Note(&format!("which rows differ could not be found out: {}", error.chain())));
     }
-    judgement.tell();
+    judgement.weigh();
 }
 
 async fn try_to_name_rows(
@@ -266,29 +269,29 @@ async fn try_to_name_rows(
 ) -> Result<()> {
     let only: Vec<String> = seen.databases.keys().cloned().collect();
     let databases = Databases::connect(source, &only, &Look::default()).await?;
-    let now = databases.written().await?;
+    let now = databases.read_write_counters().await?;
     let differing = judgement
         .tables
         .iter_mut()
         .filter(|table| table.verdict == Word::Differs && table.differences.is_empty());
     for table in differing.take(NAMED_TABLES) {
         let database = table.database.clone();
-        let find = |seen: &Observation| seen.table(&database, &table.schema, &table.table).cloned();
+        let find = |seen: &Observation| seen.find_table(&database, &table.schema, &table.table).cloned();
         let (Some(ours), Some(theirs)) = (find(seen), find(&copy.observed)) else { continue };
         let (at_source, at_copy) =
-            (databases.visit(&database).await?, copy.databases.visit(&database).await?);
+            (databases.visit_database(&database).await?, copy.databases.visit_database(&database).await?);
         let written =
             |tables: &WrittenTables| tables.get(&database).and_then(|tables| tables.get(&ours.oid)).copied();
         let has_rested = written(&movement.after).is_some_and(|then| written(&now) == Some(then));
         let (mut in_source, mut in_copy) = (None, None);
         if !has_rested {
             let Some(boundary) = seen.boundaries.get(&database) else { continue };
-            in_source = Some(lineage::older_than(&at_source, boundary).await?);
-            in_copy = Some(lineage::older_than(&at_copy, boundary).await?);
+            in_source = Some(lineage::older_than_sql(&at_source, boundary).await?);
+            in_copy = Some(lineage::older_than_sql(&at_copy, boundary).await?);
         }
         // What only the copy has, the source may have deleted since.
         let told = if has_rested { Told::All } else { Told::OfTheLeft };
-        let mut found = narrow::differences(
+        let mut found = narrow::find_differences(
             narrow::Side { session: &at_source, table: &ours, only: in_source.as_deref() },
             narrow::Side { session: &at_copy, table: &theirs, only: in_copy.as_deref() },
             Extent { rows: NAMED_ROWS, show_rows: false, told },
@@ -296,7 +299,7 @@ async fn try_to_name_rows(
         .await?;
         // What the source has written or deleted since could not be compared.
         found.more |= !has_rested;
-        if let Some(told) = found.told() {
+        if let Some(told) = found.summary() {
             let missing = found.rows.iter().filter(|row| row.how == HowRowsDiffer::Missing).count() as u64;
             table.reason = reason_with_rows(&told, missing, table);
             table.differences = found.rows;
@@ -305,7 +308,7 @@ async fn try_to_name_rows(
     Ok(())
 }
 
-fn counting(tell: &(dyn Fn(Event<'_>) + Sync), side: &'static str, progress: Progress) {
+fn report_progress(tell: &(dyn Fn(Event<'_>) + Sync), side: &'static str, progress: Progress) {
     tell(Event::Counting {
         side,
         tables: progress.tables,

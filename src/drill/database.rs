@@ -22,7 +22,7 @@ impl Which {
 }
 
 /// What each is called: its name, with Region and account where that alone could be several.
-pub(crate) fn labels(of: &BTreeSet<Which>) -> BTreeMap<Which, String> {
+pub(crate) fn label_databases(of: &BTreeSet<Which>) -> BTreeMap<Which, String> {
     let mut namesakes = BTreeMap::<&str, Vec<&Which>>::new();
     for which in of {
         namesakes.entry(&which.id).or_default().push(which);

@@ -38,7 +38,7 @@ pub(crate) enum Left {
 
 impl Earlier {
     /// Of these drills, the newest first: those that went through to the removal of the throwaway.
-    pub(crate) fn of<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Self {
+    pub(crate) fn of_records<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Self {
         let is_whole = |report: &&Report| {
             let has = |name: &str| report.phases.iter().any(|phase| phase.name == name);
             report.state == State::Finished
@@ -57,7 +57,7 @@ impl Earlier {
     }
 
     /// What is left of a drill that has been in `phase` since so long.
-    pub(crate) fn left(&self, phase: &str, since: Duration) -> Option<Left> {
+    pub(crate) fn time_left(&self, phase: &str, since: Duration) -> Option<Left> {
         let newest = self.drills.iter().find(|drill| drill.iter().any(|took| took.phase == phase))?;
         let of_phase =
             |drill: &Vec<Took>| drill.iter().find(|took| took.phase == phase).map(|took| took.time);
@@ -87,7 +87,7 @@ impl Earlier {
 
 impl Left {
     /// `about 11 min left (last drill took 15 min)`.
-    pub(crate) fn told(self) -> String {
+    pub(crate) fn format_left(self) -> String {
         match self {
             Left::About { left, last_took } => {
                 format!(
@@ -104,7 +104,7 @@ impl Left {
 }
 
 /// What is left of several drills, so many of which run at once; nothing, unless it is known of each.
-pub(crate) fn left_of_all(
+pub(crate) fn time_left_of_all(
     under_way: impl IntoIterator<Item = Option<Duration>>,
     waiting: impl IntoIterator<Item = Option<Duration>>,
     at_once: usize,
@@ -138,13 +138,13 @@ mod tests {
     #[test]
     fn what_is_left_is_told_as_people_say_it() {
         let known = earlier(&[[600, 30, 60, 210], [700, 30, 60, 210]]);
-        let told = |phase: &str, since: u64| known.left(phase, seconds(since)).map(Left::told);
+        let told = |phase: &str, since: u64| known.time_left(phase, seconds(since)).map(Left::format_left);
         assert_eq!(told("restore", 250).as_deref(), Some("about 11 min left (last drill took 15 min)"));
         // Longer than the last time, not longer than ever.
         assert_eq!(told("restore", 650).as_deref(), Some("about 6 min left (last drill took 15 min)"));
         assert_eq!(told("restore", 700).as_deref(), Some("longer than ever before (11m 40s at most)"));
         assert_eq!(told("wait until restorable", 1), None);
-        assert_eq!(Earlier::default().left("restore", seconds(1)), None);
+        assert_eq!(Earlier::default().time_left("restore", seconds(1)), None);
     }
 
     #[test]
@@ -154,9 +154,9 @@ mod tests {
         interrupted.state = State::Interrupted;
         let mut kept = passed.clone();
         kept.throwaway.removed_at = None;
-        assert_eq!(Earlier::of([&interrupted, &kept]).last_took(), None);
+        assert_eq!(Earlier::of_records([&interrupted, &kept]).last_took(), None);
         let whole: f64 = passed.phases.iter().map(|phase| phase.seconds).sum();
-        let took = Earlier::of([&interrupted, &passed]).last_took().unwrap();
+        let took = Earlier::of_records([&interrupted, &passed]).last_took().unwrap();
         assert!((took.as_secs_f64() - whole).abs() < 0.01);
     }
 
@@ -173,7 +173,7 @@ mod tests {
             let all: Vec<[u64; 4]> = [vec![last], before].concat();
             let left = last[at] - since + last[at + 1..].iter().sum::<u64>();
             let expected = Left::About { left: seconds(left), last_took: seconds(last.iter().sum()) };
-            prop_assert_eq!(earlier(&all).left(NAMES[at], seconds(since)), Some(expected));
+            prop_assert_eq!(earlier(&all).time_left(NAMES[at], seconds(since)), Some(expected));
         }
 
         /// It is said to take longer than ever before exactly when it does.
@@ -184,7 +184,7 @@ mod tests {
             since in 0_u64..5000,
         ) {
             let longest = drills.iter().map(|drill| drill[at]).max().unwrap();
-            match earlier(&drills).left(NAMES[at], seconds(since)).unwrap() {
+            match earlier(&drills).time_left(NAMES[at], seconds(since)).unwrap() {
                 Left::Longer { longest: said } => prop_assert!(since >= longest && said == seconds(longest)),
                 Left::About { left, .. } => {
                     let rest = drills[0][at + 1..].iter().sum::<u64>();
@@ -200,12 +200,12 @@ mod tests {
             at_once in 1..5_usize,
         ) {
             let some = |all: &[u64]| all.iter().map(|it| Some(seconds(*it))).collect::<Vec<_>>();
-            let left = left_of_all(some(&under_way), some(&waiting), at_once).unwrap();
+            let left = time_left_of_all(some(&under_way), some(&waiting), at_once).unwrap();
             let all = || under_way.iter().chain(&waiting);
             prop_assert!(left >= seconds(all().max().copied().unwrap_or(0)));
             prop_assert!(left <= seconds(all().sum()));
             let unknown = [some(&waiting), vec![None]].concat();
-            prop_assert_eq!(left_of_all(some(&under_way), unknown, at_once), None);
+            prop_assert_eq!(time_left_of_all(some(&under_way), unknown, at_once), None);
         }
     }
 }

@@ -305,7 +305,7 @@ impl Throwaway {
 
 impl Report {
     /// Which database it was. Whoever drilled it was of its account.
-    pub(crate) fn which(&self) -> Which {
+    pub(crate) fn database_key(&self) -> Which {
         let caller = || self.ran_by.caller.as_deref().and_then(account_of).map(str::to_owned);
         let source = &self.source;
         let account = source.account.clone().or_else(caller);
@@ -313,7 +313,7 @@ impl Report {
     }
 
     /// What the drill means to its caller; `None` when every check holds.
-    pub(crate) fn kind(&self) -> Option<Kind> {
+    pub(crate) fn exit_kind(&self) -> Option<Kind> {
         let group = self.isolation.as_ref().and_then(|isolation| isolation.left_behind.as_ref());
         if self.throwaway.left_behind.is_some() || group.is_some() {
             return Some(Kind::LeftBehind);
@@ -349,7 +349,7 @@ mod tests {
             let mut report = crate::drill::page::samples::unknown_report();
             report.state = State::Finished;
             (report.broke_off, report.throwaway.left_behind) = (broke_off, left_behind.map(str::to_owned));
-            report.kind()
+            report.exit_kind()
         };
         assert_eq!(kind_of(Some(Kind::Bug), None), Some(Kind::Bug));
         assert_eq!(kind_of(Some(Kind::Guard), None), Some(Kind::Guard));

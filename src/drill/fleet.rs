@@ -26,9 +26,9 @@ use std::time::Duration;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use plan::{Ask, Todo, plan};
+pub(crate) use plan::{Ask, Todo, plan_fleet_run};
 pub(crate) use record::{Fleet, Outcome, Row};
-pub(crate) use run::{Crew, run};
+pub(crate) use run::{Crew, run_fleet};
 
 use crate::error::Error;
 use crate::rds::{Instance, InstanceId, ResourceId};
@@ -46,17 +46,17 @@ pub(crate) struct Selection {
 
 impl Selection {
     /// How long a proof lasts, if that counts.
-    pub(crate) fn due(&self) -> Option<Duration> {
+    pub(crate) fn proof_lasts(&self) -> Option<Duration> {
         self.due_seconds.map(Duration::from_secs)
     }
 
     /// Whether an instance is one of those that the selection may mean.
-    fn admits(&self, instance: &Instance) -> bool {
+    fn matches_tags(&self, instance: &Instance) -> bool {
         self.tags.iter().all(|(key, value)| instance.tags.get(key) == Some(value))
     }
 
     /// Why one that a selection without names meets is not drilled.
-    fn passes_over(&self, instance: &Instance) -> Option<String> {
+    fn why_skipped(&self, instance: &Instance) -> Option<String> {
         instance.why_no_source().filter(|_| self.databases.is_empty()).map(|why| format!("it is {why}"))
     }
 }
@@ -73,7 +73,7 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// Whether a database falls to this part.
-    pub(crate) fn admits(&self, resource: &ResourceId) -> bool {
+    pub(crate) fn contains(&self, resource: &ResourceId) -> bool {
         let digest = digest(&SHA256, resource.0.as_bytes());
         let head: [u8; 8] = std::array::from_fn(|at| digest.as_ref()[at]);
         u64::from_be_bytes(head) % u64::from(self.count) == u64::from(self.index)
@@ -123,10 +123,10 @@ mod tests {
         for first in [0, 1] {
             let shards: Vec<Shard> = (first..first + 8).map(|n| format!("{n}/8").parse().unwrap()).collect();
             for resource in &resources {
-                assert_eq!(shards.iter().filter(|shard| shard.admits(resource)).count(), 1);
+                assert_eq!(shards.iter().filter(|shard| shard.contains(resource)).count(), 1);
             }
             for shard in shards {
-                let share = resources.iter().filter(|resource| shard.admits(resource)).count();
+                let share = resources.iter().filter(|resource| shard.contains(resource)).count();
                 assert!((80..170).contains(&share), "{shard}: {share}");
             }
         }
@@ -143,11 +143,13 @@ mod tests {
             it
         };
         let all = Selection::default();
-        assert_eq!(all.passes_over(&instance(|_| {})), None);
-        assert!(all.passes_over(&instance(|it| it.replica_of = Some("a".to_owned()))).is_some());
-        assert!(all.passes_over(&instance(|it| it.engine = "mysql".to_owned())).is_some());
+        assert_eq!(all.why_skipped(&instance(|_| {})), None);
+        assert!(all.why_skipped(&instance(|it| it.replica_of = Some("a".to_owned()))).is_some());
+        assert!(all.why_skipped(&instance(|it| it.engine = "mysql".to_owned())).is_some());
         let tagged = Selection { tags: vec![("env".to_owned(), "prod".to_owned())], ..Selection::default() };
-        assert!(!tagged.admits(&instance(|_| {})));
-        assert!(tagged.admits(&instance(|it| drop(it.tags.insert("env".to_owned(), "prod".to_owned())))));
+        assert!(!tagged.matches_tags(&instance(|_| {})));
+        assert!(
+            tagged.matches_tags(&instance(|it| drop(it.tags.insert("env".to_owned(), "prod".to_owned()))))
+        );
     }
 }

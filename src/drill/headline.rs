@@ -150,7 +150,7 @@ mod tests {
     use chrono::{DateTime, Utc};
     use proptest::prelude::*;
 
-    use super::super::calendar::{Drilled, Existing, Period, draw};
+    use super::super::calendar::{Drilled, Existing, Period, draw_up_calendar};
     use super::super::database::Which;
     use super::super::outcome::Outcome;
     use super::*;
@@ -188,7 +188,7 @@ mod tests {
             databases: there.iter().map(|(id, created)| (which(*id), created.map(on))).collect(),
             ..Existing::default()
         };
-        draw(Period::year(2026).unwrap(), &drills, existing, on(today))
+        draw_up_calendar(Period::of_year(2026).unwrap(), &drills, existing, on(today))
     }
 
     fn of(calendar: &Calendar) -> Headline {

@@ -239,7 +239,7 @@ pub(crate) fn list_records(vault: &Vault, only: &[String]) -> Result<(Vec<Report
 /// the lock is that of a copy of the vault, `unfinished`.
 pub(crate) fn current_outcome(vault: &Vault, report: &Report) -> Result<Outcome> {
     if report.state != State::Running {
-        return Ok(Outcome::of(report));
+        return Ok(Outcome::of_record(report));
     }
     Ok(match process_of_report(vault, &report.source.id, report)? {
         Process::Alive => Outcome::Running,
@@ -273,7 +273,7 @@ pub(crate) fn close_dead(
     if is_over
         || report.run != run
         || report.source.id != source
-        || !verify_evidence::is_sound(vault, source, run)?
+        || !verify_evidence::is_record_sound(vault, source, run)?
     {
         return Ok(());
     }

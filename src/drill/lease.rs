@@ -14,14 +14,14 @@ use crate::vault::{Holder, Lease, Leased, Theirs, Vault, is_held};
 use crate::when::format_span;
 
 /// The name of a source's lease in the vault.
-pub(crate) fn name(resource: &ResourceId) -> String {
+pub(crate) fn lease_name(resource: &ResourceId) -> String {
     // AWS makes it of letters, digits and hyphens; this holds even if it does not.
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     format!("leases/{}.json", resource.0.chars().map(plain).collect::<String>())
 }
 
 /// Wants the lease of a source.
-pub(crate) fn want(
+pub(crate) fn try_acquire_lease(
     vault: &Vault,
     source: &Instance,
     host: &str,
@@ -32,32 +32,32 @@ pub(crate) fn want(
         Some(fleet) => format!("drill of {} in fleet run {fleet}", source.id),
         None => format!("drill of {}", source.id),
     };
-    vault.lease(&name(&source.resource_id), Holder::new(host, what, now))
+    vault.lease(&lease_name(&source.resource_id), Holder::new(host, what, now))
 }
 
 /// Takes the lease of a source for a drill of its own, and removes what a dead holder of it has left behind. A lease whose
 /// holder may be dead is watched until that is known.
-pub(crate) async fn take(source: &Instance, poll: Poll, cx: &Context<'_>) -> Result<Lease> {
+pub(crate) async fn acquire_lease(source: &Instance, poll: Poll, cx: &Context<'_>) -> Result<Lease> {
     let lease = tokio::select! {
         biased;
         kind = cx.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
         lease = wait_for_lease(source, cx) => lease,
     }?;
-    clear(&lease, source, cx, poll).await?;
+    remove_dead_holders_throwaway(&lease, source, cx, poll).await?;
     Ok(lease)
 }
 
 async fn wait_for_lease(source: &Instance, cx: &Context<'_>) -> Result<Lease> {
     let (began, mut was_told) = (tokio::time::Instant::now(), false);
     loop {
-        match want(cx.vault, source, &cx.host, None, (cx.clock)())? {
+        match try_acquire_lease(cx.vault, source, &cx.host, None, (cx.clock)())? {
             Leased::Ours(lease) => return Ok(lease),
             Leased::Theirs(theirs) if theirs.is_alive || began.elapsed() > theirs.lasts * 2 => {
-                return Err(held(source, &theirs));
+                return Err(lease_held_error(source, &theirs));
             }
             Leased::Theirs(theirs) => {
                 if !was_told {
-                    let error = held(source, &theirs);
+                    let error = lease_held_error(source, &theirs);
                     (cx.tell)(Event::Note(&format!(
                         "{error}; waiting up to {} to see whether that process is still alive",
                         format_span(theirs.lasts.as_secs_f64())
@@ -71,13 +71,18 @@ async fn wait_for_lease(source: &Instance, cx: &Context<'_>) -> Result<Lease> {
 }
 
 /// Says that somebody else drills a source.
-pub(crate) fn held(source: &Instance, theirs: &Theirs) -> Error {
+pub(crate) fn lease_held_error(source: &Instance, theirs: &Theirs) -> Error {
     is_held(&format!("the lease of `{}`", source.id), theirs)
         .hint("One database is drilled by one process at a time: wait for that drill, `lifeboat drill list` shows it.")
 }
 
 /// Removes what the former, dead holder of a lease has left of its throwaway.
-pub(crate) async fn clear(lease: &Lease, source: &Instance, cx: &Context<'_>, poll: Poll) -> Result<()> {
+pub(crate) async fn remove_dead_holders_throwaway(
+    lease: &Lease,
+    source: &Instance,
+    cx: &Context<'_>,
+    poll: Poll,
+) -> Result<()> {
     let Some(dead) = &lease.taken_from else { return Ok(()) };
     (cx.tell)(Event::Note(&format!(
         "taking over the lease of `{}` from a process that has ended: {}",

@@ -31,7 +31,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// By the record alone, whose process is not asked.
-    pub(crate) fn of(report: &Report) -> Self {
+    pub(crate) fn of_record(report: &Report) -> Self {
         match (report.state, report.verdict) {
             (State::Running, _) => Outcome::Unfinished,
             (State::Died, _) => Outcome::Died,
@@ -82,7 +82,7 @@ impl Outcome {
     }
 
     /// Whether it is over and did not pass.
-    pub(crate) fn is_short(self) -> bool {
+    pub(crate) fn is_shortfall(self) -> bool {
         !matches!(self, Outcome::Pass | Outcome::Running)
     }
 }
@@ -108,7 +108,7 @@ pub(crate) enum Fate<'a> {
 
 impl<'a> Fate<'a> {
     /// Reads it from the record.
-    pub(crate) fn of(throwaway: &'a Throwaway, outcome: Outcome) -> Self {
+    pub(crate) fn of_throwaway(throwaway: &'a Throwaway, outcome: Outcome) -> Self {
         match throwaway {
             Throwaway { left_behind: Some(why), .. } => Fate::LeftBehind(why),
             Throwaway { kept: true, expires_at, .. } => Fate::Kept(*expires_at),
@@ -146,7 +146,7 @@ impl<'a> Fate<'a> {
     }
 
     /// When that was.
-    pub(crate) const fn at(self) -> Option<DateTime<Utc>> {
+    pub(crate) const fn known_at(self) -> Option<DateTime<Utc>> {
         match self {
             Fate::Removed(at) | Fate::NotThere(at) | Fate::Kept(at) => Some(at),
             Fate::LeftBehind(_) | Fate::InUse | Fate::NeverMade | Fate::NotKnown => None,
@@ -154,7 +154,7 @@ impl<'a> Fate<'a> {
     }
 
     /// What that means, in a sentence without its full stop.
-    pub(crate) fn explained(self) -> String {
+    pub(crate) fn explain(self) -> String {
         match self {
             Fate::LeftBehind(why) => format!("it could not be removed: {why}"),
             Fate::Kept(_) => "it was kept as requested, and is billed until it is removed".to_owned(),
@@ -217,13 +217,13 @@ mod tests {
             (State::Interrupted, Fate::NeverMade),
         ] {
             report.state = state;
-            assert_eq!(Fate::of(&report.throwaway, Outcome::of(&report)), fate, "{state:?}");
+            assert_eq!(Fate::of_throwaway(&report.throwaway, Outcome::of_record(&report)), fate, "{state:?}");
         }
-        assert_eq!(Fate::of(&report.throwaway, Outcome::Running), Fate::InUse);
+        assert_eq!(Fate::of_throwaway(&report.throwaway, Outcome::Running), Fate::InUse);
         let at = report.started_at;
         report.throwaway.found_gone_at = Some(at);
-        assert!(!Fate::of(&report.throwaway, Outcome::Died).may_be_left());
+        assert!(!Fate::of_throwaway(&report.throwaway, Outcome::Died).may_be_left());
         report.throwaway.removed_at = Some(at);
-        assert_eq!(Fate::of(&report.throwaway, Outcome::Died), Fate::Removed(at));
+        assert_eq!(Fate::of_throwaway(&report.throwaway, Outcome::Died), Fate::Removed(at));
     }
 }

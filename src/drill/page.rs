@@ -9,8 +9,8 @@ pub(crate) mod words;
 use maud::{DOCTYPE, Markup, html};
 
 use words::{
-    distinct_words, explain_baseline, explain_table_word, explain_verdict, format_tally, share, table_rank,
-    tone_of_table,
+    distinct_words, explain_baseline, explain_table_word, explain_verdict, format_share, format_tally,
+    table_rank, tone_of_table,
 };
 
 use super::evidence::{CheckResult, Met, Moment, Phase, Report, State, Throwaway};
@@ -31,7 +31,7 @@ const ROWS_UNFOLDED: usize = 30;
 
 /// Draws the page; `json` is the evidence file that it belongs to.
 pub(super) fn render_evidence(report: &Report, json: &[u8]) -> String {
-    let verdict = Outcome::of(report).headline();
+    let verdict = Outcome::of_record(report).headline();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -47,9 +47,9 @@ pub(super) fn render_evidence(report: &Report, json: &[u8]) -> String {
                     (draw_tables(report))
                     (draw_definitions(&report.definitions))
                     (draw_checks(&report.checks))
-                    (throwaway(report))
+                    (draw_throwaway(report))
                     (not_tested(&report.not_tested))
-                    (evidence(report, json))
+                    (draw_evidence(report, json))
                     (sign_off())
                 }
                 footer { "Written by lifeboat " (spell_unseen(&report.ran_by.version)) " as " (spell_unseen(&report.schema)) }
@@ -60,7 +60,7 @@ pub(super) fn render_evidence(report: &Report, json: &[u8]) -> String {
 }
 
 fn draw_heading(report: &Report) -> Markup {
-    let (source, outcome) = (&report.source, Outcome::of(report));
+    let (source, outcome) = (&report.source, Outcome::of_record(report));
     html! {
         header {
             p.over { span { "lifeboat" } span { "Restore drill" } span.run { (draw_name(&report.run)) } }
@@ -211,7 +211,7 @@ fn draw_objective(
                 @if measured.is_some() { span.used {} }
                 span.goal {}
             }
-            @if let Some(measured) = measured { p { (share(measured, objective)) } }
+            @if let Some(measured) = measured { p { (format_share(measured, objective)) } }
             (notes)
         }
     }
@@ -368,10 +368,10 @@ fn check_row(check: &CheckResult) -> Markup {
     }
 }
 
-fn throwaway(report: &Report) -> Markup {
+fn draw_throwaway(report: &Report) -> Markup {
     let throwaway = &report.throwaway;
-    let fate = Fate::of(throwaway, Outcome::of(report));
-    let at = fate.at().filter(|_| !matches!(fate, Fate::Kept(_)));
+    let fate = Fate::of_throwaway(throwaway, Outcome::of_record(report));
+    let at = fate.known_at().filter(|_| !matches!(fate, Fate::Kept(_)));
     html! {
         section {
             h2 { "Throwaway instance " (draw_badge(fate.tone(), fate.word())) }
@@ -381,8 +381,8 @@ fn throwaway(report: &Report) -> Markup {
                 (draw_fact("Class", html! { (draw_name(&throwaway.class)) }))
                 (draw_fact("Requested", html! { @if let Some(at) = throwaway.requested_at { (draw_time(at)) } @else { "not on record" } }))
                 (draw_fact(if at.is_some() { "Removed" } else { "What became of it" }, html! {
-                    @if let Some(at) = at { (draw_time(at)) " " small { (draw_prose(&fate.explained())) } }
-                    @else { (draw_prose(&capitalise(&fate.explained()))) "." }
+                    @if let Some(at) = at { (draw_time(at)) " " small { (draw_prose(&fate.explain())) } }
+                    @else { (draw_prose(&capitalise(&fate.explain()))) "." }
                 }))
                 @if at.is_none() { (draw_fact("May be removed by anyone from", draw_time(throwaway.expires_at))) }
             }
@@ -402,7 +402,7 @@ fn not_tested(not_tested: &[String]) -> Markup {
     }
 }
 
-fn evidence(report: &Report, json: &[u8]) -> Markup {
+fn draw_evidence(report: &Report, json: &[u8]) -> Markup {
     let hash = sha256(json);
     html! {
         section.evidence {

@@ -191,7 +191,7 @@ pub(crate) fn copy_settings(source: &Instance, class: String) -> Settings {
 
 impl Plan {
     /// By which way the moment comes back, and which baseline that allows.
-    pub(crate) fn way(&self) -> (Way, Baseline) {
+    pub(crate) fn way_and_baseline(&self) -> (Way, Baseline) {
         match self.chosen {
             Chosen::Snapshot(_) if self.recorded.is_some() => (Way::Snapshot, Baseline::Recorded),
             Chosen::Snapshot(_) => (Way::Snapshot, Baseline::Live),
@@ -202,12 +202,12 @@ impl Plan {
 
     /// The parameter group of the copy: the one that is made for it, the one that was asked for, or the source's.
     pub(crate) fn parameter_group(&self) -> Option<String> {
-        let made = self.isolation.group().map(|group| group.name.clone());
+        let made = self.isolation.group_to_create().map(|group| group.name.clone());
         made.or_else(|| self.request.parameter_group.clone()).or_else(|| self.source.parameter_group.clone())
     }
 
     /// The restore that will be asked for; `at` is the aligned moment, where there is one.
-    pub(crate) fn restore(&self, at: Option<DateTime<Utc>>) -> Restore {
+    pub(crate) fn restore_request(&self, at: Option<DateTime<Utc>>) -> Restore {
         let (source, request) = (&self.source, &self.request);
         let by_time = |at| RestoreFrom::Time { source: source.resource_id.clone(), replica: None, at };
         let from = match (&self.chosen, at) {
@@ -231,7 +231,7 @@ impl Plan {
                 iam_authentication: Some(request.login == CopyLogin::Iam),
                 ..copy_settings(source, request.class.clone())
             },
-            tags: throwaway::tags(source, &self.run, self.expires),
+            tags: throwaway::throwaway_tags(source, &self.run, self.expires),
         }
     }
 }

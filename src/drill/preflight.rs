@@ -39,13 +39,13 @@ async fn check_and_plan(
     let Context { aws, vault, tell, .. } = *cx;
     checks::check_syntax(&request.checks)?;
     let source = find_source(aws, &request.source).await?;
-    let chosen = restore::choose(aws, &source, &request.wanted).await?;
+    let chosen = restore::choose_backup(aws, &source, &request.wanted).await?;
     check_target(aws, &request, &source, &chosen, tell).await?;
 
     let recorded = find_recorded_baseline(vault, &request, &chosen, tell)?;
     let source_server = source_server(&source).await?;
     let databases = Databases::connect(&source_server, &request.databases, &request.look).await?;
-    if let Some(missing) = request.databases.iter().find(|name| !databases.has(name)) {
+    if let Some(missing) = request.databases.iter().find(|name| !databases.has_database(name)) {
         return Err(Error::request(format!("`{}` has no database `{missing}`", source.id))
             .hint("Name existing databases with `--dbname`, or leave it out to compare all of them."));
     }
@@ -55,7 +55,7 @@ async fn check_and_plan(
         .map(|check| &check.database)
         .chain(request.freshness.iter().map(|it| &it.database));
     if let Some(missing) =
-        unknown.into_iter().find(|name| request.databases.is_empty() && !databases.has(name))
+        unknown.into_iter().find(|name| request.databases.is_empty() && !databases.has_database(name))
     {
         return Err(Error::request(format!(
             "a check asks database `{missing}`, which `{}` does not have",
@@ -75,9 +75,9 @@ async fn check_and_plan(
     // AWS has told the time by now, and its clock stamps the instance that the run will have made.
     let now = cx.now();
     let run = RunId::new(now);
-    let throwaway = throwaway::name(source.id.as_str(), &run)?;
+    let throwaway = throwaway::throwaway_name(source.id.as_str(), &run)?;
     let expires = expiry_of(&request, now);
-    let tags = throwaway::tags(&source, &run, expires);
+    let tags = throwaway::throwaway_tags(&source, &run, expires);
     let isolation =
         plan_isolation(aws, &request, (&source, &source_server), &chosen, (&throwaway, tags)).await?;
     for note in &isolation.notes {
@@ -127,7 +127,7 @@ async fn plan_isolation(
         source_group: source.parameter_group.as_deref(),
         given: request.parameter_group.as_deref(),
     };
-    isolation::plan(aws, source.id.as_str(), wanted, acting).await
+    isolation::plan_isolation(aws, source.id.as_str(), wanted, acting).await
 }
 
 /// The baseline that was recorded with a snapshot, if it is wanted and in the vault. A damaged one is an error.
@@ -177,14 +177,14 @@ fn find_recorded_baseline(
         )));
         return missing(format!("the baseline of snapshot `{}` is not in this vault: `{name}`", snapshot.id));
     };
-    let (_, recorded) = Recorded::open(&vault.shown(&name), &document, Some(seal))
+    let (_, recorded) = Recorded::from_sealed_json(&vault.shown(&name), &document, Some(seal))
         .map_err(|error| error.hint("Or pass `--baseline live` to compare with the source as it is now."))?;
     let recorded_of = recorded.of.resource_id.as_deref();
     if recorded_of != snapshot.resource_id.as_ref().map(ToString::to_string).as_deref() {
         return Err(Error::request(format!(
             "the baseline that snapshot `{}` is tagged with was recorded from {}{}, but the snapshot is of another database",
             snapshot.id,
-            recorded.of.shown(),
+            recorded.of.describe(),
             recorded_of.map(|id| format!(" ({id})")).unwrap_or_default()
         ))
         .hint("Pass `--baseline live` to compare with the source as it is now, and find out who set the tag."));

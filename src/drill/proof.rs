@@ -45,7 +45,7 @@ impl Records {
     }
 
     /// What became of a run.
-    pub(crate) fn outcome(&self, vault: &Vault, report: &Report) -> Result<Outcome> {
+    pub(crate) fn outcome_of(&self, vault: &Vault, report: &Report) -> Result<Outcome> {
         if self.is_sound(report) { journal::current_outcome(vault, report) } else { Ok(Outcome::Altered) }
     }
 
@@ -73,7 +73,7 @@ impl Records {
 }
 
 /// The records of some sources, or of all, held against their chains.
-pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<Records> {
+pub(crate) fn read_records(vault: &Vault, only: &[String]) -> Result<Records> {
     let (mut reports, damaged) = journal::list_records(vault, only)?;
     let mut records = Records { damaged, ..Records::default() };
     let sources: BTreeSet<String> = vault
@@ -83,7 +83,7 @@ pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<Records> {
         .filter(|source| only.is_empty() || only.contains(source))
         .collect();
     for source in sources {
-        let checked = verify_evidence::check_source(vault, &source, &[])?;
+        let checked = verify_evidence::verify_source(vault, &source, &[])?;
         records.integrity = records.integrity.max(Some(checked.verdict));
         for report in reports.iter_mut().filter(|report| report.source.id == source) {
             if !checked.is_sound(&report.run) {
@@ -116,7 +116,7 @@ fn remove_verdict(report: &mut Report, checked: &Checked) {
 pub(crate) fn read_proven_record(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
     let Some(report) = journal::read_record(vault, source, run)? else { return Ok(None) };
     let is_its = report.run == run && report.source.id == source;
-    Ok((is_its && verify_evidence::is_sound(vault, source, run)?).then_some(report))
+    Ok((is_its && verify_evidence::is_record_sound(vault, source, run)?).then_some(report))
 }
 
 /// A drill that was over last.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::context::Event;
-use super::throwaway::{Proof, prove, prove_by_resource_id};
+use super::throwaway::{Proof, prove_by_resource_id, prove_throwaway};
 use crate::aws::{Aws, Delete, Failure, Fault, Poll};
 use crate::error::Error;
 use crate::rds::tag::RUN;
@@ -47,7 +47,7 @@ pub(crate) struct Remains {
 
 impl Remains {
     /// The command that removes it, for a person who has made sure of what it is.
-    pub(crate) fn command(&self, region: &str) -> String {
+    pub(crate) fn delete_command(&self, region: &str) -> String {
         delete_command(&self.known_as, region)
     }
 }
@@ -86,7 +86,7 @@ pub(crate) async fn remove_claimed(
         }
         tokio::time::sleep(poll.every.min(Duration::from_secs(3))).await;
     };
-    let proof = prove(&instance).and_then(|proof| match proof.origin.run == claim.run.as_str() {
+    let proof = prove_throwaway(&instance).and_then(|proof| match proof.origin.run == claim.run.as_str() {
         true => Ok(proof),
         false => Err(format!("it belongs to run `{}`", proof.origin.run)),
     });

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::annotate::{self, Note};
 use super::calendar::{self, Calendar, Drilled, Existing, Period};
-use super::database::labels;
+use super::database::label_databases;
 use super::evidence::Report;
 use super::headline::{self, Evidence, Headline};
 use super::outcome::Outcome;
@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::vault::Vault;
 use crate::vault::chain::sha256;
 
-pub(crate) use page::render;
+pub(crate) use page::render_report;
 
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.drill-report/1";
@@ -95,12 +95,12 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// Whether it proved the backup.
-    pub(crate) fn passed(&self) -> bool {
+    pub(crate) fn has_passed(&self) -> bool {
         self.outcome == Outcome::Pass
     }
 
     /// What was done about it.
-    pub(crate) fn answers(&self) -> impl Iterator<Item = &Note> {
+    pub(crate) fn follow_ups(&self) -> impl Iterator<Item = &Note> {
         self.notes.iter().filter(|note| note.reviewer.is_none())
     }
 
@@ -151,10 +151,10 @@ pub(crate) struct History {
 impl History {
     /// Reads it; `only` some databases, or all.
     pub(crate) fn read(vault: &Vault, only: &[String]) -> Result<Self> {
-        let mut records = proof::list(vault, only)?;
+        let mut records = proof::read_records(vault, only)?;
         let (findings, is_altered) = (std::mem::take(&mut records.findings), records.is_altered());
         let reports = std::mem::take(&mut records.reports).into_iter().map(|report| {
-            let outcome = records.outcome(vault, &report)?;
+            let outcome = records.outcome_of(vault, &report)?;
             Ok((report, outcome))
         });
         let reports = reports.collect::<Result<_>>()?;
@@ -163,7 +163,7 @@ impl History {
     }
 
     /// How many drills of a period no chain protected when they were recorded, by database.
-    pub(crate) fn unchained(&self, period: Period) -> BTreeMap<String, usize> {
+    pub(crate) fn count_unchained(&self, period: Period) -> BTreeMap<String, usize> {
         let mut unchained = BTreeMap::new();
         for (report, _) in self.reports.iter().filter(|(report, _)| period.contains(report.started_at)) {
             let key = (report.source.id.clone(), report.run.clone());
@@ -175,14 +175,14 @@ impl History {
     }
 
     /// Databases by months.
-    pub(crate) fn calendar(&self, period: Period, existing: Existing, now: DateTime<Utc>) -> Calendar {
+    pub(crate) fn calendar_of(&self, period: Period, existing: Existing, now: DateTime<Utc>) -> Calendar {
         let drilled = self.reports.iter().map(|(report, outcome)| Drilled {
-            source: report.which(),
+            source: report.database_key(),
             run: report.run.clone(),
             at: report.started_at,
             outcome: *outcome,
         });
-        calendar::draw(period, &drilled.collect::<Vec<_>>(), existing, now)
+        calendar::draw_up_calendar(period, &drilled.collect::<Vec<_>>(), existing, now)
     }
 }
 
@@ -198,28 +198,28 @@ pub(crate) fn draw_up(
     let recorded = vault.list("drills")?.folders;
     let sources: Vec<String> = only.iter().filter(|source| recorded.contains(source)).cloned().collect();
     let integrity = if only.is_empty() || !sources.is_empty() {
-        verify_evidence::check(vault, &sources, &[], now)?
+        verify_evidence::verify_evidence(vault, &sources, &[], now)?
     } else {
         verify_evidence::Report::of_nothing(vault, now)
     };
-    let calendar = history.calendar(period, existing, now);
+    let calendar = history.calendar_of(period, existing, now);
     let mut unreadable = history.unreadable.clone();
-    let labels = labels(&history.reports.iter().map(|(report, _)| report.which()).collect());
+    let labels = label_databases(&history.reports.iter().map(|(report, _)| report.database_key()).collect());
     let mut drills = Vec::new();
     for (report, outcome) in
         history.reports.iter().rev().filter(|(report, _)| period.contains(report.started_at))
     {
-        let (notes, damaged) = annotate::of(vault, &report.source.id, &report.run)?;
+        let (notes, damaged) = annotate::notes_of(vault, &report.source.id, &report.run)?;
         unreadable.extend(damaged);
         let later = history.reports.iter().rev().find(|(other, word)| {
-            other.which().may_be(&report.which())
+            other.database_key().may_be(&report.database_key())
                 && other.started_at > report.started_at
                 && *word == Outcome::Pass
         });
         drills.push(Entry {
             outcome: *outcome,
-            label: labels[&report.which()].clone(),
-            integrity: hashes(vault, report, &integrity)?,
+            label: labels[&report.database_key()].clone(),
+            integrity: compare_hashes(vault, report, &integrity)?,
             drill: report.clone(),
             notes,
             passed_again: later
@@ -227,7 +227,7 @@ pub(crate) fn draw_up(
                 .map(|(other, _)| Later { run: other.run.clone(), at: other.started_at }),
         });
     }
-    let totals = count(&drills);
+    let totals = count_outcomes(&drills);
     Ok(Dossier {
         schema: SCHEMA,
         at: now,
@@ -241,19 +241,19 @@ pub(crate) fn draw_up(
     })
 }
 
-fn count(drills: &[Entry]) -> Totals {
+fn count_outcomes(drills: &[Entry]) -> Totals {
     let having = |wanted: &dyn Fn(&Entry) -> bool| drills.iter().filter(|entry| wanted(entry)).count();
     Totals {
         drills: drills.len(),
-        passed: having(&Entry::passed),
+        passed: having(&Entry::has_passed),
         failed: having(&|entry| entry.outcome == Outcome::Fail),
-        unknown: having(&|entry| entry.outcome.is_short() && entry.outcome != Outcome::Fail),
-        unanswered: having(&|entry| entry.outcome.is_short() && entry.answers().next().is_none()),
+        unknown: having(&|entry| entry.outcome.is_shortfall() && entry.outcome != Outcome::Fail),
+        unanswered: having(&|entry| entry.outcome.is_shortfall() && entry.follow_ups().next().is_none()),
         signed_off: having(&|entry| entry.sign_offs().next().is_some()),
     }
 }
 
-fn hashes(vault: &Vault, report: &Report, integrity: &verify_evidence::Report) -> Result<Hashes> {
+fn compare_hashes(vault: &Vault, report: &Report, integrity: &verify_evidence::Report) -> Result<Hashes> {
     let folder = format!("{}/{}", chain::source_folder(&report.source.id), report.run);
     let hash = |name: &str| -> Result<Option<String>> {
         Ok(vault.read(&format!("{folder}/{name}"))?.map(|content| sha256(&content)))
@@ -310,7 +310,7 @@ impl Dossier {
     }
 
     /// Per database, those drills that came to measure anything.
-    pub(super) fn measured(&self) -> Vec<Measured> {
+    pub(super) fn measured_objectives(&self) -> Vec<Measured> {
         let mut of: BTreeMap<&str, Vec<&Report>> = BTreeMap::new();
         for entry in &self.drills {
             of.entry(&entry.label).or_default().push(&entry.drill);
@@ -318,10 +318,10 @@ impl Dossier {
         let measured = of.into_iter().map(|(source, drills)| Measured {
             source: source.to_owned(),
             drills: drills.len(),
-            rto: against(
+            rto: summarize_measurements(
                 drills.iter().map(|drill| (drill.rto.measured_seconds, drill.rto.objective_seconds)),
             ),
-            rpo: against(
+            rpo: summarize_measurements(
                 drills.iter().map(|drill| (drill.rpo.measured_seconds, drill.rpo.objective_seconds)),
             ),
         });
@@ -329,7 +329,7 @@ impl Dossier {
     }
 }
 
-fn against(values: impl Iterator<Item = (Option<f64>, f64)>) -> Against {
+fn summarize_measurements(values: impl Iterator<Item = (Option<f64>, f64)>) -> Against {
     let (mut measured, mut objective) = (Vec::new(), 0.0);
     for (value, goal) in values {
         measured.extend(value);

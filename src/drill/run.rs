@@ -30,10 +30,10 @@ use crate::when::format_span;
 
 /// Runs a drill that is no part of a fleet run: under the lease of its source, which it takes and gives back.
 pub(crate) async fn run_alone(plan: Plan, cx: &Context<'_>) -> Result<Report> {
-    let lease = lease::take(&plan.source, plan.request.teardown_poll(), cx).await?;
+    let lease = lease::acquire_lease(&plan.source, plan.request.teardown_poll(), cx).await?;
     let id = plan.source.id.clone();
     let report =
-        run(plan, &lease, cx).await.map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
+        run_drill(plan, &lease, cx).await.map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
     lease.release((cx.clock)());
     Ok(report)
 }
@@ -41,7 +41,7 @@ pub(crate) async fn run_alone(plan: Plan, cx: &Context<'_>) -> Result<Report> {
 /// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
 /// is written. An error is returned only when nothing was begun. The caller holds the lease of the source; a drill that
 /// loses it ends, since somebody else may begin one.
-pub(crate) async fn run(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<Report> {
+pub(crate) async fn run_drill(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<Report> {
     lease.check()?;
     let journal = Journal::open(cx.vault, plan.source.id.as_str(), plan.run.as_str())?;
     let caller = cx.aws.caller().await.ok();
@@ -49,7 +49,8 @@ pub(crate) async fn run(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<R
     report.ran_by.lock = journal.lock_mark();
     let source = &plan.source;
     let before = super::journal::newest_records(cx.vault, source.id.as_str(), &source.resource_id.0);
-    let earlier = Earlier::of(before.iter().filter(|before| before.moment.kind == report.moment.kind));
+    let earlier =
+        Earlier::of_records(before.iter().filter(|before| before.moment.kind == report.moment.kind));
     (cx.tell)(Event::Begun { plan: &plan, earlier: &earlier });
     let started_at = report.started_at;
     journal.record_progress(&mut report, started_at)?;
@@ -59,13 +60,13 @@ pub(crate) async fn run(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<R
     let ended = tokio::select! {
         biased;
         kind = cx.interrupt.wait(1) => Err(Error::new(kind, "the drill was interrupted")),
-        reason = stopped(lease, cx) => Err(reason),
+        reason = wait_for_stop(lease, cx) => Err(reason),
         // Not even a defect of ours may keep the throwaway from being removed.
-        ended = AssertUnwindSafe(drill.within_its_time()).catch_unwind() => ended.unwrap_or_else(|_| {
+        ended = AssertUnwindSafe(drill.run_in_time()).catch_unwind() => ended.unwrap_or_else(|_| {
             Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat"))
         }),
     };
-    drill.conclude(ended);
+    drill.conclude_verdict(ended);
     drill.tear_down().await;
     drill.remove_group().await;
     drill.end_phase();
@@ -115,7 +116,7 @@ pub(super) struct CopyState {
 
 impl Drill<'_> {
     /// The drill, ended in time to remove the throwaway before others may.
-    async fn within_its_time(&mut self) -> Result<Judgement> {
+    async fn run_in_time(&mut self) -> Result<Judgement> {
         let limit = self.plan.request.expires_after.saturating_sub(Duration::from_secs(300));
         match tokio::time::timeout(limit, self.restore_and_prove()).await {
             Ok(ended) => ended,
@@ -134,9 +135,9 @@ impl Drill<'_> {
             (Chosen::Snapshot(_) | Chosen::Time(_), recorded) => (None, recorded.clone()),
         };
         self.report.baseline_sha256 = recorded.as_ref().map(|kept| kept.0.clone());
-        let instance = self.restore(moment).await?;
+        let instance = self.restore_copy(moment).await?;
         let server = self.log_in(&instance).await?;
-        self.make_sure_it_rests(&server).await?;
+        self.ensure_at_rest(&server).await?;
 
         self.begin_phase("observe copy");
         let (only, look) = (self.plan.request.databases.clone(), self.plan.request.look.clone());
@@ -148,7 +149,7 @@ impl Drill<'_> {
         self.report.rto.measured_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
 
         self.begin_phase("compare");
-        let (source, ties) = (&self.plan.source_server, self.ties());
+        let (source, ties) = (&self.plan.source_server, self.relation_of_copy());
         let mut judgement = match recorded {
             None => compare::judge_live(source, &only, &copy, &ties, self.cx.tell).await?,
             Some(recorded) => {
@@ -165,7 +166,7 @@ impl Drill<'_> {
         Ok(judgement)
     }
 
-    fn ties(&self) -> compare::Ties {
+    fn relation_of_copy(&self) -> compare::Ties {
         let major = |version: &str| version.split('.').next().unwrap_or_default().to_owned();
         let (is_same_instance, is_same_major) = match &self.plan.chosen {
             Chosen::Snapshot(snapshot) => (
@@ -195,7 +196,7 @@ impl Drill<'_> {
 
         self.begin_phase("wait until restorable");
         let only = &self.plan.request.databases;
-        aligned.look_again(aligned.begun() + Duration::from_secs(1)).await?;
+        aligned.read_counters_again(aligned.begun_at() + Duration::from_secs(1)).await?;
         let reached = self
             .cx
             .aws
@@ -210,19 +211,19 @@ impl Drill<'_> {
         })?;
         let of = Origin::of_instance(&self.plan.source, &self.plan.source_server, only);
         let recorded = aligned.into_baseline(of, self.now());
-        let (seal, document) = recorded.seal()?;
+        let (seal, document) = recorded.to_sealed_json()?;
         self.cx.vault.write(&record::vault_name(&seal), &document)?;
         Ok((moment, (seal, recorded)))
     }
 
     /// Asks for the throwaway and waits until it can be used.
-    async fn restore(&mut self, at: Option<DateTime<Utc>>) -> Result<Instance> {
+    async fn restore_copy(&mut self, at: Option<DateTime<Utc>>) -> Result<Instance> {
         self.begin_phase("restore");
-        self.isolate().await?;
-        let restore = self.plan.restore(at);
+        self.isolate_copy().await?;
+        let restore = self.plan.restore_request(at);
         self.report.throwaway.requested_at = Some(self.now());
         self.copy.requested_at = Some(Instant::now());
-        let begun = self.request(&restore).await?;
+        let begun = self.request_copy(&restore).await?;
         self.copy.resource_id = Some(begun.resource_id.clone());
         self.report.throwaway.resource_id = Some(begun.resource_id.to_string());
         if begun.resource_id == self.plan.source.resource_id {
@@ -243,10 +244,10 @@ impl Drill<'_> {
 
     /// Makes the group that keeps the copy from acting by itself. Where that cannot be done, the drill goes on without one only
     /// if nothing is known to act.
-    async fn isolate(&mut self) -> Result<()> {
-        let Some(group) = self.plan.isolation.group().cloned() else { return Ok(()) };
+    async fn isolate_copy(&mut self) -> Result<()> {
+        let Some(group) = self.plan.isolation.group_to_create().cloned() else { return Ok(()) };
         self.copy.group = Some(group.name.clone());
-        let settling = self.plan.isolation.settling(self.poll());
+        let settling = self.plan.isolation.settling_time(self.poll());
         if !settling.is_zero() {
             (self.cx.tell)(Event::Note(&format!(
                 "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
@@ -254,11 +255,11 @@ impl Drill<'_> {
                 humantime::format_duration(settling)
             )));
         }
-        let note = match isolation::make(self.cx.aws, &group, settling).await {
+        let note = match isolation::create_group(self.cx.aws, &group, settling).await {
             Ok(note) => note,
             Err(failure) => {
                 let source = self.plan.source.id.to_string();
-                self.plan.isolation.give_up(&source, &failure.to_string())?;
+                self.plan.isolation.run_without(&source, &failure.to_string())?;
                 self.plan.isolation.notes.last().cloned()
             }
         };
@@ -270,13 +271,13 @@ impl Drill<'_> {
         }
         if let Some(isolated) = &mut self.report.isolation {
             isolated.parameter_group = self.plan.parameter_group();
-            isolated.is_made = self.plan.isolation.group().is_some();
+            isolated.is_made = self.plan.isolation.group_to_create().is_some();
         }
         Ok(())
     }
 
     /// Makes sure that the copy runs without anything that acts, where it was to be kept from that.
-    async fn make_sure_it_rests(&mut self, copy: &Server) -> Result<()> {
+    async fn ensure_at_rest(&mut self, copy: &Server) -> Result<()> {
         if matches!(self.plan.isolation.way, isolation::Way::Nothing) {
             return Ok(());
         }
@@ -326,7 +327,7 @@ impl Drill<'_> {
     }
 
     /// Turns the end of the drill into its verdict.
-    fn conclude(&mut self, ended: Result<Judgement>) {
+    fn conclude_verdict(&mut self, ended: Result<Judgement>) {
         let report = &mut self.report;
         report.state = State::Finished;
         match ended {
@@ -453,7 +454,7 @@ impl Drill<'_> {
             let signals = if self.cx.interrupt.first().is_some() { 3 } else { 2 };
             tokio::select! {
                 biased;
-                removed = isolation::remove(self.cx.aws, &name, poll) => removed.map_err(|error| error.chain()),
+                removed = isolation::remove_group(self.cx.aws, &name, poll) => removed.map_err(|error| error.chain()),
                 _ = self.cx.interrupt.wait(signals) => Err("its removal was interrupted by a signal".to_owned()),
             }
         };
@@ -489,7 +490,7 @@ impl Drill<'_> {
 }
 
 /// Waits until the drill must not go on, and says why.
-async fn stopped(lease: &Lease, cx: &Context<'_>) -> Error {
+async fn wait_for_stop(lease: &Lease, cx: &Context<'_>) -> Error {
     loop {
         if let Some(reason) = lease.check().err().or_else(cx.stop) {
             return Error::new(reason.kind(), "the drill was broken off").caused_by(reason);

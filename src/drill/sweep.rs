@@ -14,12 +14,13 @@ use super::evidence::{Report, State};
 use super::journal::{self, Found, Process};
 use super::proof;
 use super::removal::{self, Remains, delete_command};
-use super::throwaway::{self, OWN_SOURCE, Origin, Proof, prove_by_resource_id, read_origin};
+use super::throwaway::{self, OWN_SOURCE, Origin, Proof, prove_by_resource_id, read_origin_tags};
 use crate::aws::{Aws, Failure, Poll};
 use crate::error::{Kind, Result};
 use crate::rds::tag::{EXPIRES, PURPOSE, RUN, SOURCE_RESOURCE};
 use crate::rds::{
-    Instance, InstanceId, Place, ResourceId, RunId, THROWAWAY_PREFIX, Tags, Unreached, account_of, regions,
+    Instance, InstanceId, Place, ResourceId, RunId, THROWAWAY_PREFIX, Tags, Unreached, account_of,
+    list_regions,
 };
 use crate::restore::isolation;
 use crate::vault::Vault;
@@ -127,7 +128,7 @@ impl SweepReport {
             all.parameter_groups.extend(sweep.parameter_groups);
             all.notes.extend(sweep.notes);
         }
-        all.region = regions(&places);
+        all.region = list_regions(&places);
         all
     }
 
@@ -202,7 +203,7 @@ async fn plan_where(
                 instances.iter().filter(stays).filter_map(|it| it.parameter_group.as_deref()).collect();
             for (name, tags) in made.into_iter().filter(|(_, tags)| is_meant(tags)) {
                 let is_used = used.contains(&name.as_str());
-                plan.groups.push(decide_group(name, &tags, is_used, aws.place(), vault, now));
+                plan.groups.push(decide_group(name, &tags, is_used, aws.location(), vault, now));
             }
         }
         // A role that may only describe instances can still sweep them.
@@ -229,7 +230,7 @@ fn list_vanished_runs(
         })
     };
     let is_dead = |report: &Report| {
-        let which = report.which();
+        let which = report.database_key();
         report.state == State::Running
             && which.region == aws.region()
             && which.account.as_deref().is_none_or(|of| of == account)
@@ -269,11 +270,11 @@ fn decide_group(
         action: Action::Left,
         reason,
     };
-    let (run, origin) = match read_origin(tags) {
+    let (run, origin) = match read_origin_tags(tags) {
         Ok(read) => read,
         Err(reason) => return left(None, format!("no drill can be shown to have made it: {reason}")),
     };
-    if throwaway::name(&origin.source, &run).ok().is_none_or(|its| its.as_str() != name) {
+    if throwaway::throwaway_name(&origin.source, &run).ok().is_none_or(|its| its.as_str() != name) {
         return left(None, "its name is not the one that its run would have given it".to_owned());
     }
     let run = Some(origin.run.clone());
@@ -336,8 +337,8 @@ fn decide_on_instance(instance: &Instance, all: &[Instance], vault: &Vault, now:
 /// Proves an instance by its name and tags, or, whatever it is called by now, by the resource id that the record of its run
 /// names. A record that names another one speaks against it.
 fn prove_somehow(instance: &Instance, vault: &Vault) -> std::result::Result<Proof, String> {
-    let proof = throwaway::prove(instance);
-    let Ok((_, origin)) = read_origin(&instance.tags) else { return proof };
+    let proof = throwaway::prove_throwaway(instance);
+    let Ok((_, origin)) = read_origin_tags(&instance.tags) else { return proof };
     let Some(made) = recorded_resource(vault, &origin) else { return proof };
     match prove_by_resource_id(instance, &origin.run, &made) {
         Err(_) if instance.resource_id != made => {
@@ -358,7 +359,7 @@ fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decis
     let unproven = format!("no drill can be shown to have made it: {reason}");
     let run = instance.tags.get(RUN).filter(|run| RunId::parse(run).is_some()).cloned();
     let purpose = instance.tags.get(PURPOSE).map(String::as_str);
-    match read_origin(&instance.tags) {
+    match read_origin_tags(&instance.tags) {
         _ if reason == OWN_SOURCE => Decision::Leave(run, unproven),
         Ok((_, origin)) if origin.expires + EXPIRY_MARGIN > now => {
             Decision::Leave(run, format!("{unproven}; it expires at {}", format_time(origin.expires)))
@@ -479,7 +480,7 @@ pub(crate) async fn apply_sweep(
                 ..group
             };
         }
-        match isolation::remove(aws, &group.name, poll).await {
+        match isolation::remove_group(aws, &group.name, poll).await {
             Ok(()) => SweptGroup { action: Action::Removed, ..group },
             Err(error) => SweptGroup { action: Action::Failed, reason: error.chain(), ..group },
         }
@@ -505,7 +506,7 @@ fn describe_swept(
 ) -> Swept {
     Swept {
         id: instance.id.to_string(),
-        place: aws.place(),
+        place: aws.location(),
         class: instance.class.clone(),
         run,
         action,

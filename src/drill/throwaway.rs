@@ -10,7 +10,7 @@ use crate::rds::{Instance, InstanceId, ResourceId, RunId, THROWAWAY_PREFIX, Tags
 const CLOCK_SKEW: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 
 /// The name of a run's throwaway: at most 63 characters, whatever the source is called.
-pub(crate) fn name(source: &str, run: &RunId) -> Result<InstanceId> {
+pub(crate) fn throwaway_name(source: &str, run: &RunId) -> Result<InstanceId> {
     let tail = format!("-{}-{}", run.day(), run.random());
     let room = 63 - THROWAWAY_PREFIX.len() - tail.len();
     let middle: String = source.chars().take(room).collect();
@@ -19,7 +19,7 @@ pub(crate) fn name(source: &str, run: &RunId) -> Result<InstanceId> {
 
 /// The tags of a run's throwaway. RDS would copy the source's if none were passed, and the copy would then look
 /// like production to everything that goes by tags.
-pub(crate) fn tags(source: &Instance, run: &RunId, expires: DateTime<Utc>) -> Tags {
+pub(crate) fn throwaway_tags(source: &Instance, run: &RunId, expires: DateTime<Utc>) -> Tags {
     Tags::from([
         (PURPOSE.to_owned(), "drill".to_owned()),
         (RUN.to_owned(), run.to_string()),
@@ -54,12 +54,12 @@ pub(crate) struct Proof {
 /// Tags alone prove nothing, since they can be copied; nor does a name. Asked for are the prefix, all tags, a name
 /// that fits the tags, a resource id that is not the source's, and that it was created after its run began, which
 /// an instance that someone renamed and tagged was not.
-pub(crate) fn prove(instance: &Instance) -> std::result::Result<Proof, String> {
+pub(crate) fn prove_throwaway(instance: &Instance) -> std::result::Result<Proof, String> {
     let (run, origin) = read_tags(instance)?;
     if !instance.id.as_str().starts_with(THROWAWAY_PREFIX) {
         return Err(format!("its name does not begin with `{THROWAWAY_PREFIX}`"));
     }
-    if name(&origin.source, &run).ok().as_ref() != Some(&instance.id) {
+    if throwaway_name(&origin.source, &run).ok().as_ref() != Some(&instance.id) {
         return Err("its name is not the one that its run would have given it".to_owned());
     }
     let began = run.began().unwrap_or(DateTime::<Utc>::MAX_UTC);
@@ -88,7 +88,7 @@ pub(crate) fn prove_by_resource_id(
 
 /// What the tags of a throwaway say, if it has all of them and nothing shows that it is something else.
 fn read_tags(instance: &Instance) -> std::result::Result<(RunId, Origin), String> {
-    let (run, origin) = read_origin(&instance.tags)?;
+    let (run, origin) = read_origin_tags(&instance.tags)?;
     let source_resource = instance.tags.get(SOURCE_RESOURCE);
     if source_resource == Some(&instance.resource_id.0) || origin.source == instance.id.as_str() {
         return Err(OWN_SOURCE.to_owned());
@@ -103,7 +103,7 @@ fn read_tags(instance: &Instance) -> std::result::Result<(RunId, Origin), String
 pub(super) const OWN_SOURCE: &str = "it is its own source";
 
 /// What the tags of something say that a drill made.
-pub(super) fn read_origin(tags: &Tags) -> std::result::Result<(RunId, Origin), String> {
+pub(super) fn read_origin_tags(tags: &Tags) -> std::result::Result<(RunId, Origin), String> {
     let tag = |key: &str| tags.get(key).map(String::as_str).ok_or_else(|| format!("it has no tag `{key}`"));
     if tag(PURPOSE)? != "drill" {
         return Err(format!("its tag `{PURPOSE}` is not `drill`"));
@@ -152,17 +152,17 @@ mod tests {
             ..Instance::default()
         };
         let mut copy = source.clone();
-        copy.id = name("orders-prod", &run).unwrap();
+        copy.id = throwaway_name("orders-prod", &run).unwrap();
         copy.resource_id = ResourceId("db-COPY".into());
         copy.created_at = Some(now + chrono::TimeDelta::minutes(1));
-        copy.tags = tags(&source, &run, now + chrono::TimeDelta::hours(6));
+        copy.tags = throwaway_tags(&source, &run, now + chrono::TimeDelta::hours(6));
         (copy, run)
     }
 
     #[test]
     fn a_throwaway_proves_itself() {
         let (copy, run) = throwaway();
-        assert_eq!(prove(&copy).unwrap().origin.run, run.as_str());
+        assert_eq!(prove_throwaway(&copy).unwrap().origin.run, run.as_str());
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         for (attack, change) in attacks {
             let (mut copy, _) = throwaway();
             change(&mut copy);
-            assert!(prove(&copy).is_err(), "{attack} passed");
+            assert!(prove_throwaway(&copy).is_err(), "{attack} passed");
         }
     }
 
@@ -195,7 +195,7 @@ mod tests {
     fn names_of_throwaways_follow_the_rule_of_aws_whatever_the_source_is_called() {
         let run = RunId::new("2026-11-21T14:05:00Z".parse().unwrap());
         for source in ["a", &"a".repeat(63), &"ab-".repeat(20)[..59], &format!("{}-x", "a".repeat(31))] {
-            let id = name(source, &run).unwrap();
+            let id = throwaway_name(source, &run).unwrap();
             assert!(id.as_str().len() <= 63 && id.as_str().starts_with(THROWAWAY_PREFIX), "{id}");
         }
     }

@@ -10,7 +10,7 @@ mod source;
 use std::collections::BTreeSet;
 
 pub(crate) use finding::{Checked, Fault, Finding, Verdict};
-use source::look;
+use source::verify_source_once;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,7 @@ pub(crate) struct Expected {
 }
 
 /// Reads heads from an earlier report of this check.
-pub(crate) fn heads_of(report: &[u8]) -> Result<Vec<Expected>> {
+pub(crate) fn read_expected_heads(report: &[u8]) -> Result<Vec<Expected>> {
     #[derive(Deserialize)]
     struct Kept {
         source: String,
@@ -97,7 +97,7 @@ pub(crate) fn heads_of(report: &[u8]) -> Result<Vec<Expected>> {
 }
 
 /// Looks at some sources, or at all.
-pub(crate) fn check(
+pub(crate) fn verify_evidence(
     vault: &Vault,
     only: &[String],
     expected: &[Expected],
@@ -131,7 +131,7 @@ pub(crate) fn check(
             .filter(|head| head.source.as_deref().is_none_or(|of| of == source))
             .map(|head| head.sha256.as_str())
             .collect();
-        checked.push(check_source(vault, source, &heads)?);
+        checked.push(verify_source(vault, source, &heads)?);
     }
     Ok(Report {
         schema: SCHEMA,
@@ -144,29 +144,29 @@ pub(crate) fn check(
 }
 
 /// Looks at one source, again if it was being written to meanwhile.
-pub(crate) fn check_source(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
+pub(crate) fn verify_source(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
     for _ in 0..20 {
-        let before = stamp(vault, source);
-        let checked = look(vault, source, expected)?;
-        if checked.findings.is_empty() || stamp(vault, source) == before {
+        let before = read_change_mark(vault, source);
+        let checked = verify_source_once(vault, source, expected)?;
+        if checked.findings.is_empty() || read_change_mark(vault, source) == before {
             return Ok(checked);
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    look(vault, source, expected)
+    verify_source_once(vault, source, expected)
 }
 
 /// Whether the record of a run can be relied on, by as little reading as that takes: the link that it says it stands in, and
 /// those after it.
-pub(crate) fn is_sound(vault: &Vault, source: &str, run: &str) -> Result<bool> {
-    if is_sound_by_its_links(vault, source, run)? {
+pub(crate) fn is_record_sound(vault: &Vault, source: &str, run: &str) -> Result<bool> {
+    if is_sound_by_links(vault, source, run)? {
         return Ok(true);
     }
     // From before there was a chain, or just being written, or altered.
-    Ok(check_source(vault, source, &[])?.is_sound(run))
+    Ok(verify_source(vault, source, &[])?.is_sound(run))
 }
 
-fn is_sound_by_its_links(vault: &Vault, source: &str, run: &str) -> Result<bool> {
+fn is_sound_by_links(vault: &Vault, source: &str, run: &str) -> Result<bool> {
     #[derive(Deserialize)]
     struct Placed {
         chain: Option<ChainPosition>,
@@ -175,12 +175,12 @@ fn is_sound_by_its_links(vault: &Vault, source: &str, run: &str) -> Result<bool>
     let Some(evidence) = vault.read(&format!("{}/{name}", source_folder(source)))? else { return Ok(false) };
     let Ok(placed) = serde_json::from_slice::<Placed>(&evidence) else { return Ok(false) };
     let Some(place) = placed.chain.filter(|place| place.seq > 0) else { return Ok(false) };
-    let Some(links) = last_links(vault, source, place.seq)? else { return Ok(false) };
+    let Some(links) = read_last_links(vault, source, place.seq)? else { return Ok(false) };
     Ok(newest_hashes(&links).get(&name).is_some_and(|(_, hash)| *hash == sha256(&evidence)))
 }
 
 /// The links from one on to the last, if each is what the next one or the head names.
-fn last_links(vault: &Vault, source: &str, from: u64) -> Result<Option<Vec<Link>>> {
+fn read_last_links(vault: &Vault, source: &str, from: u64) -> Result<Option<Vec<Link>>> {
     let path = |name: &str| format!("{}/{name}", source_folder(source));
     let Some(head) = vault.read(&path("head.json"))? else { return Ok(None) };
     let Ok(head) = Head::parse(&head) else { return Ok(None) };
@@ -213,7 +213,7 @@ pub(super) fn is_last_stamp_sound(vault: &Vault, source: &str) -> Result<bool> {
         return Ok(true);
     }
     for from in [last.saturating_sub(RECENT), 1] {
-        let Some(links) = last_links(vault, source, from)? else { break };
+        let Some(links) = read_last_links(vault, source, from)? else { break };
         if let Some((_, hash)) = newest_hashes(&links).get(STAMP) {
             if *hash == sha256(&stamp) {
                 return Ok(true);
@@ -222,11 +222,11 @@ pub(super) fn is_last_stamp_sound(vault: &Vault, source: &str) -> Result<bool> {
         }
     }
     // It may just be being written.
-    Ok(check_source(vault, source, &[])?.findings.iter().all(|finding| finding.name != STAMP))
+    Ok(verify_source(vault, source, &[])?.findings.iter().all(|finding| finding.name != STAMP))
 }
 
 /// What changes whenever something is recorded.
-fn stamp(vault: &Vault, source: &str) -> (Vec<u8>, Option<u64>) {
+fn read_change_mark(vault: &Vault, source: &str) -> (Vec<u8>, Option<u64>) {
     let head = vault.read(&format!("{}/head.json", source_folder(source))).ok().flatten().unwrap_or_default();
     let last =
         chain::list_link_numbers(vault, source).ok().and_then(|numbers| numbers.into_iter().next_back());

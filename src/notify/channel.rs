@@ -130,7 +130,8 @@ impl Channel {
             ChannelKind::Slack(url) => {
                 let url = self.reveal(url)?;
                 for message in messages {
-                    post(&url, &[], &json!({"text": slack(message)}).to_string()).await?;
+                    post_with_retries(&url, &[], &json!({"text": slack_payload(message)}).to_string())
+                        .await?;
                 }
                 Ok(())
             }
@@ -142,13 +143,13 @@ impl Channel {
                     headers.extend(
                         key.as_deref().map(|key| (SIGNATURE, sign_body(key, message.at.timestamp(), &body))),
                     );
-                    post(&url, &headers, &body).await?;
+                    post_with_retries(&url, &headers, &body).await?;
                 }
                 Ok(())
             }
             ChannelKind::Smtp(to) => {
                 let password = to.password.as_ref().map(|secret| self.reveal(secret)).transpose()?;
-                mail::send(to, password, messages).await
+                mail::send_mail(to, password, messages).await
             }
             ChannelKind::Ping(_) => Ok(()),
         }
@@ -191,7 +192,7 @@ pub(crate) async fn ping(url: &str, end: &str, run: &str, line: &str) -> Result<
     let query: Vec<&str> = [query, &run].into_iter().filter(|part| !part.is_empty()).collect();
     let mark = if query.is_empty() { "" } else { "?" };
     let url = format!("{}{end}{mark}{}", base.trim_end_matches('/'), query.join("&"));
-    attempt(&url, &[("content-type", "text/plain; charset=utf-8".to_owned())], line).await
+    post_once(&url, &[("content-type", "text/plain; charset=utf-8".to_owned())], line).await
 }
 
 fn sign_body(key: &str, seconds: i64, body: &str) -> String {
@@ -201,7 +202,7 @@ fn sign_body(key: &str, seconds: i64, body: &str) -> String {
 }
 
 /// Slack takes three characters for its own.
-fn slack(message: &Message) -> String {
+fn slack_payload(message: &Message) -> String {
     let escaped = message.text().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     match escaped.split_once('\n') {
         Some((head, rest)) => format!("*{}*\n{rest}", head.replace('*', "")),
@@ -209,14 +210,14 @@ fn slack(message: &Message) -> String {
     }
 }
 
-async fn post(url: &str, headers: &[(&str, String)], body: &str) -> Sent {
+async fn post_with_retries(url: &str, headers: &[(&str, String)], body: &str) -> Sent {
     let mut all = vec![("content-type", "application/json".to_owned())];
     all.extend(headers.iter().cloned());
-    attempt(url, &all, body).await
+    post_once(url, &all, body).await
 }
 
 /// Posts, and tries again what may only have been unlucky.
-async fn attempt(url: &str, headers: &[(&str, String)], body: &str) -> Sent {
+async fn post_once(url: &str, headers: &[(&str, String)], body: &str) -> Sent {
     let mut pauses = PAUSES.into_iter();
     loop {
         let call = Call { url, headers, body, patience: ATTEMPT };

@@ -16,13 +16,17 @@ use crate::config::{Encryption, Mail};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends messages, each as a letter of its own. `password` has been read where the configuration says that it is.
-pub(super) async fn send(mail: &Mail, password: Option<String>, messages: &[&Message]) -> Result<(), String> {
+pub(super) async fn send_mail(
+    mail: &Mail,
+    password: Option<String>,
+    messages: &[&Message],
+) -> Result<(), String> {
     let server = format!("`{}:{}`", mail.host, mail.port);
     let transport = transport(mail, password).map_err(|error| format!("{server} cannot be used: {error}"))?;
     for message in messages {
-        let letter = letter(mail, message)?;
+        let letter = build_mail(mail, message)?;
         if let Err(error) = transport.send(letter).await {
-            return Err(format!("{server} did not take the mail: {}", reason(&error)));
+            return Err(format!("{server} did not take the mail: {}", describe_error(&error)));
         }
     }
     Ok(())
@@ -48,7 +52,7 @@ fn transport(
     Ok(builder.build())
 }
 
-fn letter(mail: &Mail, message: &Message) -> Result<Letter, String> {
+fn build_mail(mail: &Mail, message: &Message) -> Result<Letter, String> {
     let address = |text: &str| {
         text.parse::<Mailbox>()
             .map_err(|error| format!("`{}` is not an address: {error}", text.escape_default()))
@@ -65,7 +69,7 @@ fn letter(mail: &Mail, message: &Message) -> Result<Letter, String> {
 }
 
 /// What a server or the way to it said, without the names of types.
-fn reason(error: &lettre::transport::smtp::Error) -> String {
+fn describe_error(error: &lettre::transport::smtp::Error) -> String {
     let mut reason = error.to_string();
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {

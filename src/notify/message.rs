@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Item;
 use super::state::{Change, Kept, State, Subject};
-use crate::postgres::redacted;
+use crate::postgres::redact_urls;
 
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.notification/1";
@@ -69,8 +69,8 @@ pub(crate) struct Message {
 }
 
 /// Text of others: without passwords, without what moves a cursor or breaks a line, and not too long.
-fn calm(text: &str) -> String {
-    let text = redacted(text);
+fn escape_mentions(text: &str) -> String {
+    let text = redact_urls(text);
     let mut calm: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
     if text.chars().count() > LONGEST {
         calm.push('…');
@@ -102,7 +102,7 @@ impl Message {
     }
 
     /// What is to be said of one thing.
-    pub(super) fn of(
+    pub(super) fn from_item(
         command: &str,
         item: &Item,
         change: Change,
@@ -112,16 +112,16 @@ impl Message {
         let told = &item.told;
         let mut message = Message::new(command, change, told.state, sender, now);
         match &told.subject {
-            Subject::Database(name) => message.database = Some(calm(name)),
-            Subject::Runbook(name) => message.runbook = Some(calm(name)),
+            Subject::Database(name) => message.database = Some(escape_mentions(name)),
+            Subject::Runbook(name) => message.runbook = Some(escape_mentions(name)),
             Subject::Whole => {}
         }
-        message.place = told.place.as_deref().map(calm);
+        message.place = told.place.as_deref().map(escape_mentions);
         message.previous_state = item.kept.as_ref().map(|kept| kept.state);
-        message.verdict = calm(&told.verdict);
-        message.reason = calm(&told.reason);
-        message.evidence = told.evidence.as_deref().map(calm);
-        message.next_step = calm(&told.next);
+        message.verdict = escape_mentions(&told.verdict);
+        message.reason = escape_mentions(&told.reason);
+        message.evidence = told.evidence.as_deref().map(escape_mentions);
+        message.next_step = escape_mentions(&told.next);
         message
     }
 
@@ -155,10 +155,10 @@ impl Message {
             .filter(|kept| kept.state != State::Ok)
             .map(|kept| {
                 let mut item = Message::new(&kept.command, Change::Digest, kept.state, sender, now);
-                item.database = kept.subject.as_deref().map(calm);
-                item.place = kept.place.as_deref().map(calm);
+                item.database = kept.subject.as_deref().map(escape_mentions);
+                item.place = kept.place.as_deref().map(escape_mentions);
                 let since = kept.since.to_rfc3339_opts(SecondsFormat::Secs, true);
-                item.reason = format!("{} (since {since})", calm(&kept.reason));
+                item.reason = format!("{} (since {since})", escape_mentions(&kept.reason));
                 item
             })
             .collect();
@@ -169,7 +169,7 @@ impl Message {
     pub(super) fn test(channel: &str, sender: &Sender, now: DateTime<Utc>) -> Self {
         let mut message = Message::new("notify test", Change::Test, State::Ok, sender, now);
         message.verdict = "test".to_owned();
-        message.reason = format!("somebody wants to see that channel {} works", calm(channel));
+        message.reason = format!("somebody wants to see that channel {} works", escape_mentions(channel));
         message.next_step = "nothing to do".to_owned();
         message
     }

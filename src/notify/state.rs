@@ -150,7 +150,7 @@ pub(crate) struct Item {
 }
 
 /// Where it is kept.
-pub(super) fn name(command: &str, subject: &Subject, place: Option<&str>) -> String {
+pub(super) fn state_path(command: &str, subject: &Subject, place: Option<&str>) -> String {
     let encoded = |text: &str| utf8_percent_encode(text, NAME).to_string();
     let subject = match subject {
         Subject::Database(name) => format!("database-{}", encoded(name)),
@@ -166,7 +166,7 @@ pub(super) fn name(command: &str, subject: &Subject, place: Option<&str>) -> Str
 }
 
 /// Everything that was said last.
-pub(crate) fn all(vault: &Vault) -> Result<Vec<Kept>> {
+pub(crate) fn list_states(vault: &Vault) -> Result<Vec<Kept>> {
     let mut names = Vec::new();
     for command in vault.list("notify/state")?.folders {
         let folder = format!("notify/state/{command}");
@@ -177,7 +177,7 @@ pub(crate) fn all(vault: &Vault) -> Result<Vec<Kept>> {
 }
 
 /// Whether something is to be said, and why.
-pub(super) fn decide(
+pub(super) fn decide_change(
     kept: Option<&Kept>,
     told: &Told,
     remind_after: Duration,
@@ -204,7 +204,7 @@ pub(super) fn decide(
 }
 
 /// What is to be kept of it; nothing where nothing was and all is well with the command as a whole.
-pub(super) fn kept(command: &str, item: &Item, now: DateTime<Utc>) -> Option<Vec<u8>> {
+pub(super) fn serialize_state(command: &str, item: &Item, now: DateTime<Utc>) -> Option<Vec<u8>> {
     let (told, before) = (&item.told, item.kept.as_ref());
     if before.is_none() && told.state == State::Ok && told.subject == Subject::Whole {
         return None;
@@ -221,7 +221,7 @@ pub(super) fn kept(command: &str, item: &Item, now: DateTime<Utc>) -> Option<Vec
         subject,
         place: told.place.clone(),
         state: told.state,
-        reason: crate::postgres::redacted(&told.reason),
+        reason: crate::postgres::redact_urls(&told.reason),
         mark: told.mark.clone(),
         since,
         seen_at: now,
@@ -259,9 +259,9 @@ mod tests {
         for (hours, (state, mark)) in states.iter().enumerate() {
             let at = now() + chrono::TimeDelta::hours(hours as i64);
             let told = told(nature, *state, mark);
-            let change = decide(last.as_ref(), &told, Duration::from_secs(3 * 3600), at);
+            let change = decide_change(last.as_ref(), &told, Duration::from_secs(3 * 3600), at);
             let item = Item { told, kept: last, change };
-            last = Kept::parse(&kept("drill run", &item, at).unwrap());
+            last = Kept::parse(&serialize_state("drill run", &item, at).unwrap());
             said.push(change);
         }
         said
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn no_name_of_a_database_leads_out_of_its_folder() {
         assert_eq!(
-            name("drill run", &Subject::Database("../../a b".into()), Some("prod/eu-1")),
+            state_path("drill run", &Subject::Database("../../a b".into()), Some("prod/eu-1")),
             "notify/state/drill-run/database-%2E%2E%2F%2E%2E%2Fa%20b@prod%2Feu-1.json"
         );
     }

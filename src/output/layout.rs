@@ -3,7 +3,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::terminal::{plain, tone_at};
+use super::terminal::{escape_controls, tone_at};
 use crate::words::Tone;
 
 /// What a line may begin with before its text: an indent, and the bar beside what a person is asked.
@@ -20,8 +20,10 @@ pub(super) type Row = Vec<(String, Option<Tone>)>;
 
 /// Lays a table out. Without a width, each row is one line: whoever reads it is a program.
 pub(super) fn lay_out(header: &[&str], rows: &[Row], width: Option<usize>, colored: bool) -> Vec<String> {
-    let rows: Vec<Row> =
-        rows.iter().map(|row| row.iter().map(|(text, tone)| (plain(text), *tone)).collect()).collect();
+    let rows: Vec<Row> = rows
+        .iter()
+        .map(|row| row.iter().map(|(text, tone)| (escape_controls(text), *tone)).collect())
+        .collect();
     let width = width.unwrap_or(usize::MAX);
     match widths(header, &rows, width.saturating_sub(2)) {
         Some(widths) => as_table(header, &rows, &widths, colored),
@@ -83,7 +85,7 @@ fn as_table(header: &[&str], rows: &[Row], widths: &[usize], colored: bool) -> V
 }
 
 fn toned(text: &str, tone: Option<Tone>, colored: bool) -> String {
-    tone.map_or(text.to_owned(), |tone| super::terminal::paint(colored, tone, text))
+    tone.map_or(text.to_owned(), |tone| super::terminal::colorize(colored, tone, text))
 }
 
 /// One block for each row: its first cells on a line, up to the first that has a title. Below it, what is short shares lines,
@@ -248,7 +250,7 @@ fn hanging(line: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::terminal::paint;
+    use super::super::terminal::colorize;
     use super::*;
 
     fn row(cells: &[&str]) -> Row {
@@ -351,7 +353,7 @@ mod tests {
             wrap("  ┃ Stop the application, its workers and its cron jobs now.", 40),
             ["  ┃ Stop the application, its workers", "  ┃ and its cron jobs now."]
         );
-        let painted = paint(true, Tone::Bad, "FAIL") + " one two three";
+        let painted = colorize(true, Tone::Bad, "FAIL") + " one two three";
         assert_eq!(wrap(&painted, 18), std::slice::from_ref(&painted));
         assert_eq!(wrap("a lone ` does not hold the words behind it together", 30).len(), 2);
         assert_eq!(

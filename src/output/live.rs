@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::terminal::{plain, terminal_width};
+use super::terminal::{escape_controls, terminal_width};
 
 /// Says what happens at the moment, in so many columns.
 type Text = Box<dyn Fn(usize) -> String + Send>;
@@ -29,7 +29,7 @@ impl Live {
         let draw = move |_: &ProgressState, line: &mut dyn fmt::Write| {
             let room = terminal_width(&io::stderr()).unwrap_or(80).saturating_sub(BEFORE + 1);
             let text = drawn.lock().unwrap_or_else(PoisonError::into_inner)(room);
-            let _ = line.write_str(&cut(&plain(&text), room));
+            let _ = line.write_str(&cut(&escape_controls(&text), room));
         };
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {text}")

@@ -13,7 +13,7 @@ pub(super) fn is_obeyed(c: char) -> bool {
 }
 
 /// Without characters that a terminal obeys, and on one line.
-pub(crate) fn plain(text: &str) -> String {
+pub(crate) fn escape_controls(text: &str) -> String {
     text.chars().flat_map(|c| if is_obeyed(c) { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
@@ -68,7 +68,7 @@ pub(super) fn escaped_json(text: &str) -> String {
     escaped
 }
 
-pub(super) fn paint(colored: bool, tone: Tone, text: &str) -> String {
+pub(super) fn colorize(colored: bool, tone: Tone, text: &str) -> String {
     use clap::builder::styling::{AnsiColor, Style};
     let style = match tone {
         Tone::Good => Style::new().fg_color(Some(AnsiColor::Green.into())),
@@ -95,13 +95,13 @@ mod tests {
 
     #[test]
     fn control_characters_of_names_are_shown_not_obeyed() {
-        assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
-        assert_eq!(plain("a\u{202e}b\u{2066}é"), "a\\u{202e}b\\u{2066}é");
+        assert_eq!(escape_controls("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
+        assert_eq!(escape_controls("a\u{202e}b\u{2066}é"), "a\\u{202e}b\\u{2066}é");
     }
 
     #[test]
     fn a_terminal_obeys_nothing_that_we_print_but_our_own_tones() {
-        let painted = paint(true, Tone::Bad, "x") + &paint(true, Tone::Faint, "é\ty\n");
+        let painted = colorize(true, Tone::Bad, "x") + &colorize(true, Tone::Faint, "é\ty\n");
         assert_eq!(printable(&painted, true), painted);
         for hostile in [
             "\u{1b}[2J",

@@ -122,7 +122,7 @@ fn with_word(text: &str, name: &str, other: &str) -> String {
 
 /// What an instance falls short of, and what is special about it.
 pub(crate) fn check_instance(instance: &Instance, wanted: &PolicySettings) -> (Vec<Finding>, Vec<String>) {
-    let state = State::of(instance);
+    let state = State::of_instance(instance);
     let id = &instance.id;
     let (mut findings, mut notes) = (Vec::new(), Vec::new());
     let set = |flags: &str| format!("lifeboat policy set {id} {flags}");

@@ -27,7 +27,7 @@ pub(crate) struct State {
 
 impl State {
     /// That of an instance.
-    pub(crate) fn of(instance: &Instance) -> Self {
+    pub(crate) fn of_instance(instance: &Instance) -> Self {
         State {
             retention_days: instance.retention_days,
             backup_window: instance.settings.backup_window.clone(),

@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use super::failure::{ConnectFailure, Refusal};
 use super::link::{self, AsItIs, Link, Unlinked, WithTls};
 use super::password::{Password, password_for};
-use super::quote::quoted;
+use super::quote::quote_identifier;
 use super::server::{Server, is_socket};
 use super::session::Session;
 use super::tls::{TlsMode, certificate_fault};
@@ -38,7 +38,7 @@ impl Server {
     /// Connects to `database`, under settings of our own.
     pub(crate) async fn connect(&self, database: &str) -> std::result::Result<Session, ConnectFailure> {
         let session = self.connect_plainly(database).await?;
-        session.run(&format!("{SESSION}; {PATIENCE}")).await.map_err(ConnectFailure::of_settings)?;
+        session.execute(&format!("{SESSION}; {PATIENCE}")).await.map_err(ConnectFailure::of_settings)?;
         Ok(session)
     }
 
@@ -49,7 +49,7 @@ impl Server {
         database: &str,
     ) -> std::result::Result<Session, ConnectFailure> {
         let session = self.connect_plainly(database).await?;
-        session.run(PATIENCE).await.map_err(ConnectFailure::of_settings)?;
+        session.execute(PATIENCE).await.map_err(ConnectFailure::of_settings)?;
         Ok(session)
     }
 
@@ -288,11 +288,11 @@ impl Server {
             // PostgreSQL: "too many connections for role", "for database".
             Refusal::Busy if says.contains("for role") => told.hint(format!(
                                 "lifeboat needs more than one connection at once: give the role room with `alter role {} connection limit 4`.",
-                quoted(&self.user)
+                quote_identifier(&self.user)
             )),
             Refusal::Busy if says.contains("for database") => told.hint(format!(
                 "Raise the limit with `alter database {} connection limit …`, or run it again when fewer are connected.",
-                quoted(database)
+                quote_identifier(database)
             )),
             Refusal::Busy => told.hint("Run it again in a moment."),
             _ if says.contains("unsupported startup parameter") => told.hint(

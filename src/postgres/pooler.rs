@@ -63,7 +63,7 @@ impl Server {
         let mut held = Vec::new();
         let found = self.look_for_changes(session, first, database, &mut held).await;
         for other in held {
-            let _ = other.run("rollback").await;
+            let _ = other.execute("rollback").await;
         }
         found
     }
@@ -83,7 +83,7 @@ impl Server {
                 Err(failure) => return Found::Unknown(failure.error),
             };
             // A pooler of single statements refuses to begin.
-            if other.run("begin read only").await.is_err() {
+            if other.execute("begin read only").await.is_err() {
                 return Found::Shared;
             }
             let process = process_of(&other).await;

@@ -2,7 +2,7 @@
 
 /// `text` without what looks like a password: between the first colon and the `@` of something like a URL, and after
 /// `password=`.
-pub(crate) fn redacted(text: &str) -> String {
+pub(crate) fn redact_urls(text: &str) -> String {
     let is_end = |c: char| c.is_whitespace() || "`'\"<>".contains(c);
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -48,7 +48,7 @@ mod tests {
             ("?password=hunter2&x=1", "?password=…&x=1"),
             ("me@example.com at 10:30", "me@example.com at 10:30"),
         ] {
-            assert_eq!(redacted(text), shown);
+            assert_eq!(redact_urls(text), shown);
         }
     }
 }

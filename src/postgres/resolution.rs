@@ -316,7 +316,7 @@ impl Target {
     }
 
     /// The URL without its password, for people, and for whoever gives it to psql or to us again.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn display_url(&self) -> String {
         self.server.url(self.database.as_deref().unwrap_or_default())
     }
 }

@@ -21,7 +21,7 @@ impl Session {
     }
 
     /// Runs statements that return nothing of interest.
-    pub(crate) async fn run(&self, sql: &str) -> std::result::Result<(), QueryFailure> {
+    pub(crate) async fn execute(&self, sql: &str) -> std::result::Result<(), QueryFailure> {
         Ok(self.client.batch_execute(sql).await?)
     }
 
@@ -140,9 +140,9 @@ pub(crate) async fn user_databases(session: &Session) -> Result<Vec<(String, boo
     let rows = match session.rows(sql, &[]).await {
         // A name that was given in a database of another encoding.
         Err(failure) if failure.is_untranslatable() => {
-            session.run("set client_encoding = 'SQL_ASCII'").await?;
+            session.execute("set client_encoding = 'SQL_ASCII'").await?;
             let rows = session.rows(sql, &[]).await?;
-            session.run("set client_encoding = 'UTF8'").await?;
+            session.execute("set client_encoding = 'UTF8'").await?;
             rows
         }
         rows => rows?,

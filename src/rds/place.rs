@@ -55,7 +55,7 @@ pub(crate) struct Unreached {
 }
 
 /// The Regions of some places, each once, as one word for a report over all of them.
-pub(crate) fn regions(places: &[Place]) -> String {
+pub(crate) fn list_regions(places: &[Place]) -> String {
     let mut regions: Vec<&str> = Vec::new();
     for place in places {
         if !regions.contains(&place.region.as_str()) {

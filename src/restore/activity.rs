@@ -75,7 +75,7 @@ async fn plan_isolated(aws: &Aws, plan: &mut Plan) -> Result<Isolation> {
         given: None,
     };
     let asked_for = vec!["`--isolated` was asked for".to_owned()];
-    let isolation = isolation::plan(aws, &plan.source, wanted, asked_for).await?;
+    let isolation = isolation::plan_isolation(aws, &plan.source, wanted, asked_for).await?;
     plan.restore.settings.parameter_group = Some(name.clone());
     plan.not_carried.push(format!(
         "it starts with parameter group `{name}`, in which nothing acts by itself: before you use it, give it {} and reboot it",

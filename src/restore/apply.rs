@@ -65,7 +65,7 @@ pub(crate) struct Psql {
 
 impl Psql {
     /// The command that connects to an instance.
-    fn command(&self, instance: &Instance) -> Option<String> {
+    fn connect_command(&self, instance: &Instance) -> Option<String> {
         let (host, port) = instance.endpoint.clone()?;
         let user = self.user.as_ref().unwrap_or(&instance.master_user);
         let database =
@@ -78,13 +78,13 @@ impl Psql {
         ];
         words.extend(self.tls.iter().cloned());
         let words: Vec<String> =
-            words.iter().map(|(key, value)| format!("{key}={}", in_conninfo(value))).collect();
+            words.iter().map(|(key, value)| format!("{key}={}", quote_for_conninfo(value))).collect();
         Some(format!("psql {}", quote_for_shell(&words.join(" "))))
     }
 }
 
 /// A value as libpq takes it for one (PostgreSQL manual, "Connection Strings").
-fn in_conninfo(value: &str) -> String {
+fn quote_for_conninfo(value: &str) -> String {
     if !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || "'\\".contains(c)) {
         return value.to_owned();
     }
@@ -102,7 +102,7 @@ pub(crate) struct Endpoint {
 
 impl Report {
     /// What would be done.
-    pub(crate) fn of(plan: &Plan, psql: Psql) -> Self {
+    pub(crate) fn planned(plan: &Plan, psql: Psql) -> Self {
         Report {
             psql,
             schema: "lifeboat.restore/1",
@@ -123,19 +123,19 @@ impl Report {
         }
     }
 
-    fn show(&mut self, instance: &Instance) {
+    fn show_instance(&mut self, instance: &Instance) {
         self.dry_run = false;
         self.resource_id = Some(instance.resource_id.to_string());
         self.status.clone_from(&instance.reported_status.0);
         self.endpoint = instance.endpoint.clone().map(|(host, port)| Endpoint { host, port });
         if instance.engine == "postgres" {
-            self.connect = self.psql.command(instance);
+            self.connect = self.psql.connect_command(instance);
         }
     }
 }
 
 /// Asks for the instance until AWS has answered; after a lost answer the run's tag proves which one is ours.
-pub(crate) async fn begin(aws: &Aws, plan: &Plan, report: &mut Report, tell: Tell<'_>) -> Result<()> {
+pub(crate) async fn begin_restore(aws: &Aws, plan: &Plan, report: &mut Report, tell: Tell<'_>) -> Result<()> {
     let note = |text| tell(Event::Note(text));
     let creation = Creation { what: "restore", give_up_after: Duration::from_secs(300), note: &note };
     let find_ours = async |failure: &Failure| match aws.instance(&plan.restore.id).await? {
@@ -146,12 +146,12 @@ pub(crate) async fn begin(aws: &Aws, plan: &Plan, report: &mut Report, tell: Tel
     };
     let begin = async || aws.begin_restore(&plan.restore).await;
     let instance = creation.begin_or_adopt(begin, find_ours, async |_, _| Ok(false)).await?;
-    report.show(&instance);
+    report.show_instance(&instance);
     Ok(())
 }
 
 /// Waits until it can be used, then sets what only a change can; [`Kind::StillGoing`] if it is not there by then.
-pub(crate) async fn finish(
+pub(crate) async fn finish_restore(
     aws: &Aws,
     plan: Plan,
     report: &mut Report,
@@ -159,38 +159,40 @@ pub(crate) async fn finish(
     tell: Tell<'_>,
 ) -> Result<Option<Kind>> {
     let began = Instant::now();
-    if !wait(aws, &plan.restore.id, poll, report, tell).await? {
+    if !wait_until_available(aws, &plan.restore.id, poll, report, tell).await? {
         return Ok(Some(Kind::StillGoing));
     }
     report.seconds = Some(began.elapsed().as_secs_f64());
     if plan.afterwards != crate::rds::Settings::default() {
         tell(Event::Note("setting what a restore does not take".to_owned()));
-        let settled = set_the_rest(aws, &plan, poll).await;
+        let settled = set_remaining_settings(aws, &plan, poll).await;
         if let Err(error) = settled {
             // The data is back; a setting that is not must be known, not hide that.
-            report.not_carried.insert(0, format!("{} could not be set: {}", words(&plan), error.chain()));
+            report
+                .not_carried
+                .insert(0, format!("{} could not be set: {}", changed_later(&plan), error.chain()));
             return Ok(Some(Kind::Partial));
         }
         let left = Poll { give_up_after: poll.give_up_after.saturating_sub(began.elapsed()), ..poll };
-        if !wait(aws, &plan.restore.id, left, report, tell).await? {
+        if !wait_until_available(aws, &plan.restore.id, left, report, tell).await? {
             return Ok(Some(Kind::StillGoing));
         }
     }
     Ok(None)
 }
 
-fn words(plan: &Plan) -> String {
+fn changed_later(plan: &Plan) -> String {
     plan.afterwards.pairs().into_iter().map(|(key, _)| key).collect::<Vec<_>>().join(", ")
 }
 
-async fn set_the_rest(aws: &Aws, plan: &Plan, poll: Poll) -> Result<()> {
+async fn set_remaining_settings(aws: &Aws, plan: &Plan, poll: Poll) -> Result<()> {
     let poll = Poll { give_up_after: Duration::from_secs(900).min(poll.give_up_after), ..poll };
     let set = async || aws.change_settings(&plan.restore.id, &plan.afterwards).await;
     retry_while_wrong_state(poll, set).await.map_err(Error::from)
 }
 
 /// Waits until an instance can be used; `false` if it cannot by then.
-pub(crate) async fn wait(
+pub(crate) async fn wait_until_available(
     aws: &Aws,
     id: &InstanceId,
     poll: Poll,
@@ -199,7 +201,7 @@ pub(crate) async fn wait(
 ) -> Result<bool> {
     let on_sighting = |sighting: Sighting<'_>| match sighting {
         Sighting::Instance { instance, is_new_status } => {
-            report.show(instance);
+            report.show_instance(instance);
             if is_new_status {
                 tell(Event::Status { what: format!("`{id}`"), status: &instance.reported_status.0 });
             }

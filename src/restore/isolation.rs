@@ -109,7 +109,7 @@ pub(crate) struct Group {
 
 impl Isolation {
     /// The group that is going to be made.
-    pub(crate) fn group(&self) -> Option<&Group> {
+    pub(crate) fn group_to_create(&self) -> Option<&Group> {
         match &self.way {
             Way::Made(group) => Some(group),
             Way::Given | Way::Nothing => None,
@@ -118,14 +118,14 @@ impl Isolation {
 
     /// How long a group that was made has to settle before the copy starts with it: not at all where nothing is known to act, since
     /// what a copy of such a source may do is rare, and five minutes are not.
-    pub(crate) fn settling(&self, poll: Poll) -> Duration {
+    pub(crate) fn settling_time(&self, poll: Poll) -> Duration {
         if self.acting.is_empty() { Duration::ZERO } else { poll.every * SETTLING }
     }
 
     /// Goes on without isolation, or refuses to where something is known to act.
-    pub(crate) fn give_up(&mut self, copy_of: &str, why: &str) -> Result<()> {
+    pub(crate) fn run_without(&mut self, copy_of: &str, why: &str) -> Result<()> {
         if !self.acting.is_empty() {
-            return Err(refusal(copy_of, &self.acting, why));
+            return Err(refuse_active_copy(copy_of, &self.acting, why));
         }
         self.way = Way::Nothing;
         self.notes.push(not_isolated(why));
@@ -140,7 +140,7 @@ fn not_isolated(why: &str) -> String {
 }
 
 /// Something would act, and nothing can be done about it.
-fn refusal(copy_of: &str, acting: &[String], why: &str) -> Error {
+fn refuse_active_copy(copy_of: &str, acting: &[String], why: &str) -> Error {
     let error =
         Error::new(Kind::Guard, format!("a copy of `{copy_of}` would act by itself: {}", acting.join(", ")));
     error.caused_by(why.to_owned()).hint(format!(
@@ -189,7 +189,7 @@ async fn any_session(server: &Server, databases: &[String]) -> Result<Session> {
 }
 
 /// Decides how a copy is kept from acting. Reads only. `acting` is what the source tells of itself.
-pub(crate) async fn plan(
+pub(crate) async fn plan_isolation(
     aws: &Aws,
     copy_of: &str,
     wanted: Wanted<'_>,
@@ -198,13 +198,13 @@ pub(crate) async fn plan(
     let mut isolation = Isolation { acting, way: Way::Nothing, notes: Vec::new() };
     if let Some(given) = wanted.given {
         let why = match aws.parameters(given).await {
-            Ok(parameters) => active(&parameters),
+            Ok(parameters) => list_active(&parameters),
             Err(failure) => vec![format!("its parameters could not be read: {failure}")],
         };
         if why.is_empty() {
             isolation.way = Way::Given;
         } else {
-            isolation.give_up(copy_of, &format!("in parameter group `{given}` {}", why.join(", ")))?;
+            isolation.run_without(copy_of, &format!("in parameter group `{given}` {}", why.join(", ")))?;
         }
         return Ok(isolation);
     }
@@ -229,12 +229,12 @@ pub(crate) async fn plan(
             Vec::new()
         }
     };
-    isolation.acting.extend(preloaded(&parameters));
+    isolation.acting.extend(list_preloaded(&parameters));
     if !parameters.is_empty() && !parameters.iter().any(|it| it.name == WORKERS && it.is_modifiable) {
-        isolation.give_up(copy_of, &format!("family {family} has no parameter {WORKERS}"))?;
+        isolation.run_without(copy_of, &format!("family {family} has no parameter {WORKERS}"))?;
         return Ok(isolation);
     }
-    let values = isolating(&parameters);
+    let values = isolating_parameters(&parameters);
     let name = wanted.name.to_owned();
     isolation.way = Way::Made(Group { name, family, tags: wanted.tags, values });
     Ok(isolation)
@@ -248,7 +248,7 @@ async fn is_of_family(aws: &Aws, group: &str, family: &str) -> bool {
 }
 
 /// The libraries that a value names.
-fn libraries(value: &str) -> impl Iterator<Item = &str> {
+fn list_libraries(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(|name| name.trim().trim_matches(['"', '\''])).filter(|name| !name.is_empty())
 }
 
@@ -257,21 +257,21 @@ fn is_harmless(library: &str) -> bool {
 }
 
 /// Libraries in a group that may start workers of their own.
-fn preloaded(parameters: &[Parameter]) -> Vec<String> {
+fn list_preloaded(parameters: &[Parameter]) -> Vec<String> {
     let values = parameters.iter().filter(|it| PRELOADED.contains(&it.name.as_str()));
     let loaded = values.filter_map(|it| Some((it.name.as_str(), it.value.as_deref()?)));
     loaded
         .flat_map(|(name, value)| {
-            let acting = libraries(value).filter(|library| !is_harmless(library));
+            let acting = list_libraries(value).filter(|library| !is_harmless(library));
             acting.map(move |library| format!("library `{library}` in {name}")).collect::<Vec<_>>()
         })
         .collect()
 }
 
 /// What lets a copy act that starts with these parameters.
-fn active(parameters: &[Parameter]) -> Vec<String> {
+fn list_active(parameters: &[Parameter]) -> Vec<String> {
     let workers = parameters.iter().find(|it| it.name == WORKERS).and_then(|it| it.value.as_deref());
-    let mut active = preloaded(parameters);
+    let mut active = list_preloaded(parameters);
     if workers.map(str::trim) != Some("0") {
         active.push(format!("{WORKERS} is {}", workers.unwrap_or("not set to 0")));
     }
@@ -279,7 +279,7 @@ fn active(parameters: &[Parameter]) -> Vec<String> {
 }
 
 /// The parameters of a copy that does not act: what somebody has set in these, but for what makes a copy act.
-fn isolating(parameters: &[Parameter]) -> Vec<(String, String)> {
+fn isolating_parameters(parameters: &[Parameter]) -> Vec<(String, String)> {
     let mut values = vec![(WORKERS.to_owned(), "0".to_owned())];
     for parameter in parameters.iter().filter(|it| it.is_modifiable) {
         let name = parameter.name.as_str();
@@ -292,7 +292,7 @@ fn isolating(parameters: &[Parameter]) -> Vec<(String, String)> {
             continue;
         }
         if PRELOADED.contains(&name) {
-            let kept: Vec<&str> = libraries(value).filter(|library| is_harmless(library)).collect();
+            let kept: Vec<&str> = list_libraries(value).filter(|library| is_harmless(library)).collect();
             match (kept.is_empty(), name == PRELOADED[0]) {
                 // What AWS loads by itself; an empty value is none.
                 (true, true) => values.push((name.to_owned(), "pg_stat_statements".to_owned())),
@@ -316,7 +316,7 @@ const VISIBLE: Duration = Duration::from_secs(60);
 
 /// Makes the group, makes sure that AWS has it as it has to be, and then waits for `settling`. Says what could not be carried
 /// over.
-pub(crate) async fn make(
+pub(crate) async fn create_group(
     aws: &Aws,
     group: &Group,
     settling: Duration,
@@ -344,7 +344,7 @@ pub(crate) async fn make(
     }
     let give_up = Instant::now() + VISIBLE;
     let active = loop {
-        let active = active(&aws.parameters(&group.name).await?);
+        let active = list_active(&aws.parameters(&group.name).await?);
         if active.is_empty() {
             tokio::time::sleep(settling).await;
             return Ok(note);
@@ -383,7 +383,7 @@ pub(crate) async fn check_that_nothing_competes(
         Some(group) => aws.parameters(group).await.unwrap_or_default(),
         None => Vec::new(),
     };
-    if active(&parameters).is_empty() {
+    if list_active(&parameters).is_empty() {
         return Ok(Vec::new());
     }
     if !subscriptions.is_empty() {
@@ -396,7 +396,7 @@ pub(crate) async fn check_that_nothing_competes(
              copy acts by itself; or, if the source is not to receive any more, `--allow-active`.",
         ));
     }
-    Ok(preloaded(&parameters))
+    Ok(list_preloaded(&parameters))
 }
 
 /// How long a group may be in use after its instance is gone.
@@ -406,7 +406,7 @@ const IN_USE: Duration = Duration::from_secs(600);
 const LOOKS: u32 = 3;
 
 /// Removes a group that a run has made, and returns when AWS no longer knows it.
-pub(crate) async fn remove(aws: &Aws, name: &str, poll: Poll) -> Result<()> {
+pub(crate) async fn remove_group(aws: &Aws, name: &str, poll: Poll) -> Result<()> {
     let give_up = Instant::now() + IN_USE.min(poll.give_up_after);
     let (mut looks, mut refused) = (0, None);
     loop {
@@ -443,7 +443,7 @@ pub(crate) async fn remove(aws: &Aws, name: &str, poll: Poll) -> Result<()> {
 }
 
 /// The command with which a person removes a group.
-pub(crate) fn remove_command(name: &str, region: &str) -> String {
+pub(crate) fn remove_group_command(name: &str, region: &str) -> String {
     format!("aws rds delete-db-parameter-group --region {region} --db-parameter-group-name {name}")
 }
 
@@ -478,9 +478,9 @@ mod tests {
         ];
         let expected: Vec<(String, String)> =
             expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        assert_eq!(isolating(&parameters), expected);
+        assert_eq!(isolating_parameters(&parameters), expected);
         assert_eq!(
-            preloaded(&parameters),
+            list_preloaded(&parameters),
             [
                 "library `PG_CRON` in shared_preload_libraries",
                 "library `pglogical` in shared_preload_libraries",
@@ -488,18 +488,18 @@ mod tests {
             ]
         );
         // Where nothing is known of the source, the copy does not act either.
-        assert_eq!(isolating(&[]), expected[..1]);
+        assert_eq!(isolating_parameters(&[]), expected[..1]);
     }
 
     #[test]
     fn a_group_lets_a_copy_act_unless_it_says_otherwise() {
-        assert!(active(&[parameter(WORKERS, "0", true)]).is_empty());
+        assert!(list_active(&[parameter(WORKERS, "0", true)]).is_empty());
         for acts in [
             vec![],
             vec![parameter(WORKERS, "4", false)],
             vec![parameter(WORKERS, "0", true), parameter("shared_preload_libraries", "pg_cron", true)],
         ] {
-            assert!(!active(&acts).is_empty(), "{acts:?}");
+            assert!(!list_active(&acts).is_empty(), "{acts:?}");
         }
     }
 
@@ -511,11 +511,11 @@ mod tests {
             notes: Vec::new(),
         };
         let refused =
-            isolation(&["subscription `s` of database `app`"]).give_up("orders", "denied").unwrap_err();
+            isolation(&["subscription `s` of database `app`"]).run_without("orders", "denied").unwrap_err();
         assert_eq!(refused.kind(), Kind::Guard);
         assert!(refused.to_string().contains("subscription `s`"), "{refused}");
         let mut quiet = isolation(&[]);
-        quiet.give_up("orders", "denied").unwrap();
+        quiet.run_without("orders", "denied").unwrap();
         assert!(quiet.notes[0].contains("denied"), "{:?}", quiet.notes);
     }
 }

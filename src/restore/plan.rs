@@ -121,7 +121,7 @@ struct Origin {
 }
 
 /// Finds backup and settings, and checks what can be known to fail.
-pub(crate) async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Result<Plan> {
+pub(crate) async fn plan_restore(aws: &Aws, request: Request, now: DateTime<Utc>) -> Result<Plan> {
     if let Some(taken) = aws.instance(&request.target).await? {
         return Err(Error::request(format!(
             "instance `{}` exists already: it is `{}`",
@@ -150,8 +150,8 @@ pub(crate) async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Res
     }
     check_target(aws, &request, &origin).await?;
     let run = RunId::new(aws.now(now));
-    let wanted = over(&request.changes, &origin.settings);
-    let (carried_over, changed) = compare(&origin.settings, &wanted);
+    let wanted = prefer_settings(&request.changes, &origin.settings);
+    let (carried_over, changed) = compare_settings(&origin.settings, &wanted);
     let mut not_carried: Vec<String> = [
         "the master user has the password that it had at the restored moment",
         "the endpoint is new: point applications, DNS and secrets to it",
@@ -174,8 +174,8 @@ pub(crate) async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Res
             format!("the settings are those of the instance that is called `{}` now", origin.name),
         );
     }
-    let tags = tags(&request, &origin, &run, &mut not_carried);
-    let (settings, afterwards) = split(wanted, origin.storage_gib);
+    let tags = restore_tags(&request, &origin, &run, &mut not_carried);
+    let (settings, afterwards) = split_settings(wanted, origin.storage_gib);
     Ok(Plan {
         run,
         restore: Restore { id: request.target, from: origin.from, settings, tags },
@@ -197,7 +197,7 @@ fn is_placed(request: &Request) -> bool {
 }
 
 async fn of_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Origin> {
-    let snapshot = snapshot::existing(aws, id).await?;
+    let snapshot = snapshot::existing_snapshot(aws, id).await?;
     if snapshot.reported_status != "available" {
         return Err(Error::outside(format!("snapshot `{id}` is `{}`", snapshot.reported_status))
             .hint("Run it again when it is available."));
@@ -372,7 +372,7 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
 
 /// Checks that what the restore will use exists, and that the quota leaves room.
 async fn check_target(aws: &Aws, request: &Request, origin: &Origin) -> Result<()> {
-    let settings = over(&request.changes, &origin.settings);
+    let settings = prefer_settings(&request.changes, &origin.settings);
     if let Some(class) = &settings.class {
         // A role without this permission can still restore; AWS itself then says.
         if let Ok(false) = aws.class_is_orderable(&origin.engine, &origin.engine_version, class).await {
@@ -405,7 +405,7 @@ async fn check_target(aws: &Aws, request: &Request, origin: &Origin) -> Result<(
 }
 
 /// `first`, and `second` where it says nothing.
-fn over(first: &Settings, second: &Settings) -> Settings {
+fn prefer_settings(first: &Settings, second: &Settings) -> Settings {
     let list = |first: &Vec<String>, second: &Vec<String>| {
         if first.is_empty() { second.clone() } else { first.clone() }
     };
@@ -446,7 +446,7 @@ fn over(first: &Settings, second: &Settings) -> Settings {
     )
 }
 
-fn compare(
+fn compare_settings(
     before: &Settings,
     after: &Settings,
 ) -> (BTreeMap<&'static str, String>, BTreeMap<&'static str, Change>) {
@@ -466,7 +466,7 @@ fn compare(
 }
 
 /// What the request takes, and what only a later change can set.
-fn split(wanted: Settings, storage_gib: i32) -> (Settings, Settings) {
+fn split_settings(wanted: Settings, storage_gib: i32) -> (Settings, Settings) {
     let mut now = wanted;
     let is_monitored = now.monitoring_interval.take().filter(|seconds| *seconds > 0);
     let afterwards = Settings {
@@ -495,7 +495,7 @@ fn split(wanted: Settings, storage_gib: i32) -> (Settings, Settings) {
     (now, afterwards)
 }
 
-fn tags(request: &Request, origin: &Origin, run: &RunId, not_carried: &mut Vec<String>) -> Tags {
+fn restore_tags(request: &Request, origin: &Origin, run: &RunId, not_carried: &mut Vec<String>) -> Tags {
     let mut tags = Tags::from([
         (tag::PURPOSE.to_owned(), "restore".to_owned()),
         (tag::RUN.to_owned(), run.to_string()),

@@ -11,7 +11,7 @@ use super::sha256;
 use super::state::StepState;
 use super::words::{Count, Headline, StepWords, headline, is_done, recovery_sentence, rto_words, step_words};
 use crate::drill::page::sign_off;
-use crate::drill::page::words::share;
+use crate::drill::page::words::format_share;
 use crate::page::{
     draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols, draw_time,
     spell_unseen,
@@ -93,7 +93,7 @@ fn draw_objectives(report: &Report) -> Markup {
                     h3 { "Recovery time " abbr { "RTO" } (draw_badge(tone, word)) }
                     p.figure { (format_span(rto.measured_seconds)) @if objective > 0.0 { small { "objective " (format_span(objective)) } } }
                     div class={ "bar " (tone.class()) } style=(lengths) aria-hidden="true" { span.used {} @if objective > 0.0 { span.goal {} } }
-                    @if objective > 0.0 { p { (share(rto.measured_seconds, objective)) } }
+                    @if objective > 0.0 { p { (format_share(rto.measured_seconds, objective)) } }
                     p { (draw_prose(&format!("From the start of the run: {}.", recovery_sentence(rto)))) @if rto.people_seconds > 0.0 { " People took " (format_span(rto.people_seconds)) " of it at gates." } }
                 }
             }

@@ -165,7 +165,7 @@ async fn run_statement(
     milliseconds: u128,
 ) -> std::result::Result<String, Unread> {
     session
-        .run(&format!(
+        .execute(&format!(
             "set statement_timeout = {milliseconds}; set standard_conforming_strings = on; set backslash_quote = off; \
              begin isolation level repeatable read read only"
         ))
@@ -175,7 +175,7 @@ async fn run_statement(
     session.columns(&statement.text).await?;
     refuse_code_of_the_database(session, statement).await?;
     let rows = session.texts_up_to(&statement.text, LONGEST).await?;
-    session.run("rollback").await?;
+    session.execute("rollback").await?;
     let line = |row: Vec<Option<String>>| {
         row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join("|") + "\n"
     };

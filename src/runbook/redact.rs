@@ -6,7 +6,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::postgres::redacted;
+use crate::postgres::redact_urls;
 
 /// What stands in its place.
 pub(super) const HIDDEN: &str = "[secret]";
@@ -100,7 +100,7 @@ impl Redactor {
                 clean = clean.replace(needle.as_str(), HIDDEN);
             }
         }
-        redacted(&clean)
+        redact_urls(&clean)
     }
 }
 

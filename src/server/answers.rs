@@ -13,7 +13,7 @@ use crate::backup::Manifest;
 use crate::backup::catalogue::{Entry, State};
 use crate::backup::failures::Failure;
 use crate::error::{Error, Kind};
-use crate::output::redacted;
+use crate::output::redact_urls;
 
 /// An answer: a status, a document, and headers.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Answer {
     /// A refusal in the shape that all of them have.
     pub(super) fn refusal(status: StatusCode, error: impl Into<String>) -> Self {
         let body =
-            json!({"success": false, "error": redacted(&error.into()), "backup_name": null, "hints": []});
+            json!({"success": false, "error": redact_urls(&error.into()), "backup_name": null, "hints": []});
         Answer::new(status, body)
     }
 
@@ -48,7 +48,7 @@ impl Answer {
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         if let Some(hints) = self.body["hints"].as_array_mut() {
-            hints.push(redacted(&hint.into()).into());
+            hints.push(redact_urls(&hint.into()).into());
         }
         self
     }

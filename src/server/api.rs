@@ -108,7 +108,7 @@ pub(super) async fn job(State(app): State<Arc<App>>, request: Request) -> Respon
 
 pub(super) async fn drills(State(app): State<Arc<App>>, request: Request) -> Response {
     read_only(app, request, |app| {
-        let Records { reports: drills, damaged, .. } = proof::list(&app.setup.vault, &[])?;
+        let Records { reports: drills, damaged, .. } = proof::read_records(&app.setup.vault, &[])?;
         Ok(json!({"success": true, "drills": drills, "damaged": damaged}))
     })
     .await

@@ -40,11 +40,11 @@ pub(super) struct Drills {
 
 /// Reads them.
 pub(super) fn read(vault: &Vault) -> Result<Drills> {
-    let mut records = proof::list(vault, &[])?;
+    let mut records = proof::read_records(vault, &[])?;
     let reports = std::mem::take(&mut records.reports);
     let damaged = std::mem::take(&mut records.damaged);
     let drill = |report: Report| -> Result<Drill> {
-        Ok(Drill { outcome: Records::outcome(&records, vault, &report)?, report })
+        Ok(Drill { outcome: Records::outcome_of(&records, vault, &report)?, report })
     };
     Ok(Drills { all: reports.into_iter().map(drill).collect::<Result<_>>()?, damaged })
 }
@@ -54,7 +54,7 @@ impl Drills {
     pub(super) fn by_database(&self) -> impl Iterator<Item = (String, Vec<&Drill>)> {
         let mut groups: BTreeMap<Which, Vec<&Drill>> = BTreeMap::new();
         for drill in &self.all {
-            groups.entry(drill.report.which()).or_default().push(drill);
+            groups.entry(drill.report.database_key()).or_default().push(drill);
         }
         let ids: Vec<String> = groups.keys().map(|which| which.id.clone()).collect();
         groups.into_iter().map(move |(which, drills)| {

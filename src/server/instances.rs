@@ -83,7 +83,7 @@ pub(super) fn watch_instances(setup: &Arc<Setup>, watched: &WatchedInstances) {
                     };
                 }
                 Ok(Err(error)) => {
-                    watched.lock().error = Some(crate::output::redacted(&error.chain()));
+                    watched.lock().error = Some(crate::output::redact_urls(&error.chain()));
                 }
                 Err(_) => watched.lock().error = Some("AWS did not answer in time".to_owned()),
             }

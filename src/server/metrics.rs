@@ -198,7 +198,7 @@ fn of_drills(page: &mut Page, drills: &Drills) {
     let labels = |name: &str, of: &[&Drill]| {
         let mut labels = String::new();
         if let Some(first) = of.first() {
-            let which = first.report.which();
+            let which = first.report.database_key();
             labels = label("instance", &which.id);
             // The name alone would be that of two.
             if name != which.id {

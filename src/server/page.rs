@@ -61,7 +61,7 @@ pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> 
     match run_blocking(move || read_dashboard_data(&inner)).await {
         Ok(seen) => html_page(StatusCode::OK, "lifeboat", &parts::draw_dashboard(&seen, may, &filter)),
         Err(error) => {
-            let words = crate::output::redacted(&error.chain());
+            let words = crate::output::redact_urls(&error.chain());
             html_page(
                 StatusCode::BAD_GATEWAY,
                 "lifeboat",
@@ -218,7 +218,7 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
             login_page(Some("Too many attempts. Try again in a minute."), &to)
         }
         Ok(_) => login_page(Some("Unknown token: it was mistyped or revoked."), &to),
-        Err(error) => login_page(Some(&crate::output::redacted(&error.chain())), &to),
+        Err(error) => login_page(Some(&crate::output::redact_urls(&error.chain())), &to),
     }
 }
 
@@ -252,7 +252,7 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
             html_page(StatusCode::NOT_FOUND, "lifeboat", &draw_notice("Evidence not found", words, &[]))
         }
         Err(error) => {
-            let words = crate::output::redacted(&error.chain());
+            let words = crate::output::redact_urls(&error.chain());
             html_page(
                 StatusCode::BAD_GATEWAY,
                 "lifeboat",

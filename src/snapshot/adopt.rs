@@ -32,7 +32,7 @@ pub(crate) struct AdoptReport {
 }
 
 /// Checks whether it can be taken over. Reads only. `proofs` is what drills have found out.
-pub(crate) async fn plan(
+pub(crate) async fn plan_adoption(
     aws: &Aws,
     id: &SnapshotId,
     class: &str,
@@ -41,7 +41,7 @@ pub(crate) async fn plan(
     now: DateTime<Utc>,
 ) -> Result<Plan> {
     let rule = rules.of(class)?;
-    let snapshot = super::existing(aws, id).await?;
+    let snapshot = super::existing_snapshot(aws, id).await?;
     if snapshot.snapshot_type != "manual" {
         let kind = &snapshot.snapshot_type;
         return Err(Error::new(
@@ -120,8 +120,8 @@ impl Plan {
 }
 
 /// Gives it the tags.
-pub(crate) async fn apply(plan: Plan, aws: &Aws) -> Result<AdoptReport> {
-    let mut report = plan.report(&aws.place());
+pub(crate) async fn apply_adoption(plan: Plan, aws: &Aws) -> Result<AdoptReport> {
+    let mut report = plan.report(&aws.location());
     // Between the plan and now somebody may have deleted it and given its name to another.
     let again = aws.snapshot_again(&plan.snapshot.id).await?;
     if again.is_none_or(|now| now.original_created_at != plan.snapshot.original_created_at) {

@@ -54,8 +54,8 @@ impl Baseline {
         now: DateTime<Utc>,
     ) -> Result<()> {
         // Whatever the snapshot holds was written before this.
-        self.recording.look_again(Instant::now()).await?;
-        let (seal, document) = self.recording.into_baseline(self.of, now).seal()?;
+        self.recording.read_counters_again(Instant::now()).await?;
+        let (seal, document) = self.recording.into_baseline(self.of, now).to_sealed_json()?;
         vault.write(&record::vault_name(&seal), &document)?;
         let tags = Tags::from([(tag::BASELINE.to_owned(), seal)]);
         aws.add_tags(&snapshot.arn, &tags).await.map_err(Error::from)?;
@@ -65,7 +65,7 @@ impl Baseline {
 }
 
 /// The error of a snapshot that is there, and its baseline is not.
-pub(crate) fn missing(snapshot: &Snapshot, why: Error) -> Error {
+pub(crate) fn missing_baseline_error(snapshot: &Snapshot, why: Error) -> Error {
     Error::new(
         Kind::Partial,
         format!("snapshot `{}` was taken, but its baseline was not recorded", snapshot.id),

@@ -9,8 +9,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::create::{Taken, over_quota};
-use super::{Event, Tell, class_of, is_good};
+use super::create::{Taken, quota_error};
+use super::{Event, Tell, class_of, is_restorable};
 use crate::aws::{Aws, CopySnapshot, Creation, Failure, Fault};
 use crate::error::{Error, Kind, Result};
 use crate::rds::{InstanceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
@@ -96,14 +96,14 @@ impl Plan {
 }
 
 /// Checks what can be known beforehand. `here` is where the source is, `there` where the copy will be. Reads only.
-pub(crate) async fn plan(
+pub(crate) async fn plan_copy(
     here: &Aws,
     there: &Aws,
     request: &Request,
     rules: &Rules,
     now: DateTime<Utc>,
 ) -> Result<Plan> {
-    let (source, mut tags) = find(here, request).await?;
+    let (source, mut tags) = find_source(here, request).await?;
     if source.reported_status != "available" {
         return Err(Error::outside(format!("snapshot `{}` is `{}`", source.id, source.reported_status))
             .hint("AWS copies only available ones: run it again when it is."));
@@ -128,7 +128,7 @@ pub(crate) async fn plan(
         None if is_archive => {
             SnapshotId::parse(&format!("{class}-{}-{}", source.instance, taken.format("%Y%m")))?
         }
-        None => usual_id(&source.id, is_elsewhere)?,
+        None => default_copy_id(&source.id, is_elsewhere)?,
     };
     if !is_elsewhere && id == source.id {
         return Err(
@@ -154,7 +154,7 @@ pub(crate) async fn plan(
         let Some(key) = tag::foreign(&tags).into_keys().next_back() else { break };
         tags.remove(&key);
     }
-    let existing = existing(there, &id, &source, is_archive).await?;
+    let existing = find_existing_copy(there, &id, &source, is_archive).await?;
     let source_id = if is_elsewhere { source.arn.clone() } else { source.id.to_string() };
     let request = CopySnapshot {
         source: source_id,
@@ -168,10 +168,10 @@ pub(crate) async fn plan(
 }
 
 /// The source, and the tags that its copy begins with.
-async fn find(here: &Aws, request: &Request) -> Result<(Snapshot, Tags)> {
+async fn find_source(here: &Aws, request: &Request) -> Result<(Snapshot, Tags)> {
     match &request.source {
         CopySource::Snapshot(id) => {
-            let source = super::existing(here, id).await?;
+            let source = super::existing_snapshot(here, id).await?;
             let mut tags = source.tags.clone();
             tags.retain(|key, _| !key.starts_with("aws:") && !key.starts_with("rds:"));
             // An automated snapshot knows little of its instance, which is most often still there.
@@ -190,7 +190,7 @@ async fn find(here: &Aws, request: &Request) -> Result<(Snapshot, Tags)> {
                 .snapshots_of(id)
                 .await?
                 .into_iter()
-                .filter(|it| it.snapshot_type == "automated" && is_good(it))
+                .filter(|it| it.snapshot_type == "automated" && is_restorable(it))
                 .filter(|it| it.resource_id.as_ref() == Some(&instance.resource_id))
                 .max_by_key(Snapshot::moment);
             let newest = newest.ok_or_else(|| {
@@ -209,7 +209,7 @@ async fn find(here: &Aws, request: &Request) -> Result<(Snapshot, Tags)> {
 }
 
 /// The name of a copy: that of its source in another Region; automated ones have a colon, which ours must not.
-fn usual_id(source: &SnapshotId, is_elsewhere: bool) -> Result<SnapshotId> {
+fn default_copy_id(source: &SnapshotId, is_elsewhere: bool) -> Result<SnapshotId> {
     let text = source.as_str().rsplit(':').next().unwrap_or_default();
     let is_named_by_us = !source.as_str().contains(':');
     match (is_elsewhere, is_named_by_us) {
@@ -219,7 +219,7 @@ fn usual_id(source: &SnapshotId, is_elsewhere: bool) -> Result<SnapshotId> {
 }
 
 /// The snapshot that has the name already, if it is a copy of the same source (or the archive of the same month).
-async fn existing(
+async fn find_existing_copy(
     there: &Aws,
     id: &SnapshotId,
     source: &Snapshot,
@@ -230,7 +230,7 @@ async fn existing(
         || found.copied_from.as_ref() == Some(&source.arn);
     let is_archive = is_archive && class_of(&found).is_some() && found.resource_id == source.resource_id;
     let is_sound =
-        is_good(&found) || found.reported_status == "creating" || found.reported_status == "copying";
+        is_restorable(&found) || found.reported_status == "creating" || found.reported_status == "copying";
     if (is_copy || is_archive) && is_sound {
         return Ok(Some(found));
     }
@@ -243,7 +243,7 @@ async fn existing(
 }
 
 /// Asks for the copy until AWS has answered.
-pub(crate) async fn request(there: &Aws, plan: Plan, tell: Tell<'_>) -> Result<Taken> {
+pub(crate) async fn request_copy(there: &Aws, plan: Plan, tell: Tell<'_>) -> Result<Taken> {
     let began = Instant::now();
     if let Some(snapshot) = plan.existing {
         return Ok(Taken::new(snapshot, true, began));
@@ -257,7 +257,7 @@ pub(crate) async fn request(there: &Aws, plan: Plan, tell: Tell<'_>) -> Result<T
         found => Ok(found),
     };
     let wait_out = async |failure: &Failure, _: Duration| match failure.fault {
-        Fault::Quota => Err(over_quota(failure)),
+        Fault::Quota => Err(quota_error(failure)),
         _ => Ok(false),
     };
     let begin = async || there.begin_copy(&plan.request).await;
@@ -266,7 +266,7 @@ pub(crate) async fn request(there: &Aws, plan: Plan, tell: Tell<'_>) -> Result<T
 }
 
 /// What an interrupt before AWS's answer leaves open.
-pub(crate) fn interrupted(kind: Kind, id: &SnapshotId) -> Error {
+pub(crate) fn interrupted_error(kind: Kind, id: &SnapshotId) -> Error {
     Error::new(kind, "interrupted before AWS had answered")
         .hint(format!("`lifeboat snapshot show {id}` shows whether the copy was begun."))
 }

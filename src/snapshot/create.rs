@@ -11,7 +11,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::{Event, Report, Source, Tell, is_good};
+use super::{Event, Report, Source, Tell, is_restorable};
 use crate::aws::{Aws, Creation, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::rds::{Health, Instance, InstanceId, Place, RunId, Snapshot, SnapshotId, Tags, tag};
@@ -112,7 +112,7 @@ impl Plan {
             value.is_some() && found.tags.get(key).map(String::as_str) == value
         };
         let same_source = found.resource_id.as_ref().is_none_or(|id| *id == self.source.resource_id);
-        let is_recent = began(found).is_some_and(|at| at >= self.not_before);
+        let is_recent = begun_at(found).is_some_and(|at| at >= self.not_before);
         same_source
             && (has(tag::RUN, Some(self.run.as_str()))
                 || (is_recent && has(tag::IDEMPOTENCY_KEY, self.key.as_deref())))
@@ -120,7 +120,7 @@ impl Plan {
 }
 
 /// When a snapshot was begun: by AWS's word, or, while it is being made, by the run that asked for it.
-pub(crate) fn began(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
+pub(crate) fn begun_at(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
     let run = || RunId::parse(snapshot.tags.get(tag::RUN)?)?.began();
     snapshot.original_created_at.or_else(run)
 }
@@ -145,21 +145,26 @@ impl Taken {
     pub(crate) fn report(&self, place: &Place) -> Report {
         Report {
             reused: Some(self.reused),
-            seconds: is_good(&self.snapshot).then(|| self.began.elapsed().as_secs_f64()),
+            seconds: is_restorable(&self.snapshot).then(|| self.began.elapsed().as_secs_f64()),
             ..Report::of(&self.snapshot, place)
         }
     }
 }
 
 /// Checks what can be known beforehand, and decides name, class, expiry and tags. Reads only.
-pub(crate) async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTime<Utc>) -> Result<Plan> {
+pub(crate) async fn plan_snapshot(
+    aws: &Aws,
+    request: Request,
+    rules: &Rules,
+    now: DateTime<Utc>,
+) -> Result<Plan> {
     let rule = rules.of(&request.class)?;
     let source = aws.existing_instance(&request.source).await?;
-    check_source(&source)?;
+    refuse_unusable_source(&source)?;
     let earlier = aws.snapshots_of(&source.id).await?;
     let now = aws.now(now);
     let run = RunId::new(now);
-    let key = request.idempotency_key.as_deref().map(key_tag);
+    let key = request.idempotency_key.as_deref().map(idempotency_tag);
     let of_key: Vec<&Snapshot> = earlier
         .iter()
         .filter(|snapshot| {
@@ -170,10 +175,10 @@ pub(crate) async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTi
         .collect();
     let max_age = TimeDelta::from_std(request.idempotency_max_age).unwrap_or(TimeDelta::MAX);
     let not_before = now.checked_sub_signed(max_age).unwrap_or(DateTime::<Utc>::MIN_UTC);
-    let usable = |it: &&&Snapshot| is_good(it) || it.reported_status == "creating";
-    let newest = of_key.iter().filter(usable).max_by_key(|it| began(it)).copied();
-    let existing = newest.filter(|it| began(it).is_some_and(|at| at >= not_before)).cloned();
-    let stale = newest.filter(|_| existing.is_none()).map(|found| told_stale(found, max_age, now));
+    let usable = |it: &&&Snapshot| is_restorable(it) || it.reported_status == "creating";
+    let newest = of_key.iter().filter(usable).max_by_key(|it| begun_at(it)).copied();
+    let existing = newest.filter(|it| begun_at(it).is_some_and(|at| at >= not_before)).cloned();
+    let stale = newest.filter(|_| existing.is_none()).map(|found| describe_stale(found, max_age, now));
     if let (Some(found), Some(stale)) = (newest, &stale)
         && request.id.as_ref() == Some(&found.id)
     {
@@ -206,27 +211,27 @@ pub(crate) async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTi
         Some(asked) => asked.end(now).and_then(|asked| Some(asked.max(rule.keep_for.end(now)?))),
         None => rule.keep_for.end(now),
     };
-    let tags = tags(&request, &source, &run, expires, key.as_deref(), &mut notes)?;
+    let tags = snapshot_tags(&request, &source, &run, expires, key.as_deref(), &mut notes)?;
     let stale = stale.map(|stale| format!("a new snapshot is taken: {stale}"));
     Ok(Plan { run, id, source, class: request.class, expires, tags, existing, notes, stale, key, not_before })
 }
 
-fn told_stale(found: &Snapshot, max_age: TimeDelta, now: DateTime<Utc>) -> String {
-    let age = began(found).map_or("some time".to_owned(), |at| human(now - at));
+fn describe_stale(found: &Snapshot, max_age: TimeDelta, now: DateTime<Utc>) -> String {
+    let age = begun_at(found).map_or("some time".to_owned(), |at| format_minutes(now - at));
     format!(
         "`{}`, which an earlier attempt took under the same key, is {age} old, more than the {} of `--idempotency-max-age`",
         found.id,
-        human(max_age)
+        format_minutes(max_age)
     )
 }
 
 /// A span in whole minutes.
-fn human(span: TimeDelta) -> String {
+fn format_minutes(span: TimeDelta) -> String {
     let whole = Duration::from_secs(u64::try_from(span.num_minutes()).unwrap_or(0) * 60);
     humantime::format_duration(whole).to_string()
 }
 
-fn check_source(source: &Instance) -> Result<()> {
+fn refuse_unusable_source(source: &Instance) -> Result<()> {
     let id = &source.id;
     if let Some(cluster) = &source.cluster {
         return Err(Error::request(format!("`{id}` is a member of DB cluster `{cluster}`")).hint(format!(
@@ -261,7 +266,7 @@ fn default_id(
 }
 
 /// The key as AWS takes it in a tag.
-fn key_tag(key: &str) -> String {
+fn idempotency_tag(key: &str) -> String {
     if tag::is_allowed(key) && key.chars().count() <= 256 && key.trim() == key {
         key.to_owned()
     } else {
@@ -269,7 +274,7 @@ fn key_tag(key: &str) -> String {
     }
 }
 
-fn tags(
+fn snapshot_tags(
     request: &Request,
     source: &Instance,
     run: &RunId,
@@ -340,11 +345,11 @@ pub(crate) async fn wait_for_turn(aws: &Aws, plan: &Plan, poll: Poll, tell: Tell
     match ended {
         Some(Ok(())) => Ok(()),
         Some(Err(why)) => Err(Error::outside(format!("no snapshot of `{id}` can be taken: {why}"))),
-        None => Err(not_its_turn(id, &said, poll)),
+        None => Err(turn_timeout_error(id, &said, poll)),
     }
 }
 
-fn not_its_turn(id: &InstanceId, status: &str, poll: Poll) -> Error {
+fn turn_timeout_error(id: &InstanceId, status: &str, poll: Poll) -> Error {
     let waited = humantime::format_duration(Duration::from_secs(poll.give_up_after.as_secs()));
     Error::outside(format!("no snapshot of `{id}` was taken: it was still `{status}` after {waited}")).hint(
         "AWS takes one snapshot of an instance at a time: run it again later, or with a longer `--wait`.",
@@ -352,7 +357,7 @@ fn not_its_turn(id: &InstanceId, status: &str, poll: Poll) -> Error {
 }
 
 /// Asks for the snapshot until AWS has answered, or finds that an earlier attempt has it already.
-pub(crate) async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -> Result<Taken> {
+pub(crate) async fn request_snapshot(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -> Result<Taken> {
     let began = Instant::now();
     if let Some(snapshot) = plan.existing {
         return Ok(Taken { snapshot, reused: true, began });
@@ -361,7 +366,7 @@ pub(crate) async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -
     let give_up_after = poll.give_up_after.max(Duration::from_secs(60));
     let creation = Creation { what: "snapshot", give_up_after, note: &note };
     let find_ours = async |failure: &Failure| match aws.snapshot(&plan.id).await? {
-        Some(found) if !plan.is_ours(&found) => Err(taken_by_another(&plan, &found, failure.clone())),
+        Some(found) if !plan.is_ours(&found) => Err(name_taken_error(&plan, &found, failure.clone())),
         found => Ok(found),
     };
     let wait_out = async |failure: &Failure, left: Duration| match failure.fault {
@@ -372,7 +377,7 @@ pub(crate) async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -
             wait_for_turn(aws, &plan, Poll { give_up_after: left, ..poll }, tell).await?;
             Ok(true)
         }
-        Fault::Quota => Err(over_quota(failure)),
+        Fault::Quota => Err(quota_error(failure)),
         _ => Ok(false),
     };
     let begin = async || aws.begin_snapshot(&plan.source.id, &plan.id, &plan.tags).await;
@@ -381,7 +386,7 @@ pub(crate) async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -
     Ok(Taken { snapshot, reused, began })
 }
 
-fn taken_by_another(plan: &Plan, found: &Snapshot, failure: Failure) -> Error {
+fn name_taken_error(plan: &Plan, found: &Snapshot, failure: Failure) -> Error {
     let by = found
         .tags
         .get(tag::RUN)
@@ -392,13 +397,18 @@ fn taken_by_another(plan: &Plan, found: &Snapshot, failure: Failure) -> Error {
 }
 
 /// What to do when no more manual snapshots are allowed.
-pub(super) fn over_quota(failure: &Failure) -> Error {
+pub(super) fn quota_error(failure: &Failure) -> Error {
     Error::from(failure.clone())
         .hint("`lifeboat snapshot prune --dry-run` shows which snapshots have expired; nothing was taken.")
 }
 
 /// Waits until the snapshot is available; [`Kind::StillGoing`] if it is not by then.
-pub(crate) async fn settle(aws: &Aws, taken: &mut Taken, poll: Poll, tell: Tell<'_>) -> Result<Option<Kind>> {
+pub(crate) async fn wait_until_complete(
+    aws: &Aws,
+    taken: &mut Taken,
+    poll: Poll,
+    tell: Tell<'_>,
+) -> Result<Option<Kind>> {
     let id = taken.snapshot.id.clone();
     let (mut said, mut missing) = ((String::new(), -1), 0);
     let ended = aws

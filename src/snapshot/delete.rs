@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Report, class_of, is_good};
+use super::{Report, class_of, is_restorable};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::rds::{InstanceId, Place, Snapshot, SnapshotId, tag};
@@ -49,11 +49,16 @@ impl Plan {
 }
 
 /// Holds a snapshot against the guards. Reads only. `proofs` is what drills have found out.
-pub(crate) async fn plan(aws: &Aws, id: &SnapshotId, last_copy: LastCopy, proofs: &Proofs) -> Result<Plan> {
-    let snapshot = super::existing(aws, id).await?;
+pub(crate) async fn plan_deletion(
+    aws: &Aws,
+    id: &SnapshotId,
+    last_copy: LastCopy,
+    proofs: &Proofs,
+) -> Result<Plan> {
+    let snapshot = super::existing_snapshot(aws, id).await?;
     check_kind(&snapshot)?;
     if last_copy == LastCopy::Guarded
-        && is_good(&snapshot)
+        && is_restorable(&snapshot)
         && let Ok(instance) = InstanceId::parse(&snapshot.instance)
     {
         let proof = |snapshot: &Snapshot| super::proof_of(snapshot, aws.region(), proofs);
@@ -61,7 +66,7 @@ pub(crate) async fn plan(aws: &Aws, id: &SnapshotId, last_copy: LastCopy, proofs
         let others = others.iter().filter(|other| {
             other.id != snapshot.id
                 && other.snapshot_type == "manual"
-                && is_good(other)
+                && is_restorable(other)
                 && other.resource_id == snapshot.resource_id
         });
         let is_newer = |other: &&Snapshot| other.original_created_at >= snapshot.original_created_at;
@@ -119,8 +124,8 @@ fn check_kind(snapshot: &Snapshot) -> Result<()> {
 }
 
 /// Deletes it.
-pub(crate) async fn apply(plan: Plan, aws: &Aws) -> Result<DeleteReport> {
-    let mut report = plan.report(&aws.place());
+pub(crate) async fn apply_deletion(plan: Plan, aws: &Aws) -> Result<DeleteReport> {
+    let mut report = plan.report(&aws.location());
     // Between the plan and now someone has typed a name: it may be another snapshot by now.
     match aws.snapshot_again(&plan.snapshot.id).await? {
         Some(now)

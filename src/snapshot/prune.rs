@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::{Event, Tell, class_of, expiry_of, is_good};
+use super::{Event, Tell, class_of, expiry_of, is_restorable};
 use crate::aws::{Aws, Fault};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
@@ -41,7 +41,7 @@ impl Plan {
 
 /// Judges the snapshots of the Region, or of one instance. Reads only: two lists, whatever the size of the fleet. `proofs` is
 /// what drills have found out.
-pub(crate) async fn plan(
+pub(crate) async fn plan_prune(
     aws: &Aws,
     rules: &Rules,
     only: Option<&InstanceId>,
@@ -69,12 +69,12 @@ pub(crate) async fn plan(
         .iter()
         .map(|snapshot| Copy {
             proof: super::proof_of(snapshot, aws.region(), proofs),
-            ..copy(snapshot, &instances)
+            ..copy_of_snapshot(snapshot, &instances)
         })
         .collect();
     let mut verdicts = judge(&copies, rules, aws.now(now));
     for verdict in &mut verdicts {
-        verdict.place = Some(aws.place());
+        verdict.place = Some(aws.location());
     }
     let removed: BTreeSet<&str> =
         verdicts.iter().filter(|verdict| !verdict.keep).map(|verdict| verdict.id.as_str()).collect();
@@ -90,7 +90,7 @@ pub(crate) async fn plan(
 }
 
 /// A snapshot as retention sees it.
-fn copy(snapshot: &Snapshot, instances: &BTreeMap<ResourceId, InstanceId>) -> Copy {
+fn copy_of_snapshot(snapshot: &Snapshot, instances: &BTreeMap<ResourceId, InstanceId>) -> Copy {
     let living = snapshot.resource_id.as_ref().and_then(|id| instances.get(id));
     // An earlier instance of the same name was another database.
     let database = match (living, &snapshot.resource_id) {
@@ -104,14 +104,14 @@ fn copy(snapshot: &Snapshot, instances: &BTreeMap<ResourceId, InstanceId>) -> Co
         taken_at: snapshot.original_created_at,
         class: class_of(snapshot).map(str::to_owned),
         lifetime: None,
-        is_good: is_good(snapshot),
+        is_good: is_restorable(snapshot),
         proof: Proof::Unknown,
         keep_until: expiry_of(snapshot),
-        exempt: exemption(snapshot, living.is_some()),
+        exempt: exemption_of(snapshot, living.is_some()),
     }
 }
 
-fn exemption(snapshot: &Snapshot, is_living: bool) -> Option<String> {
+fn exemption_of(snapshot: &Snapshot, is_living: bool) -> Option<String> {
     match snapshot.snapshot_type.as_str() {
         "manual" => {}
         "automated" => return Some("it is automated: AWS removes it by the instance's retention".to_owned()),
@@ -130,7 +130,7 @@ fn exemption(snapshot: &Snapshot, is_living: bool) -> Option<String> {
 }
 
 /// Removes what was condemned and still is.
-pub(crate) async fn apply(
+pub(crate) async fn apply_prune(
     plan: Plan,
     aws: &Aws,
     interrupt: &Interrupt,
@@ -142,7 +142,7 @@ pub(crate) async fn apply(
     if plan.condemned.is_empty() {
         return Ok(report);
     }
-    let again = self::plan(aws, &plan.rules, plan.only.as_ref(), &plan.proofs, now).await?;
+    let again = plan_prune(aws, &plan.rules, plan.only.as_ref(), &plan.proofs, now).await?;
     let still: BTreeMap<&SnapshotId, &Snapshot> =
         again.condemned.iter().map(|snapshot| (&snapshot.id, snapshot)).collect();
     let mut denied: Option<String> = None;
@@ -174,14 +174,14 @@ pub(crate) async fn apply(
                 tell(Event::Note(format!("deleted `{id}`")));
                 report.deleted.push(id);
             }
-            Some(reason) => report.failed.push(PruneFailure { id, place: Some(aws.place()), reason }),
+            Some(reason) => report.failed.push(PruneFailure { id, place: Some(aws.location()), reason }),
         }
     }
     Ok(report)
 }
 
 /// One report over several places.
-pub(crate) fn over(reports: Vec<PruneReport>, unreached: Vec<Unreached>) -> PruneReport {
+pub(crate) fn merge_reports(reports: Vec<PruneReport>, unreached: Vec<Unreached>) -> PruneReport {
     let mut whole = PruneReport {
         schema: "lifeboat.prune/1",
         dry_run: reports.iter().all(|report| report.dry_run),
@@ -199,7 +199,7 @@ pub(crate) fn over(reports: Vec<PruneReport>, unreached: Vec<Unreached>) -> Prun
 }
 
 /// The exit code of a prune.
-pub(crate) fn kind(report: &PruneReport, interrupt: &Interrupt) -> Option<Kind> {
+pub(crate) fn exit_kind(report: &PruneReport, interrupt: &Interrupt) -> Option<Kind> {
     match (report.failed.is_empty(), report.deleted.is_empty()) {
         _ if interrupt.first().is_some() => interrupt.first(),
         _ if !report.unreached.is_empty() => Some(Kind::Partial),
@@ -210,7 +210,7 @@ pub(crate) fn kind(report: &PruneReport, interrupt: &Interrupt) -> Option<Kind> 
 }
 
 /// What to do about snapshots that could not be removed.
-pub(crate) fn hint(report: &PruneReport) -> Option<Error> {
+pub(crate) fn next_step(report: &PruneReport) -> Option<Error> {
     let first = report.failed.first()?;
     Some(
         Error::new(Kind::Partial, format!("{} snapshots could not be removed", report.failed.len()))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Vault;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::redacted;
+use crate::postgres::redact_urls;
 
 /// The name of the log in the vault.
 const LOG: &str = "audit.jsonl";
@@ -81,7 +81,7 @@ impl Actor {
             host: self.host.clone(),
             trigger: self.trigger.clone(),
             what: what.to_owned(),
-            name: redacted(name),
+            name: redact_urls(name),
             request: self.request.clone(),
         }
     }
@@ -187,7 +187,7 @@ impl Begun<'_> {
         match outcome {
             Ok(()) => self.write("done", Some((0, None)), now),
             Err(error) => {
-                let ended = (error.kind().exit_code(), Some(redacted(&error.chain())));
+                let ended = (error.kind().exit_code(), Some(redact_urls(&error.chain())));
                 self.write("failed", Some(ended), now)
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::depth::Depth;
 use super::fingerprint::Column;
 use super::observation::{Carried, Counted, Table, Vessel, WriteCounters, Written};
-use super::read::reference;
+use super::read::read_reference;
 use crate::error::Result;
 use crate::postgres::{RawText, Session};
 
@@ -73,7 +73,7 @@ const LARGE_OBJECTS: &str = ": large objects can be read by superusers and membe
                              `--depth pg_catalog.pg_largeobject=schema` leaves them out";
 
 /// The write counters and the file of every table.
-pub(super) async fn written(session: &Session) -> Result<BTreeMap<u32, Written>> {
+pub(super) async fn read_write_counters(session: &Session) -> Result<BTreeMap<u32, Written>> {
     let rows = session
         .rows(
             "select c.oid, pg_relation_filenode(c.oid), coalesce(pg_stat_get_tuples_inserted(c.oid), 0),
@@ -93,8 +93,8 @@ pub(super) async fn written(session: &Session) -> Result<BTreeMap<u32, Written>>
 }
 
 /// Inside a transaction.
-pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
-    let reference = reference(session).await?;
+pub(super) async fn list_tables(session: &Session) -> Result<Vec<Table>> {
+    let reference = read_reference(session).await?;
     let mut tables = Vec::new();
     let table = |row: &tokio_postgres::Row| {
         let (kind, persistence): (String, String) = (row.get(3), row.get(4));
@@ -115,7 +115,7 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
         } else {
             Counted::Rows(0)
         };
-        let columns = columns(row);
+        let columns = columns_of_row(row);
         let numbers: Vec<i16> = row.get::<_, Option<_>>(14).unwrap_or_default();
         let key: Vec<i16> = row.get::<_, Option<_>>(15).unwrap_or_default();
         let position = |number: &i16| numbers.iter().position(|other| other == number);
@@ -129,7 +129,7 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
             depth: Depth::Content,
             counted,
             written: Written { counters, filenode: row.get(5) },
-            created_by: row.get::<_, Option<i64>>(10).map(|age| reference.aged(age)),
+            created_by: row.get::<_, Option<i64>>(10).map(|age| reference.id_of_age(age)),
             newest_write: None,
             strata: None,
             columns,
@@ -139,10 +139,10 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
                 estimate: row.get::<_, Option<i64>>(17).and_then(|rows| u64::try_from(rows).ok()),
                 bytes: bytes.unsigned_abs(),
                 index_bytes: row.get::<_, Option<i64>>(19).unwrap_or_default().unsigned_abs(),
-                altered_by: row.get::<_, Option<i64>>(20).map(|age| reference.aged(age)),
+                altered_by: row.get::<_, Option<i64>>(20).map(|age| reference.id_of_age(age)),
             }),
             is_unlogged: persistence == "u",
-            carried: carried(row),
+            carried: carried_of_row(row),
         }
     };
     // The exact size of a table that someone has locked would be waited for; the planner's guess of it is not.
@@ -151,14 +151,14 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
         ("c.relpages * current_setting('block_size')::int8", "null::int8, null::int8, null::int8"),
     ];
     for (attempt, (size, vessel)) in sizes.into_iter().enumerate() {
-        session.run("savepoint sizes; set local lock_timeout = '1s'").await?;
+        session.execute("savepoint sizes; set local lock_timeout = '1s'").await?;
         let take = |row| {
             tables.push(table(&row));
             Ok(())
         };
         let listed =
             session.for_each(&TABLES.replace("{size}", size).replace("{vessel}", vessel), take).await;
-        session.run("rollback to savepoint sizes").await?;
+        session.execute("rollback to savepoint sizes").await?;
         match listed {
             Ok(()) => break,
             Err(error) if attempt + 1 == sizes.len() => return Err(error),
@@ -169,15 +169,15 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
 }
 
 /// What a dump carries of a table.
-fn carried(row: &tokio_postgres::Row) -> Option<Carried> {
-    let computed: Option<Vec<String>> = texts(row, 21);
+fn carried_of_row(row: &tokio_postgres::Row) -> Option<Carried> {
+    let computed: Option<Vec<String>> = texts_of_row(row, 21);
     let extension: Option<String> = row.get(22);
     match (extension, row.get::<_, Option<String>>(23), computed) {
         (Some(extension), Some(condition), _) => {
             Some(Carried::Condition { extension, condition, seen: None })
         }
         (Some(extension), None, _) => Some(Carried::Nothing { extension }),
-        (None, _, computed) if computed.is_some() || columns(row).iter().any(Column::is_xml) => {
+        (None, _, computed) if computed.is_some() || columns_of_row(row).iter().any(Column::is_xml) => {
             Some(Carried::Columns { computed: computed.unwrap_or_default(), seen: None })
         }
         _ if row.get::<_, u32>(0) == LARGE_OBJECT_PAGES => Some(Carried::LargeObjects { seen: None }),
@@ -188,13 +188,13 @@ fn carried(row: &tokio_postgres::Row) -> Option<Carried> {
 /// `pg_largeobject`, in every version.
 const LARGE_OBJECT_PAGES: u32 = 2613;
 
-fn texts(row: &tokio_postgres::Row, column: usize) -> Option<Vec<String>> {
+fn texts_of_row(row: &tokio_postgres::Row, column: usize) -> Option<Vec<String>> {
     let texts: Option<Vec<RawText>> = row.get(column);
     texts.map(|texts| texts.into_iter().map(RawText::into_string).collect())
 }
 
-fn columns(row: &tokio_postgres::Row) -> Vec<Column> {
-    let names = texts(row, 12).unwrap_or_default();
+fn columns_of_row(row: &tokio_postgres::Row) -> Vec<Column> {
+    let names = texts_of_row(row, 12).unwrap_or_default();
     let types: Vec<Option<String>> = row.get::<_, Option<_>>(13).unwrap_or_default();
     names.into_iter().zip(types).map(|(name, built_in_type)| Column { name, built_in_type }).collect()
 }

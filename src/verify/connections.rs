@@ -144,15 +144,15 @@ impl Databases {
         let timeout = self.look.statement_timeout.as_millis();
         let settings = format!("{SESSION}; set statement_timeout = {timeout}; {SETTINGS}; {AS_IT_IS}");
         let failed = ConnectFailure::of_query;
-        session.run(&settings).await.map_err(failed)?;
-        match session.run(STOP_WHEN_ABANDONED).await {
+        session.execute(&settings).await.map_err(failed)?;
+        match session.execute(STOP_WHEN_ABANDONED).await {
             Err(failure) if !failure.session_survives() => Err(failed(failure)),
             Ok(()) | Err(_) => Ok(session),
         }
     }
 
     /// How we look at the server.
-    pub(super) fn look(&self) -> &Look {
+    pub(super) fn read_settings(&self) -> &Look {
         &self.look
     }
 
@@ -162,23 +162,24 @@ impl Databases {
     }
 
     /// The connection that holds the instant of a database, where there is one.
-    pub(super) fn held(&self, database: &str) -> Option<&Opened> {
+    pub(super) fn opened(&self, database: &str) -> Option<&Opened> {
         self.held.get(database)
     }
 
     /// Names of the databases that can be visited.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn database_names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
 
     /// Whether the server has a database of that name, readable or not.
-    pub(crate) fn has(&self, database: &str) -> bool {
+    pub(crate) fn has_database(&self, database: &str) -> bool {
         self.unreadable.contains_key(database) || self.names.iter().any(|name| name == database)
     }
 
     /// Whether a database is still there.
     pub(super) async fn still_exists(&self, database: &str) -> Result<bool> {
-        let others: Vec<String> = self.names().filter(|name| *name != database).map(str::to_owned).collect();
+        let others: Vec<String> =
+            self.database_names().filter(|name| *name != database).map(str::to_owned).collect();
         let session = match Self::first_session(&self.server, &others).await {
             Ok(session) => session,
             // The only one that lets us in may be the one that is asked about.
@@ -194,7 +195,7 @@ impl Databases {
     }
 
     /// Opens a connection to one database and fixes an instant there.
-    pub(super) async fn open(&self, database: &str) -> Result<Opened> {
+    pub(super) async fn open_database(&self, database: &str) -> Result<Opened> {
         let session = self.session_to(database).await?;
         let structure = self.read_structure(&session).await?;
         let instant = fix_instant(&session).await?;
@@ -204,13 +205,13 @@ impl Databases {
     /// Outside of a transaction: PostgreSQL deparses definitions as they are now, and trips over what an older snapshot
     /// still lists and somebody has dropped since.
     async fn read_structure(&self, session: &Session) -> Result<Option<Structure>> {
-        if self.look.depths.usual() == Depth::Counts {
+        if self.look.depths.usual_depth() == Depth::Counts {
             return Ok(None);
         }
-        let settled_before = schema::settled_before(session).await?;
-        match schema::definitions(session).await {
+        let settled_before = schema::read_settled_before(session).await?;
+        match schema::read_definitions(session).await {
             Ok(definitions) => {
-                let sequences = schema::sequences(session).await?;
+                let sequences = schema::read_sequences(session).await?;
                 Ok(Some(Structure { definitions, settled_before, sequences }))
             }
             // Somebody holds a lock on one of the tables. Its rows will tell; the definitions stay unknown.
@@ -220,12 +221,12 @@ impl Databases {
     }
 
     /// A connection to one database, in a transaction that sees the instant of [`Databases::begin_prepared`] if one is held.
-    pub(crate) async fn visit(&self, database: &str) -> Result<Visit<'_>> {
+    pub(crate) async fn visit_database(&self, database: &str) -> Result<Visit<'_>> {
         if let Some(opened) = self.held.get(database) {
             return Ok(Visit::Held(&opened.session));
         }
         let session = self.session_to(database).await?;
-        session.run(BEGIN).await?;
+        session.execute(BEGIN).await?;
         Ok(Visit::Own(session))
     }
 
@@ -233,7 +234,7 @@ impl Databases {
     pub(crate) async fn visit_any(&self) -> Result<Visit<'_>> {
         let mut refused = None;
         for name in &self.names {
-            match self.visit(name).await {
+            match self.visit_database(name).await {
                 Ok(visit) => return Ok(visit),
                 Err(error) => refused = Some(error),
             }
@@ -241,7 +242,7 @@ impl Databases {
         // Those that were wanted may be gone since.
         match Self::first_session(&self.server, &[]).await {
             Ok(session) => {
-                session.run(BEGIN).await?;
+                session.execute(BEGIN).await?;
                 Ok(Visit::Own(session))
             }
             Err(error) => Err(refused.unwrap_or(error)),
@@ -250,14 +251,14 @@ impl Databases {
 
     /// Opens a connection to every database for [`Databases::begin_prepared`], so that it takes no time, if the limit has
     /// room for holding them. Otherwise each database is seen at an instant of its own, when its turn comes.
-    pub(crate) async fn prepare(&mut self) -> Result<()> {
+    pub(crate) async fn prepare_all(&mut self) -> Result<()> {
         if self.names.len() > self.at_most {
             return Ok(());
         }
         for name in self.names.clone() {
-            match self.open(&name).await {
+            match self.open_database(&name).await {
                 Ok(opened) => {
-                    opened.session.run("rollback").await?;
+                    opened.session.execute("rollback").await?;
                     self.held.insert(name, opened);
                 }
                 Err(error) if self.still_exists(&name).await? => {
@@ -282,28 +283,28 @@ impl Databases {
         .await?;
         match begun.into_iter().max() {
             Some(latest) => Ok(latest),
-            None => self.clock().await,
+            None => self.server_time().await,
         }
     }
 
     /// Ends the transactions, so that they hold back no vacuum, and the connections.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end_transactions(&mut self) {
         self.held.clear();
     }
 
     /// The snapshot that one database is seen in, for other sessions to import.
-    pub(crate) fn snapshot(&self, database: &str) -> Option<&str> {
+    pub(crate) fn exported_snapshot(&self, database: &str) -> Option<&str> {
         self.held.get(database).map(|opened| opened.instant.exported.as_str())
     }
 
     /// The server's clock.
-    pub(crate) async fn clock(&self) -> Result<DateTime<Utc>> {
+    pub(crate) async fn server_time(&self) -> Result<DateTime<Utc>> {
         Ok(self.visit_any().await?.row("select clock_timestamp()", &[]).await?.get(0))
     }
 
     /// The next transaction id that the server will hand out.
     pub(crate) async fn next_transaction(&self) -> Result<u64> {
-        Ok(super::read::reference(&*self.visit_any().await?).await?.next())
+        Ok(super::read::read_reference(&*self.visit_any().await?).await?.next_id())
     }
 
     /// Calls `read` for each database with a connection outside of a transaction. A database that is dropped meanwhile, or
@@ -338,25 +339,28 @@ impl Databases {
 
     /// The write counters of every table as they are now, with the file of each. Taken outside of the transactions
     /// of [`Databases::begin_prepared`].
-    pub(crate) async fn written(&self) -> Result<WrittenTables> {
-        self.read_each(catalog::written).await
+    pub(crate) async fn read_write_counters(&self) -> Result<WrittenTables> {
+        self.read_each(catalog::read_write_counters).await
     }
 
     /// Where the sequences stand now, by database. They are not part of transactions.
-    pub(crate) async fn sequences(&self) -> Result<BTreeMap<String, Sequences>> {
-        self.read_each(schema::sequences).await
+    pub(crate) async fn read_sequences(&self) -> Result<BTreeMap<String, Sequences>> {
+        self.read_each(schema::read_sequences).await
     }
 
     /// The definitions as they are now, by database.
-    pub(crate) async fn definitions(&self) -> Result<BTreeMap<String, Definitions>> {
-        self.read_each(schema::definitions).await
+    pub(crate) async fn read_definitions(&self) -> Result<BTreeMap<String, Definitions>> {
+        self.read_each(schema::read_definitions).await
     }
 
     /// The definitions that were written to by the transactions in `since`, one for each database, or by later ones.
-    pub(crate) async fn touched(&self, since: &BTreeMap<String, u64>) -> Result<BTreeMap<String, Touched>> {
+    pub(crate) async fn read_touched(
+        &self,
+        since: &BTreeMap<String, u64>,
+    ) -> Result<BTreeMap<String, Touched>> {
         let asked = self.names.iter().filter(|name| since.contains_key(*name));
         self.read_each_of(asked, async |session: &Session| {
-            schema::touched(session, since.get(session.database()).copied().unwrap_or_default()).await
+            schema::read_touched(session, since.get(session.database()).copied().unwrap_or_default()).await
         })
         .await
     }
@@ -423,7 +427,7 @@ impl Databases {
             match self.session_to(opened.session.database()).await {
                 Ok(session) => {
                     session
-                        .run(&format!("{BEGIN}; set transaction snapshot '{}'", opened.instant.exported))
+                        .execute(&format!("{BEGIN}; set transaction snapshot '{}'", opened.instant.exported))
                         .await?;
                     readers.push(session);
                 }
@@ -438,7 +442,7 @@ impl Databases {
 
 /// Begins a transaction and fixes what it will see.
 async fn fix_instant(session: &Session) -> Result<Instant> {
-    session.run(BEGIN).await?;
+    session.execute(BEGIN).await?;
     // The first query takes the snapshot; the clock is read after that.
     let sql = "select pg_export_snapshot(), pg_current_snapshot()::text, clock_timestamp()";
     let row = session.row(sql, &[]).await?;

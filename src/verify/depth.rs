@@ -85,13 +85,13 @@ impl Depths {
     }
 
     /// The depth of tables that no rule names.
-    pub(crate) fn usual(&self) -> Depth {
+    pub(crate) fn usual_depth(&self) -> Depth {
         self.default
     }
 
     /// The depth of one table. A pattern is `table`, `schema.table` or `database.schema.table`, with `*` for any text.
-    pub(crate) fn of(&self, database: &str, schema: &str, table: &str) -> Depth {
-        let fits = |pattern: &str| names(pattern, database, schema, table);
+    pub(crate) fn depth_of(&self, database: &str, schema: &str, table: &str) -> Depth {
+        let fits = |pattern: &str| matches_pattern(pattern, database, schema, table);
         self.rules.iter().rev().find(|(pattern, _)| fits(pattern)).map_or(self.default, |(_, depth)| *depth)
     }
 }
@@ -108,12 +108,12 @@ impl Tables {
 
     /// Whether a table is one of them.
     pub(crate) fn include(&self, database: &str, schema: &str, table: &str) -> bool {
-        self.0.iter().any(|pattern| names(pattern, database, schema, table))
+        self.0.iter().any(|pattern| matches_pattern(pattern, database, schema, table))
     }
 }
 
 /// Whether a pattern names a table: it is `table`, `schema.table` or `database.schema.table`, with `*` for any text.
-fn names(pattern: &str, database: &str, schema: &str, table: &str) -> bool {
+fn matches_pattern(pattern: &str, database: &str, schema: &str, table: &str) -> bool {
     let names = [table.to_owned(), format!("{schema}.{table}"), format!("{database}.{schema}.{table}")];
     names.iter().any(|name| matches_glob(pattern, name))
 }
@@ -176,8 +176,9 @@ mod tests {
     fn the_last_rule_that_fits_counts() {
         let rules = ["audit.*=counts", "counts", "audit.now=content", "app.public.big*log=schema"];
         let depths = Depths::new(rules.map(|rule| rule.parse().unwrap()));
-        let of =
-            |name: &str| depths.of("app", name.split_once('.').unwrap().0, name.split_once('.').unwrap().1);
+        let of = |name: &str| {
+            depths.depth_of("app", name.split_once('.').unwrap().0, name.split_once('.').unwrap().1)
+        };
         assert_eq!(of("public.users"), Depth::Counts);
         assert_eq!(of("audit.then"), Depth::Counts);
         assert_eq!(of("audit.now"), Depth::Content);

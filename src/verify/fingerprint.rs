@@ -85,17 +85,17 @@ pub(crate) fn row_hash<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Str
 pub(crate) fn hash_of_row(columns: &[Hashed]) -> String {
     let hashes: Vec<String> = columns.iter().map(Hashed::hash).collect();
     // As text, since the hash of an int8 is one of 32 bits.
-    format!("hashtextextended({}::text collate \"C\", 0)", combine(&hashes))
+    format!("hashtextextended({}::text collate \"C\", 0)", combine_hashes(&hashes))
 }
 
 /// Exclusive or, as a balanced tree: a chain over 1,600 columns would exhaust the parser's stack.
-fn combine(hashes: &[String]) -> String {
+fn combine_hashes(hashes: &[String]) -> String {
     match hashes {
         [] => "0::int8".to_owned(),
         [one] => one.clone(),
         many => {
             let (left, right) = many.split_at(many.len() / 2);
-            format!("({} # {})", combine(left), combine(right))
+            format!("({} # {})", combine_hashes(left), combine_hashes(right))
         }
     }
 }
@@ -103,7 +103,7 @@ fn combine(hashes: &[String]) -> String {
 impl Hashed {
     /// The SQL expression for the hash of the column's value, an `int8`.
     pub(crate) fn hash(&self) -> String {
-        let name = crate::postgres::quoted(&self.name);
+        let name = crate::postgres::quote_identifier(&self.name);
         let seed = format!("'{}'::int8", number_of(&self.seed, "seed"));
         let kind = match &self.form {
             Form::BuiltIn(kind) => Some(kind.as_str()),
@@ -137,7 +137,7 @@ impl Hashed {
 
     /// The SQL expression for the text of the column's value as its output function writes it.
     pub(crate) fn text(&self) -> String {
-        let name = crate::postgres::quoted(&self.name);
+        let name = crate::postgres::quote_identifier(&self.name);
         // The cast of `character` leaves its blanks out, and one of users' own types may be anybody's code.
         let written = format!("case when num_nulls({name}) = 0 then concat({name}) end");
         match &self.form {
@@ -145,7 +145,7 @@ impl Hashed {
             Form::BuiltIn(_) | Form::Text => written,
             Form::ObjectIds => format!("{name}::oid[]::text"),
             Form::Labels(renamed) => {
-                let literal = |label: &str| crate::postgres::quoted_literal(label);
+                let literal = |label: &str| crate::postgres::quote_literal(label);
                 let cases: Vec<String> = renamed
                     .iter()
                     .map(|(new, old)| format!("when {} then {}", literal(new), literal(old)))

@@ -43,9 +43,9 @@ const LIST: &str = "
 
 impl Indexes {
     /// Checks every index of the databases of a copy.
-    pub(crate) async fn check(copy: &Databases) -> Result<Self> {
+    pub(crate) async fn check_indexes(copy: &Databases) -> Result<Self> {
         let mut found = Indexes::default();
-        for name in copy.names() {
+        for name in copy.database_names() {
             let session = copy.connect_to(name).await?;
             found.check_database(&session).await?;
         }
@@ -69,12 +69,12 @@ impl Indexes {
             return Ok(());
         }
         let collations = collations_apart(session).await?;
-        let check = match amcheck(session).await {
+        let check = match find_amcheck(session).await {
             Ok(check) => check,
             Err(reason) => {
                 self.not_tested.push(format!(
                     "indexes of database `{database}`: {} could not be checked, since amcheck is not available: {reason}",
-                    count(indexes.len())
+                    format_indexes(indexes.len())
                 ));
                 return Ok(());
             }
@@ -84,7 +84,7 @@ impl Indexes {
         if !others.is_empty() {
             self.not_tested.push(format!(
                 "indexes of database `{database}`: {}, which amcheck cannot check: they are not B-trees",
-                count(others.len())
+                format_indexes(others.len())
             ));
         }
         let (unsure, trees): (Vec<Index>, Vec<Index>) =
@@ -93,12 +93,12 @@ impl Indexes {
             self.not_tested.push(format!(
                 "indexes of database `{database}`: {} over text, since the collations of the copy's host have another version \
                  than the database records ({}): run REINDEX before you use such a copy",
-                count(unsure.len()),
+                format_indexes(unsure.len()),
                 collations.join(", ")
             ));
         }
         for index in trees {
-            match session.run(&format!("select {check}({}::oid::regclass, true)", index.oid)).await {
+            match session.execute(&format!("select {check}({}::oid::regclass, true)", index.oid)).await {
                 Ok(()) => self.sound += 1,
                 Err(failure) if failure.is_damage() => self.damaged.push(DefinitionVerdict {
                     database: database.clone(),
@@ -117,12 +117,12 @@ impl Indexes {
     }
 }
 
-fn count(indexes: usize) -> String {
+fn format_indexes(indexes: usize) -> String {
     if indexes == 1 { "1 index".to_owned() } else { format!("{indexes} indexes") }
 }
 
 /// The name of amcheck's function, which is created with its extension if that is to be had.
-async fn amcheck(session: &Session) -> std::result::Result<String, String> {
+async fn find_amcheck(session: &Session) -> std::result::Result<String, String> {
     const FIND: &str = "
         select format('%I.bt_index_check', n.nspname), has_function_privilege(p.oid, 'execute')
         from pg_proc p join pg_namespace n on n.oid = p.pronamespace join pg_depend d on d.objid = p.oid and d.deptype = 'e'
@@ -135,10 +135,10 @@ async fn amcheck(session: &Session) -> std::result::Result<String, String> {
             Some(_) => return Err("the user may not execute its functions".to_owned()),
             None if attempt == 0 => {
                 let create = "begin read write; create extension amcheck schema public; commit";
-                if let Err(failure) = session.run(create).await {
+                if let Err(failure) = session.execute(create).await {
                     let reason = failure.to_string();
                     if failure.session_survives() {
-                        session.run("rollback").await.map_err(|failure| failure.to_string())?;
+                        session.execute("rollback").await.map_err(|failure| failure.to_string())?;
                     }
                     return Err(reason);
                 }

@@ -10,11 +10,11 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) use alike::{KINDS_NAMING_ROLES, Looks, Side, alike};
+pub(crate) use alike::{KINDS_NAMING_ROLES, Looks, Side, judge_alike};
 pub(crate) use definitions::compares_kind;
 pub(crate) use dumped::{Note, notes_on_dumps};
 pub(crate) use judgement::{DefinitionVerdict, Judgement, TableProof, TableVerdict, Word};
-pub(crate) use live::{Counterparts, Evidence, Kinship, live, name_in_copy};
+pub(crate) use live::{Counterparts, Evidence, Kinship, judge_live, name_in_copy};
 pub(crate) use moment::{Movement, Traces, at_the_moment, reason_with_rows};
 
 pub(crate) use rows::{NewerRows, RowEvidence};
@@ -32,15 +32,15 @@ fn same_content(left: Option<&String>, right: Option<&String>) -> Option<bool> {
 }
 
 /// Tables by schema and name.
-fn by_name(tables: &[Table]) -> BTreeMap<(&str, &str), &Table> {
-    tables.iter().map(|table| (name_of(table), table)).collect()
+fn tables_by_name(tables: &[Table]) -> BTreeMap<(&str, &str), &Table> {
+    tables.iter().map(|table| (table_name(table), table)).collect()
 }
 
-fn name_of(table: &Table) -> (&str, &str) {
+fn table_name(table: &Table) -> (&str, &str) {
     (&table.schema, &table.name)
 }
 
-fn uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
+fn judge_uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
     match (expected, observed) {
         (Counted::Unreadable(reason), _) => (Word::Unknown, format!("not readable in the source: {reason}")),
         (Counted::Damaged(reason), _) => (Word::Unknown, format!("the source itself is damaged: {reason}")),
@@ -102,7 +102,7 @@ impl Bench {
         reason: impl Into<String>,
     ) {
         let Some(named) = table.or(copy) else { return };
-        let rows = |table: Option<&Table>| table.and_then(Table::rows);
+        let rows = |table: Option<&Table>| table.and_then(Table::counted_rows);
         self.tables.push(TableVerdict {
             database: database.to_owned(),
             schema: named.schema.clone(),
@@ -117,7 +117,7 @@ impl Bench {
         });
     }
 
-    fn take(&mut self, found: definitions::Found) {
+    fn add_definitions(&mut self, found: definitions::Found) {
         self.definitions.extend(found.differences);
         self.not_tested.extend(found.changed_around);
         self.unreadable.extend(found.doubts);
@@ -133,7 +133,7 @@ impl Bench {
         proof: TableProof,
     ) {
         self.add(database, table, copy, verdict, reason);
-        let are_counted = |table: Option<&Table>| table.is_some_and(|table| table.rows().is_some());
+        let are_counted = |table: Option<&Table>| table.is_some_and(|table| table.counted_rows().is_some());
         if let Some(added) = self.tables.last_mut().filter(|_| are_counted(table) && are_counted(copy)) {
             added.matched_rows = Some(proof.matched_rows);
             added.open_rows = Some(proof.open_rows);
@@ -142,7 +142,7 @@ impl Bench {
 
     /// Names rows of the table that was added last.
     fn name_differences(&mut self, found: &Differences) {
-        if let (Some(added), Some(told)) = (self.tables.last_mut(), found.told()) {
+        if let (Some(added), Some(told)) = (self.tables.last_mut(), found.summary()) {
             added.reason = format!("{told}; {}", added.reason);
             added.differences = found.rows.clone();
         }
@@ -193,7 +193,7 @@ impl Bench {
     /// Another major version deparses views and rules in other words.
     fn leave_out_what_versions_write_differently(&mut self, left: &Observation, right: &Observation) {
         const WORDS: [&str; 4] = ["view", "rule", "aggregate", "publication columns"];
-        if left.major() == right.major() {
+        if left.major_version() == right.major_version() {
             return;
         }
         let of_words = |found: &DefinitionVerdict| {
@@ -205,14 +205,14 @@ impl Bench {
                 found.kind,
                 found.database,
                 found.name,
-                left.major(),
-                right.major()
+                left.major_version(),
+                right.major_version()
             )
         });
         self.not_tested.extend(left_out);
     }
 
-    fn close(mut self, failing: &'static [Word]) -> Judgement {
+    fn conclude(mut self, failing: &'static [Word]) -> Judgement {
         let mut other_doubts = self.unreadable.clone();
         other_doubts.extend(self.uncovered.iter().map(|name| doubt_of_coverage(name)));
         let compared = self.tables.iter().filter(|table| table.verdict.is_comparison()).count();
@@ -250,7 +250,7 @@ impl Bench {
             other_doubts,
             uncovered: self.uncovered,
         };
-        judgement.tell();
+        judgement.weigh();
         judgement
     }
 }

@@ -28,7 +28,7 @@ use crate::postgres::Session;
 impl Horizon {
     /// The boundary that divides the source's rows: up to it are those that the copy must have, less those of the
     /// transactions that were open.
-    pub(crate) fn boundary(&self, database: &str, open: &BTreeSet<u64>) -> Boundary {
+    pub(crate) fn boundary_of(&self, database: &str, open: &BTreeSet<u64>) -> Boundary {
         let open: BTreeSet<u64> = self.open_in(database, open).collect();
         let visible_before = self.surely_before + 1;
         let settled_before = open.first().copied().unwrap_or(visible_before).min(visible_before);
@@ -58,9 +58,9 @@ pub(crate) struct Horizon {
 }
 
 /// SQL condition, for one transaction of one session, on the rows that are from before a boundary.
-pub(crate) async fn older_than(session: &Session, boundary: &Boundary) -> Result<String> {
-    let reference = super::read::reference(session).await?;
-    Ok(format!("({}) < 2", super::read::stratum(boundary, reference)))
+pub(crate) async fn older_than_sql(session: &Session, boundary: &Boundary) -> Result<String> {
+    let reference = super::read::read_reference(session).await?;
+    Ok(format!("({}) < 2", super::read::stratum_sql(boundary, reference)))
 }
 
 /// Ids that the copy's own transactions have used beyond what its counters tell: transactions that only lock rows, or
@@ -68,8 +68,8 @@ pub(crate) async fn older_than(session: &Session, boundary: &Boundary) -> Result
 const UNCOUNTED: i64 = 10;
 
 /// Reads the horizon off a copy whose newest writes have been observed.
-pub(crate) async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<Horizon>> {
-    if copy.names().next().is_none() {
+pub(crate) async fn find_horizon(copy: &Databases, observed: &Observation) -> Result<Option<Horizon>> {
+    if copy.database_names().next().is_none() {
         return Ok(None);
     }
     let session = copy.visit_any().await?;
@@ -77,7 +77,7 @@ pub(crate) async fn horizon(copy: &Databases, observed: &Observation) -> Result<
     let newest_row =
         observed.databases.values().flatten().filter_map(|table| table.newest_write).max().unwrap_or(3);
     let handed_out = observed.next_transaction.saturating_sub(1);
-    let control = control_file(&session).await?;
+    let control = read_control_file(&session).await?;
     let control = control.as_ref();
     let (surely_before, maybe_before) = match control.and_then(|control| control.end_of_recovery) {
         Some(next) => (next.saturating_sub(1), next.saturating_sub(1)),
@@ -94,7 +94,7 @@ pub(crate) async fn horizon(copy: &Databases, observed: &Observation) -> Result<
     Ok(Some(Horizon {
         surely_before,
         maybe_before,
-        ended_before: ended_before(copy, surely_before).await?,
+        ended_before: list_ended_before(copy, surely_before).await?,
         next_object: control.map(|control| control.next_object),
         replayed_until: session.row("select pg_last_xact_replay_timestamp()", &[]).await?.get(0),
     }))
@@ -102,19 +102,19 @@ pub(crate) async fn horizon(copy: &Databases, observed: &Observation) -> Result<
 
 /// The newest `relfrozenxid` of each database's tables that nothing has vacuumed or made in the copy itself. VACUUM waits for
 /// the transactions of its own database only, but for shared tables, for those of all.
-async fn ended_before(copy: &Databases, surely_before: u64) -> Result<BTreeMap<String, u64>> {
+async fn list_ended_before(copy: &Databases, surely_before: u64) -> Result<BTreeMap<String, u64>> {
     let (mut ended, mut shared) = (BTreeMap::new(), 3);
-    for name in copy.names() {
+    for name in copy.database_names() {
         // That one does not let us in is said elsewhere.
-        let Ok(session) = copy.visit(name).await else { continue };
-        let reference = super::read::reference(&session).await?;
+        let Ok(session) = copy.visit_database(name).await else { continue };
+        let reference = super::read::read_reference(&session).await?;
         let sql = "select relisshared, min(age(relfrozenxid))::int8 from pg_class
                    where relfrozenxid <> '0'::xid and relkind in ('r', 'm', 't') and age(relfrozenxid)::int8 >= $1
                      and pg_stat_get_last_vacuum_time(oid) is null and pg_stat_get_last_autovacuum_time(oid) is null
                    group by 1";
         let made_by_the_source = reference.age_before(surely_before + 1);
         for row in session.rows(sql, &[&made_by_the_source]).await? {
-            let id = reference.aged(row.get(1));
+            let id = reference.id_of_age(row.get(1));
             match row.get(0) {
                 true => shared = shared.max(id),
                 false => {
@@ -139,7 +139,7 @@ struct ControlFile {
     next_object: u32,
 }
 
-async fn control_file(session: &Session) -> Result<Option<ControlFile>> {
+async fn read_control_file(session: &Session) -> Result<Option<ControlFile>> {
     let version: i32 = session.row("select current_setting('server_version_num')::int4", &[]).await?.get(0);
     let checkpoints = if version >= 170_000 {
         "(select num_timed + num_requested from pg_stat_checkpointer)"
@@ -153,12 +153,12 @@ async fn control_file(session: &Session) -> Result<Option<ControlFile>> {
                 checkpoint_time >= date_trunc('second', pg_postmaster_start_time()), {checkpoints}, next_oid
          from pg_control_checkpoint()"
     );
-    session.run("savepoint control").await?;
+    session.execute("savepoint control").await?;
     let row = match session.row(&sql, &[]).await {
         Ok(row) => row,
         // Managed services may keep this function for themselves.
         Err(failure) if failure.session_survives() => {
-            session.run("rollback to savepoint control").await?;
+            session.execute("rollback to savepoint control").await?;
             tracing::debug!(%failure, "the end of the recovery cannot be read");
             return Ok(None);
         }
@@ -237,7 +237,7 @@ const LOOKED_AT: u64 = 10_000;
 
 /// Holds the copy's horizon against the commit timestamps of its source, where it keeps any
 /// (`track_commit_timestamp`).
-pub(crate) async fn recency(
+pub(crate) async fn judge_recency(
     source: &Databases,
     horizon: &Horizon,
     open: &BTreeSet<u64>,
@@ -248,7 +248,7 @@ pub(crate) async fn recency(
     if session.row(tracks, &[]).await?.get::<_, String>(0) != "on" {
         return Ok(Recency::NotTested);
     }
-    let next = super::read::reference(&session).await?.next();
+    let next = super::read::read_reference(&session).await?.next_id();
     let after = (horizon.maybe_before + 1)..next.min(horizon.maybe_before + LOOKED_AT);
     let ids: Vec<String> = open.iter().copied().chain(after).map(|id| id.to_string()).collect();
     let sql = "select min(pg_xact_commit_timestamp((id::xid8)::xid)) from unnest($1::text[]) as later(id)
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn the_boundary_of_a_horizon_leaves_out_what_was_open() {
         let horizon = Horizon { surely_before: 99, maybe_before: 120, ..Horizon::default() };
-        let boundary = |open: &[u64]| horizon.boundary("app", &open.iter().copied().collect());
+        let boundary = |open: &[u64]| horizon.boundary_of("app", &open.iter().copied().collect());
         assert_eq!(boundary(&[]), Boundary { settled_before: 100, visible_before: 100, running: vec![] });
         assert_eq!(
             boundary(&[90, 95]),

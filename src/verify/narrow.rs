@@ -213,30 +213,34 @@ pub(crate) struct Tally {
 }
 
 /// Finds the rows that differ.
-pub(crate) async fn differences(
+pub(crate) async fn find_differences(
     left: Side<'_>,
     right: Side<'_>,
     extent: Extent,
 ) -> Result<Differences, QueryFailure> {
     let common = Common::by_name(left.table, right.table);
-    Ok(tally(left, right, &common, Budget { rows: ROWS_FETCHED, surely_differ: 0 }, extent)
+    Ok(compare_sums(left, right, &common, Budget { rows: ROWS_FETCHED, surely_differ: 0 }, extent)
         .await?
         .differences)
 }
 
 /// Counts the rows that are on both sides with the same values, and finds those that are not.
-pub(crate) async fn tally(
+pub(crate) async fn compare_sums(
     left: Side<'_>,
     right: Side<'_>,
     common: &Common,
     budget: Budget,
     extent: Extent,
 ) -> Result<Tally, QueryFailure> {
-    let rows = left.table.rows().unwrap_or_default().max(right.table.rows().unwrap_or_default());
+    let rows =
+        left.table.counted_rows().unwrap_or_default().max(right.table.counted_rows().unwrap_or_default());
     let parts = (rows / ROWS_OF_A_PART).max(budget.surely_differ.saturating_mul(2).min(rows / 8));
     let parts = parts.clamp(1, PARTS).next_power_of_two();
-    let (of_left, of_right) =
-        futures::future::try_join(sums(left, &common.left, parts), sums(right, &common.right, parts)).await?;
+    let (of_left, of_right) = futures::future::try_join(
+        read_sums(left, &common.left, parts),
+        read_sums(right, &common.right, parts),
+    )
+    .await?;
     let rows_of =
         |side: &BTreeMap<i64, (u64, String)>, part: &i64| side.get(part).map_or(0, |(rows, _)| *rows);
     let mut tally = Tally::default();
@@ -278,7 +282,7 @@ pub(crate) async fn tally(
     let mut differing = differing;
     differing.retain(|differing| extent.told == Told::All || differing.how != HowRowsDiffer::Added);
     tally.differences.found = differing.iter().map(|differing| differing.rows as usize).sum();
-    tally.differences.rows = describe(left, right, common, differing, extent).await?;
+    tally.differences.rows = describe_rows(left, right, common, differing, extent).await?;
     Ok(tally)
 }
 
@@ -286,7 +290,7 @@ pub(crate) async fn tally(
 const DESCRIBED: usize = 2_000;
 
 /// Says of some rows what they are called and how they differ, those that are missing or changed first.
-async fn describe(
+async fn describe_rows(
     left: Side<'_>,
     right: Side<'_>,
     common: &Common,
@@ -300,8 +304,8 @@ async fn describe(
     differing.truncate(DESCRIBED);
     let wanted: Vec<i64> = differing.iter().map(|differing| differing.key).collect();
     let (of_left, of_right) = futures::future::try_join(
-        details(left, &common.left, &wanted, extent.show_rows),
-        details(right, &common.right, &wanted, extent.show_rows),
+        read_details(left, &common.left, &wanted, extent.show_rows),
+        read_details(right, &common.right, &wanted, extent.show_rows),
     )
     .await?;
     let key_of =
@@ -345,13 +349,13 @@ fn row_difference(
     }
 }
 
-fn condition(side: Side<'_>, more: &str) -> String {
+fn where_clause(side: Side<'_>, more: &str) -> String {
     let all: Vec<&str> = side.only.into_iter().chain(Some(more).filter(|more| !more.is_empty())).collect();
     if all.is_empty() { String::new() } else { format!(" where ({})", all.join(") and (")) }
 }
 
 /// Rows and sum of fingerprints of each part.
-async fn sums(
+async fn read_sums(
     side: Side<'_>,
     common: &Compared,
     parts: u64,
@@ -361,8 +365,8 @@ async fn sums(
         common.key_hash(),
         parts - 1,
         common.row_hash(),
-        side.table.quoted(),
-        condition(side, "")
+        side.table.quoted_name(),
+        where_clause(side, "")
     );
     let rows = side.session.rows(&sql, &[]).await?;
     Ok(rows.iter().map(|row| (row.get(0), (row.get::<_, i64>(1).unsigned_abs(), row.get(2)))).collect())
@@ -386,8 +390,8 @@ async fn rows_of_parts(
         "select {}, {}, count(*) from only {}{} group by 1, 2",
         common.key_hash(),
         common.row_hash(),
-        side.table.quoted(),
-        condition(side, &part)
+        side.table.quoted_name(),
+        where_clause(side, &part)
     );
     let stream = side.session.stream(&sql).await?;
     pin_mut!(stream);
@@ -460,7 +464,7 @@ struct Detail {
 }
 
 /// Details of the rows with these hashes of their keys, whichever rows count.
-async fn details(
+async fn read_details(
     side: Side<'_>,
     common: &Compared,
     wanted: &[i64],
@@ -475,7 +479,7 @@ async fn details(
         "select {key}, {}, array[{}]::int8[], {row} from only {} where {key} = any ($1)",
         common.key_text(),
         hashes.join(", "),
-        side.table.quoted(),
+        side.table.quoted_name(),
         key = common.key_hash()
     );
     let rows = side.session.rows(&sql, &[&wanted]).await?;
@@ -485,7 +489,7 @@ async fn details(
 
 impl Differences {
     /// `3 rows differ (id 1042, 1043, 7781): 2 changed, 1 missing`.
-    pub(crate) fn told(&self) -> Option<String> {
+    pub(crate) fn summary(&self) -> Option<String> {
         const NAMED: usize = 10;
         if self.found == 0 {
             return None;
@@ -577,6 +581,6 @@ mod tests {
             row("7781", HowRowsDiffer::Missing),
         ];
         let found = Differences { found: 3, rows, more: false, key: vec!["id".into()] };
-        assert_eq!(found.told().unwrap(), "3 rows differ (id 1042, 1043, 7781): 2 changed, 1 missing");
+        assert_eq!(found.summary().unwrap(), "3 rows differ (id 1042, 1043, 7781): 2 changed, 1 missing");
     }
 }

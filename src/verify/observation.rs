@@ -9,7 +9,7 @@ use super::boundary::Boundary;
 use super::depth::Depth;
 use super::fingerprint::Column;
 use super::schema::{Definitions, Sequences};
-use crate::postgres::quoted;
+use crate::postgres::quote_identifier;
 
 /// How many rows a table has, or why that is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ pub(crate) struct Strata {
 
 impl Strata {
     /// The rows up to the boundary.
-    pub(crate) fn older(&self) -> Stratum {
+    pub(crate) fn older_rows(&self) -> Stratum {
         self.settled + self.recent
     }
 }
@@ -151,7 +151,7 @@ pub(crate) enum Carried {
 
 impl Carried {
     /// What was seen of it.
-    pub(crate) fn seen(&self) -> Option<&Portion> {
+    pub(crate) fn portion_seen(&self) -> Option<&Portion> {
         match self {
             Carried::Columns { seen, .. }
             | Carried::LargeObjects { seen }
@@ -251,7 +251,7 @@ impl Table {
     }
 
     /// How many rows it has, if that is known.
-    pub(crate) fn rows(&self) -> Option<u64> {
+    pub(crate) fn counted_rows(&self) -> Option<u64> {
         match self.counted {
             Counted::Rows(rows) => Some(rows),
             Counted::Skipped(_) | Counted::Unreadable(_) | Counted::Damaged(_) => None,
@@ -262,8 +262,8 @@ impl Table {
     pub(super) fn carried_rows(&self) -> String {
         match &self.carried {
             Some(Carried::LargeObjects { .. }) => format!("({LARGE_OBJECTS}) as objects"),
-            Some(Carried::Condition { condition, .. }) => format!("only {} {condition}", self.quoted()),
-            _ => format!("only {}", self.quoted()),
+            Some(Carried::Condition { condition, .. }) => format!("only {} {condition}", self.quoted_name()),
+            _ => format!("only {}", self.quoted_name()),
         }
     }
 
@@ -278,8 +278,8 @@ impl Table {
     }
 
     /// Schema and name, quoted.
-    pub(crate) fn quoted(&self) -> String {
-        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    pub(crate) fn quoted_name(&self) -> String {
+        format!("{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
     }
 }
 
@@ -325,7 +325,7 @@ pub(crate) struct Observation {
 
 impl Observation {
     /// Adds what was seen of one more database of the same server.
-    pub(super) fn absorb(&mut self, database: &str, seen: Observation) {
+    pub(super) fn add_database(&mut self, database: &str, seen: Observation) {
         self.databases.extend(seen.databases);
         self.made_by.extend(seen.made_by);
         self.database_oids.extend(seen.database_oids);
@@ -343,7 +343,7 @@ impl Observation {
     }
 
     /// The same without any databases but some.
-    pub(crate) fn only(&self, databases: &[String]) -> Observation {
+    pub(crate) fn restrict_to(&self, databases: &[String]) -> Observation {
         let mut seen = self.clone();
         let is_one = |name: &String| databases.contains(name);
         seen.databases.retain(|name, _| is_one(name));
@@ -363,8 +363,8 @@ impl Observation {
     }
 
     /// How many rows were counted in all.
-    pub(crate) fn rows(&self) -> u64 {
-        self.databases.values().flatten().filter_map(Table::rows).sum()
+    pub(crate) fn total_rows(&self) -> u64 {
+        self.databases.values().flatten().filter_map(Table::counted_rows).sum()
     }
 
     /// Whether a database is the same in both, or a physical copy: a dump makes another one even in the same cluster.
@@ -377,7 +377,7 @@ impl Observation {
     }
 
     /// A table by its name.
-    pub(crate) fn table(&self, database: &str, schema: &str, name: &str) -> Option<&Table> {
+    pub(crate) fn find_table(&self, database: &str, schema: &str, name: &str) -> Option<&Table> {
         let tables = self.databases.get(database)?;
         // They are kept in this order.
         let at = tables
@@ -386,7 +386,7 @@ impl Observation {
     }
 
     /// Major version of PostgreSQL.
-    pub(crate) fn major(&self) -> u32 {
+    pub(crate) fn major_version(&self) -> u32 {
         self.server_version / 10_000
     }
 }

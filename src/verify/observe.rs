@@ -67,16 +67,16 @@ impl Databases {
     ) -> Result<Observation> {
         let mut observation = Observation { unreadable: self.unreadable().clone(), ..Observation::default() };
         let mut observing = Observing::new(question, progress);
-        for name in self.names() {
-            let observed = match self.held(name) {
+        for name in self.database_names() {
+            let observed = match self.opened(name) {
                 Some(opened) => self.observe_one(opened, &mut observing).await,
-                None => match self.open(name).await {
+                None => match self.open_database(name).await {
                     Ok(opened) => self.observe_one(&opened, &mut observing).await,
                     Err(error) => Err(error),
                 },
             };
             match observed {
-                Ok(observed) => observation.absorb(name, observed),
+                Ok(observed) => observation.add_database(name, observed),
                 // Its owner may have dropped it, even WITH (FORCE); the other databases are none the worse for it.
                 Err(error) => match self.still_exists(name).await? {
                     true => {
@@ -106,7 +106,7 @@ impl Databases {
         let session = &opened.session;
         let name = session.database().to_owned();
         observation.add_server(session).await?;
-        observation.add_database(session).await?;
+        observation.read_database(session).await?;
         observation.last_instant = Some(opened.instant.at);
         if let Some(structure) = &opened.structure {
             observation.definitions.insert(name.clone(), structure.definitions.clone());
@@ -119,17 +119,17 @@ impl Databases {
         // What is settled at this very instant is recorded along, where that is not simply everything.
         let boundary = observing.question.boundaries.get(&name).cloned();
         let boundary = boundary.or_else(|| instant.has_running().then(|| instant.clone()));
-        let mut tables = catalog::tables(session).await?;
+        let mut tables = catalog::list_tables(session).await?;
         let is_standby: bool = session.row("select pg_is_in_recovery()", &[]).await?.get(0);
         for table in &mut tables {
-            table.depth = self.look().depths.of(&name, &table.schema, &table.name);
+            table.depth = self.read_settings().depths.depth_of(&name, &table.schema, &table.name);
             if table.depth == Depth::Schema && !matches!(table.counted, Counted::Skipped(_)) {
                 table.counted = Counted::Skipped("no rows were asked for (depth schema)".to_owned());
             }
-            if self.look().copies == Copies::Physical || is_standby {
+            if self.read_settings().copies == Copies::Physical || is_standby {
                 table.skip_if_unlogged();
             }
-            if self.look().copies == Copies::Physical || table.depth == Depth::Schema {
+            if self.read_settings().copies == Copies::Physical || table.depth == Depth::Schema {
                 table.carried = None;
             }
         }
@@ -165,9 +165,9 @@ impl Databases {
             let reader = Reader::new(session, boundary.as_ref(), question.newest_write).await?;
             let mut read = Vec::new();
             loop {
-                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next_group();
                 let Some(mut group) = next else { break };
-                reader.read(&mut group, &tell).await?;
+                reader.read_group(&mut group, &tell).await?;
                 read.append(&mut group);
             }
             Ok::<Vec<Table>, Error>(read)
@@ -193,7 +193,7 @@ struct Seen {
 impl Seen {
     fn add(&mut self, table: &Table) {
         self.tables += 1;
-        self.rows += table.rows().unwrap_or_default();
+        self.rows += table.counted_rows().unwrap_or_default();
         self.bytes += table.bytes;
     }
 
@@ -206,7 +206,7 @@ impl Seen {
 impl Observation {
     /// What concerns the whole server.
     async fn add_server(&mut self, session: &Session) -> Result<()> {
-        self.next_transaction = self.next_transaction.max(read::reference(session).await?.next());
+        self.next_transaction = self.next_transaction.max(read::read_reference(session).await?.next_id());
         let row = session
             .row(
                 // A crash or a reset makes the counters start anew.
@@ -226,11 +226,11 @@ impl Observation {
     }
 
     /// What concerns the database of a session as a whole.
-    async fn add_database(&mut self, session: &Session) -> Result<()> {
-        let reference = read::reference(session).await?;
+    async fn read_database(&mut self, session: &Session) -> Result<()> {
+        let reference = read::read_reference(session).await?;
         let made = "select age(xmin)::int8, oid from pg_database where datname = current_database()";
         let made = session.row(made, &[]).await?;
-        self.made_by.insert(session.database().to_owned(), reference.aged(made.get(0)));
+        self.made_by.insert(session.database().to_owned(), reference.id_of_age(made.get(0)));
         self.database_oids.insert(session.database().to_owned(), made.get(1));
         Ok(())
     }

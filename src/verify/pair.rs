@@ -113,7 +113,7 @@ struct Opened<'a> {
 }
 
 /// Compares. `progress` is told which side is being read.
-pub(crate) async fn compare(
+pub(crate) async fn compare_operands(
     comparison: &Comparison,
     progress: &(dyn Fn(&'static str, Progress) + Sync),
 ) -> Result<Report> {
@@ -123,7 +123,7 @@ pub(crate) async fn compare(
     let left_only = names.0.or(names.1);
     let right_only = names.1.or(names.0);
     let (mut left_open, mut right_open) =
-        (open(left, left_only, look).await?, open(right, right_only, look).await?);
+        (open_operand(left, left_only, look).await?, open_operand(right, right_only, look).await?);
     if let (Some(open), Some(theirs), Some(ours)) = (&mut right_open, names.0, names.1)
         && theirs != ours
     {
@@ -131,38 +131,39 @@ pub(crate) async fn compare(
     }
     // Both instants as close together as can be.
     for open in [&mut left_open, &mut right_open].into_iter().flatten() {
-        open.looks.before = open.databases.written().await?;
+        open.looks.before = open.databases.read_write_counters().await?;
     }
     for open in [&mut left_open, &mut right_open].into_iter().flatten() {
-        open.databases.prepare().await?;
+        open.databases.prepare_all().await?;
     }
     for open in [&mut left_open, &mut right_open].into_iter().flatten() {
         open.databases.begin_prepared().await?;
     }
     let begun = Instant::now();
     let (of_left, of_right) = futures::future::try_join(
-        see(left, left_open.as_ref(), right, &|seen| progress("left", seen)),
-        see(right, right_open.as_ref(), left, &|seen| progress("right", seen)),
+        observe_operand(left, left_open.as_ref(), right, &|seen| progress("left", seen)),
+        observe_operand(right, right_open.as_ref(), left, &|seen| progress("right", seen)),
     )
     .await?;
-    let of_right = renamed(of_right, names);
-    let (mut of_left, mut of_right) = (restricted(of_left, left_only), restricted(of_right, left_only));
+    let of_right = rename_databases(of_right, names);
+    let (mut of_left, mut of_right) =
+        (restrict_to_database(of_left, left_only), restrict_to_database(of_right, left_only));
     skip_unlogged_of_kin(&mut of_left, &mut of_right);
     let mut judgement =
-        judged(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
+        judge_pair(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
     if judgement.tables.iter().any(|table| table.verdict == Word::Differs) {
         // Before rows are called different, the writes that would explain them get the time to be counted.
         for open in [&mut left_open, &mut right_open].into_iter().flatten() {
             open.look_again(look, begun).await?;
         }
         judgement =
-            judged(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
+            judge_pair(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
     }
     forgive_wordings(&mut judgement, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref()))
         .await?;
     name_rows(&mut judgement, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref()), *extent)
         .await?;
-    Ok(report(comparison, judgement, &of_left, &of_right, began.elapsed().as_secs_f64()))
+    Ok(report_comparison(comparison, judgement, &of_left, &of_right, began.elapsed().as_secs_f64()))
 }
 
 /// No physical copy holds the rows of unlogged tables.
@@ -178,7 +179,7 @@ fn skip_unlogged_of_kin(left: &mut Observation, right: &mut Observation) {
 }
 
 /// Of a baseline of several databases, the one that the other side is.
-fn restricted(mut seen: Observation, only: Option<&str>) -> Observation {
+fn restrict_to_database(mut seen: Observation, only: Option<&str>) -> Observation {
     if let Some(only) = only {
         seen.databases.retain(|database, _| database == only);
         seen.definitions.retain(|database, _| database == only);
@@ -194,11 +195,15 @@ fn database_of(operand: &Operand) -> Option<&str> {
     }
 }
 
-async fn open<'a>(operand: &'a Operand, only: Option<&str>, look: &Look) -> Result<Option<Opened<'a>>> {
+async fn open_operand<'a>(
+    operand: &'a Operand,
+    only: Option<&str>,
+    look: &Look,
+) -> Result<Option<Opened<'a>>> {
     let Operand::Server(target) = operand else { return Ok(None) };
     let only: Vec<String> = only.into_iter().map(str::to_owned).collect();
     let databases = Databases::connect(&target.server, &only, look).await?;
-    if let Some(missing) = only.iter().find(|name| !databases.has(name)) {
+    if let Some(missing) = only.iter().find(|name| !databases.has_database(name)) {
         let server = &target.server;
         return Err(Error::request(format!("PostgreSQL at {} has no database `{missing}`", server.place()))
             .hint("Correct the last part of the URL; `psql -l` lists the databases."));
@@ -208,10 +213,10 @@ async fn open<'a>(operand: &'a Operand, only: Option<&str>, look: &Look) -> Resu
 
 impl Opened<'_> {
     async fn look_again(&mut self, look: &Look, since: Instant) -> Result<()> {
-        let only: Vec<String> = self.databases.names().map(str::to_owned).collect();
+        let only: Vec<String> = self.databases.database_names().map(str::to_owned).collect();
         let others = Databases::connect(&self.target.server, &only, look).await?;
         others.wait_for_counters(since).await?;
-        self.looks.after = others.written().await?;
+        self.looks.after = others.read_write_counters().await?;
         if let Some((own, theirs)) = &self.own_name {
             for looks in [&mut self.looks.before, &mut self.looks.after] {
                 if let Some(tables) = looks.remove(own) {
@@ -232,11 +237,11 @@ impl Opened<'_> {
 
     /// The connection that sees what the report calls `database`.
     async fn visit(&self, database: &str) -> Result<Visit<'_>> {
-        self.databases.visit(self.name_on_the_server(database)).await
+        self.databases.visit_database(self.name_on_the_server(database)).await
     }
 }
 
-async fn see(
+async fn observe_operand(
     operand: &Operand,
     open: Option<&Opened<'_>>,
     other: &Operand,
@@ -257,7 +262,7 @@ async fn see(
 }
 
 /// What the right side holds, under the names of the left one.
-fn renamed(mut seen: Observation, (left, right): (Option<&str>, Option<&str>)) -> Observation {
+fn rename_databases(mut seen: Observation, (left, right): (Option<&str>, Option<&str>)) -> Observation {
     fn rename<T>(of: &mut BTreeMap<String, T>, right: &str, left: &str) {
         if let Some(value) = of.remove(right) {
             of.insert(left.to_owned(), value);
@@ -280,19 +285,19 @@ fn renamed(mut seen: Observation, (left, right): (Option<&str>, Option<&str>)) -
 
 type Seen<'a> = (&'a Observation, Option<&'a Opened<'a>>);
 
-async fn judged(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Result<Judgement> {
+async fn judge_pair(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Result<Judgement> {
     let is_kin = left.0.databases.keys().all(|database| left.0.is_same_database(right.0, database));
     // A physical copy of what was recorded around a backup may hold what was written around it.
     if let (Operand::Kept(recorded), Some(open)) = (&comparison.left, right.1)
         && is_kin
         && !recorded.movement.after.is_empty()
     {
-        let horizon = lineage::horizon(&open.databases, right.0).await?;
-        let touched = open.databases.touched(&left.0.definitions_settled_before()).await?;
+        let horizon = lineage::find_horizon(&open.databases, right.0).await?;
+        let touched = open.databases.read_touched(&left.0.definitions_settled_before()).await?;
         let traces = judge::Traces { horizon: horizon.as_ref(), touched: Some(&touched) };
         let mut judgement = judge::at_the_moment(left.0, &recorded.movement, right.0, traces);
         judgement.definitions.retain(|found| !comparison.ignored.contains(&found.kind));
-        judgement.tell();
+        judgement.weigh();
         return Ok(judgement);
     }
     let still = Looks::default();
@@ -300,7 +305,7 @@ async fn judged(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Res
     let (left_looks, right_looks) = (looks(left.1), looks(right.1));
     let left = judge::Side { seen: left.0, looks: &left_looks };
     let right = judge::Side { seen: right.0, looks: &right_looks };
-    Ok(judge::alike(left, right, &comparison.ignored))
+    Ok(judge::judge_alike(left, right, &comparison.ignored))
 }
 
 /// Takes out what only reads otherwise on the other side, in databases that are no physical copies of each other.
@@ -321,7 +326,7 @@ async fn forgive_wordings(judgement: &mut Judgement, left: Seen<'_>, right: Seen
             found.database != database || !wording::says_the_same(found, &of_left, &of_right)
         });
     }
-    judgement.tell();
+    judgement.weigh();
     Ok(())
 }
 
@@ -330,9 +335,9 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
     let opened = (left.1, right.1);
     let is_open = |table: &&mut TableVerdict| matches!(table.verdict, Word::Differs | Word::Within);
     for table in judgement.tables.iter_mut().filter(is_open) {
-        let visits = (visit(opened.0, table).await?, visit(opened.1, table).await?);
+        let visits = (visit_table(opened.0, table).await?, visit_table(opened.1, table).await?);
         let (Some(left), Some(right)) =
-            (side(left.0, visits.0.as_ref(), table), side(right.0, visits.1.as_ref(), table))
+            (side_of(left.0, visits.0.as_ref(), table), side_of(right.0, visits.1.as_ref(), table))
         else {
             if table.verdict == Word::Differs {
                 table.reason.push_str("; which rows cannot be told, since a baseline holds none");
@@ -342,7 +347,7 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
         let written =
             |open: Option<&Opened<'_>>, oid| open.and_then(|open| open.looks.written(&table.database, oid));
         let written = written(opened.0, left.table.oid).zip(written(opened.1, right.table.oid));
-        match narrow::differences(left, right, extent).await {
+        match narrow::find_differences(left, right, extent).await {
             // So many rows cannot have been changed by fewer writes.
             Ok(found) if table.verdict == Word::Within => {
                 let explained = written.map_or(0, |(left, right)| left + right);
@@ -358,18 +363,18 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
             Err(failure) if failure.session_survives() => {
                 table.reason.push_str(&format!("; which rows could not be found out: {failure}"));
                 for side in [left, right] {
-                    side.session.run("rollback").await?;
+                    side.session.execute("rollback").await?;
                 }
                 break;
             }
             Err(failure) => return Err(failure.into()),
         }
     }
-    judgement.tell();
+    judgement.weigh();
     Ok(())
 }
 
-async fn visit<'a>(open: Option<&'a Opened<'_>>, table: &TableVerdict) -> Result<Option<Visit<'a>>> {
+async fn visit_table<'a>(open: Option<&'a Opened<'_>>, table: &TableVerdict) -> Result<Option<Visit<'a>>> {
     match open {
         Some(open) => Ok(Some(open.visit(&table.database).await?)),
         None => Ok(None),
@@ -377,25 +382,25 @@ async fn visit<'a>(open: Option<&'a Opened<'_>>, table: &TableVerdict) -> Result
 }
 
 /// Where a table of the report is read on one side.
-fn side<'a>(
+fn side_of<'a>(
     seen: &'a Observation,
     visit: Option<&'a Visit<'_>>,
     table: &TableVerdict,
 ) -> Option<narrow::Side<'a>> {
-    let table = seen.table(&table.database, &table.schema, &table.table)?;
+    let table = seen.find_table(&table.database, &table.schema, &table.table)?;
     Some(narrow::Side { session: visit?, table, only: None })
 }
 
 /// Puts the rows that differ into a table's verdict.
 pub(crate) fn add_rows(table: &mut TableVerdict, found: Differences) {
-    match found.told() {
+    match found.summary() {
         Some(told) => table.reason = told,
         None => table.reason.push_str("; in the columns that both have, every row is the same"),
     }
     table.differences = found.rows;
 }
 
-fn report(
+fn report_comparison(
     comparison: &Comparison,
     judgement: Judgement,
     left: &Observation,
@@ -403,7 +408,7 @@ fn report(
     seconds: f64,
 ) -> Report {
     let fingerprint = |seen: &Observation, table: &TableVerdict| {
-        seen.table(&table.database, &table.schema, &table.table)?.fingerprint.clone()
+        seen.find_table(&table.database, &table.schema, &table.table)?.fingerprint.clone()
     };
     let tables = judgement.tables.into_iter().map(|table| TableReport {
         rows: table.observed_rows,
@@ -458,10 +463,10 @@ fn report(
 fn side_report(operand: &Operand, seen: &Observation) -> SideReport {
     let (major, minor) = (seen.server_version / 10_000, seen.server_version % 10_000);
     let (name, kind) = match operand {
-        Operand::Server(target) => (target.shown(), "server"),
+        Operand::Server(target) => (target.display_url(), "server"),
         Operand::Kept(recorded) => {
-            (format!("baseline of {} at {}", Origin::shown(&recorded.of), recorded.instant), "baseline")
+            (format!("baseline of {} at {}", Origin::describe(&recorded.of), recorded.instant), "baseline")
         }
     };
-    SideReport { name, kind, server_version: format!("{major}.{minor}"), rows: seen.rows() }
+    SideReport { name, kind, server_version: format!("{major}.{minor}"), rows: seen.total_rows() }
 }

@@ -28,7 +28,7 @@ use super::narrow::{self, Budget, Common, Extent, Side, Told};
 use super::observe::{Counted, Databases, Observation, Observing, Progress, Question, Table, Visit};
 use super::shape::{self, Paired, Shapes};
 use crate::error::{Error, Result};
-use crate::postgres::{QueryFailure, Server, Session, quoted, quoted_literal};
+use crate::postgres::{QueryFailure, Server, Session, quote_identifier, quote_literal};
 
 type Queried<T> = std::result::Result<T, QueryFailure>;
 
@@ -80,21 +80,21 @@ pub(crate) async fn hold_against(
         seen: Observation { unreadable: databases.unreadable().clone(), ..Observation::default() },
         ..Held::default()
     };
-    if databases.names().next().is_none() {
+    if databases.database_names().next().is_none() {
         return Ok(held);
     }
     held.open = lineage::open_at_the_horizon(&databases, copy.databases, copy.horizon).await?;
     if let Some(moment) = copy.moment {
-        held.recency = lineage::recency(&databases, copy.horizon, &held.open, moment).await?;
+        held.recency = lineage::judge_recency(&databases, copy.horizon, &held.open, moment).await?;
     }
     let boundaries = BTreeMap::from_iter(
-        databases.names().map(|name| (name.to_owned(), copy.horizon.boundary(name, &held.open))),
+        databases.database_names().map(|name| (name.to_owned(), copy.horizon.boundary_of(name, &held.open))),
     );
     let question = Question { boundaries, newest_write: false };
     let mut observing = Observing::new(&question, progress);
-    for name in databases.names() {
+    for name in databases.database_names() {
         match hold_database(&databases, name, copy, &mut held, &mut observing).await {
-            Ok(seen) => held.seen.absorb(name, seen),
+            Ok(seen) => held.seen.add_database(name, seen),
             Err(error) => match databases.still_exists(name).await? {
                 true => {
                     held.seen.unreadable.insert(name.to_owned(), error.chain());
@@ -120,13 +120,13 @@ async fn hold_database(
     held: &mut Held,
     observing: &mut Observing<'_>,
 ) -> Result<Observation> {
-    let opened = databases.open(name).await?;
+    let opened = databases.open_database(name).await?;
     let mut seen = databases.observe_one(&opened, observing).await?;
     let in_copy = name_in_copy(&seen, copy.observed, name).to_owned();
     let Some(copies) = copy.observed.databases.get(&in_copy) else { return Ok(seen) };
     let open: BTreeSet<u64> = copy.horizon.open_in(name, &held.open).collect();
-    let boundary = copy.horizon.boundary(name, &open);
-    let older = lineage::older_than(&opened.session, &boundary).await?;
+    let boundary = copy.horizon.boundary_of(name, &open);
+    let older = lineage::older_than_sql(&opened.session, &boundary).await?;
     let mut against: Option<Against<'_>> = None;
     let mut failed = BTreeMap::new();
     let tables = seen.databases.get(name).map(Vec::as_slice).unwrap_or_default();
@@ -192,8 +192,10 @@ enum Found {
 
 impl Found {
     fn at_a_glance(table: &Table, copied: &Table, placed: Placed) -> Self {
-        let (Some(rows), Some(held)) = (table.rows(), copied.rows()) else { return Found::Nothing };
-        let older = table.strata.unwrap_or_default().older();
+        let (Some(rows), Some(held)) = (table.counted_rows(), copied.counted_rows()) else {
+            return Found::Nothing;
+        };
+        let older = table.strata.unwrap_or_default().older_rows();
         let (Some(_), Some(of_copy)) = (&table.fingerprint, &copied.fingerprint) else {
             // Only numbers were asked for.
             return Found::Evidence(RowEvidence {
@@ -234,17 +236,17 @@ impl<'a> Against<'a> {
         (tables, copies): (&[Table], &[Table]),
         older: &'a str,
     ) -> Result<Self> {
-        let copy = copy.databases.visit(in_copy).await?;
+        let copy = copy.databases.visit_database(in_copy).await?;
         let oids = |tables: &[Table]| tables.iter().map(|table| table.oid).collect::<Vec<u32>>();
         let shapes = (Shapes::read(source, &oids(tables)).await?, Shapes::read(&copy, &oids(copies)).await?);
-        source.run("savepoint rows").await?;
-        copy.run("savepoint rows").await?;
+        source.execute("savepoint rows").await?;
+        copy.execute("savepoint rows").await?;
         Ok(Against { source, copy, shapes, older })
     }
 
     async fn recover(&self) -> Result<()> {
-        self.source.run("rollback to savepoint rows").await?;
-        Ok(self.copy.run("rollback to savepoint rows").await?)
+        self.source.execute("rollback to savepoint rows").await?;
+        Ok(self.copy.execute("rollback to savepoint rows").await?)
     }
 
     async fn read(
@@ -256,19 +258,19 @@ impl<'a> Against<'a> {
     ) -> Queried<RowEvidence> {
         let Paired { common, left_out, lost } =
             shape::pair_columns((&self.shapes.0, table), (&self.shapes.1, copied));
-        let older_rows = table.strata.unwrap_or_default().older().rows;
+        let older_rows = table.strata.unwrap_or_default().older_rows().rows;
         let mut evidence =
             RowEvidence { columns_left_out: left_out, columns_lost: lost, ..RowEvidence::default() };
         if is_whole {
             evidence.matched = older_rows;
         } else if older_rows == 0 {
-            evidence.extra = copied.rows().unwrap_or_default();
+            evidence.extra = copied.counted_rows().unwrap_or_default();
         } else {
             let left = Side { session: self.source, table, only: Some(self.older) };
             let right = Side { session: &self.copy, table: copied, only: None };
-            let surely_differ = copied.rows().unwrap_or_default().abs_diff(older_rows);
+            let surely_differ = copied.counted_rows().unwrap_or_default().abs_diff(older_rows);
             let budget = Budget { rows: ROWS_READ, surely_differ };
-            let tally = narrow::tally(left, right, &common, budget, ROWS_NAMED).await?;
+            let tally = narrow::compare_sums(left, right, &common, budget, ROWS_NAMED).await?;
             evidence = RowEvidence {
                 matched: tally.matched,
                 missing: tally.missing,
@@ -279,7 +281,7 @@ impl<'a> Against<'a> {
                 ..evidence
             };
         }
-        let newer = table.rows().unwrap_or_default().saturating_sub(older_rows);
+        let newer = table.counted_rows().unwrap_or_default().saturating_sub(older_rows);
         // What the source has written since could not be compared: among it may be rows that were there.
         evidence.differences.more |= newer > 0;
         if newer > 0 {
@@ -293,8 +295,8 @@ impl<'a> Against<'a> {
     }
 
     async fn recover_after_reading(&self) -> Queried<()> {
-        self.source.run("rollback to savepoint rows").await?;
-        self.copy.run("rollback to savepoint rows").await
+        self.source.execute("rollback to savepoint rows").await?;
+        self.copy.execute("rollback to savepoint rows").await
     }
 
     /// Which of the newer rows are in the copy under the same key, or cannot have been in it. `without_keys`: how many are
@@ -322,7 +324,7 @@ impl<'a> Against<'a> {
                 let Some(written_by) = written_by else { return Ok(0) };
                 let sql = format!(
                     "select count(*) from only {} where {may_be_older} and {written_by}",
-                    table.quoted()
+                    table.quoted_name()
                 );
                 Queried::Ok(self.source.row(&sql, &[]).await?.get::<_, i64>(0).unsigned_abs())
             }
@@ -342,19 +344,21 @@ impl<'a> Against<'a> {
         common: &Common,
         condition: &str,
     ) -> Queried<u64> {
-        let rows = table.rows().max(copied.rows()).unwrap_or_default();
+        let rows = table.counted_rows().max(copied.counted_rows()).unwrap_or_default();
         let share = (rows / KEYS_READ + 1).next_power_of_two();
         let (ours, theirs) = (common.left.key_hash(), common.right.key_hash());
         let in_share = |key: &str| match share {
             1 => String::new(),
             _ => format!(" and {key} & {} = 0", share - 1),
         };
-        let sql = format!("select {ours} from only {} where {condition}{}", table.quoted(), in_share(&ours));
+        let sql =
+            format!("select {ours} from only {} where {condition}{}", table.quoted_name(), in_share(&ours));
         let mut keys = read_numbers(self.source, &sql).await?;
         if keys.is_empty() {
             return Ok(0);
         }
-        let sql = format!("select {theirs} from only {} where true{}", copied.quoted(), in_share(&theirs));
+        let sql =
+            format!("select {theirs} from only {} where true{}", copied.quoted_name(), in_share(&theirs));
         let stream = self.copy.stream(&sql).await?;
         pin_mut!(stream);
         while let Some(row) = stream.next().await.transpose()? {
@@ -385,20 +389,20 @@ impl<'a> Against<'a> {
                and not q.seqcycle
              group by 1, 2, 3",
             copied.oid,
-            quoted_literal(&in_copy.name)
+            quote_literal(&in_copy.name)
         );
         let rows = self.copy.rows(&sql, &[]).await?;
         let [row] = rows.as_slice() else { return Ok(None) };
         let increment: i64 = row.get(2);
-        let sequence = format!("{}.{}", quoted(row.get(0)), quoted(row.get(1)));
+        let sequence = format!("{}.{}", quote_identifier(row.get(0)), quote_identifier(row.get(1)));
         let (extreme, compare) = if increment > 0 { ("max", ">") } else { ("min", "<") };
         // Keys that it did not hand out prove nothing: then there are keys beyond it in the copy, or in the source now.
         let handed_out = |key: &Hashed, table: &Table| {
             format!(
                 "select last_value, is_called and not coalesce((select {extreme}({}) from only {}) {compare} last_value, false)
                  from {sequence}",
-                quoted(&key.name),
-                table.quoted()
+                quote_identifier(&key.name),
+                table.quoted_name()
             )
         };
         let there = self.copy.row(&handed_out(in_copy, copied), &[]).await?;
@@ -406,7 +410,7 @@ impl<'a> Against<'a> {
         let here = match self.source.row(&handed_out(key, table), &[]).await {
             Ok(here) => here,
             Err(failure) if failure.session_survives() => {
-                self.source.run("rollback to savepoint rows").await?;
+                self.source.execute("rollback to savepoint rows").await?;
                 return Ok(None);
             }
             Err(failure) => return Err(failure),
@@ -414,7 +418,7 @@ impl<'a> Against<'a> {
         if !(there.get::<_, bool>(1) && here.get::<_, bool>(1)) {
             return Ok(None);
         }
-        Ok(Some(format!("{} {compare} {}", quoted(&key.name), there.get::<_, i64>(0))))
+        Ok(Some(format!("{} {compare} {}", quote_identifier(&key.name), there.get::<_, i64>(0))))
     }
 }
 

@@ -29,7 +29,7 @@ impl Queue {
     }
 
     /// The next table, or the next small ones together.
-    pub(super) fn next(&mut self) -> Option<Vec<Table>> {
+    pub(super) fn next_group(&mut self) -> Option<Vec<Table>> {
         let first = self.0.pop_front()?;
         let is_small = |table: &Table| table.bytes <= SMALL || !table.is_countable();
         let mut columns = first.columns.len();
@@ -52,7 +52,7 @@ pub(super) struct Reference {
     next: u64,
 }
 
-pub(super) async fn reference(session: &Session) -> Result<Reference> {
+pub(super) async fn read_reference(session: &Session) -> Result<Reference> {
     let row = session
         .row("select pg_snapshot_xmax(pg_current_snapshot())::text::int8, age('3'::xid)::int8", &[])
         .await?;
@@ -65,13 +65,13 @@ pub(super) async fn reference(session: &Session) -> Result<Reference> {
 
 impl Reference {
     /// The next transaction id that the server will hand out.
-    pub(super) fn next(self) -> u64 {
+    pub(super) fn next_id(self) -> u64 {
         self.next
     }
 
     /// The transaction that is `age` old. Frozen rows of ancient times have the greatest age there is, or, when the
     /// counter has gone around since, a negative one.
-    pub(super) fn aged(self, age: i64) -> u64 {
+    pub(super) fn id_of_age(self, age: i64) -> u64 {
         if age < 0 { 3 } else { self.next.saturating_sub(age.unsigned_abs()) }
     }
 
@@ -97,25 +97,25 @@ impl<'a> Reader<'a> {
         newest_write: bool,
     ) -> Result<Self> {
         // `age()` counts from another transaction in each session.
-        let reference = reference(session).await?;
-        let stratum = boundary.map(|boundary| stratum(boundary, reference));
+        let reference = read_reference(session).await?;
+        let stratum = boundary.map(|boundary| stratum_sql(boundary, reference));
         Ok(Reader { session, reference, stratum, newest_write })
     }
 
     /// Reads tables, and tells of each one that was read.
-    pub(super) async fn read(&self, group: &mut [Table], tell: &(dyn Fn(&Table) + Sync)) -> Result<()> {
+    pub(super) async fn read_group(&self, group: &mut [Table], tell: &(dyn Fn(&Table) + Sync)) -> Result<()> {
         let were_countable: Vec<bool> = group.iter().map(Table::is_countable).collect();
         match self.read_together(group).await {
             Ok(()) => {}
             // One of them is at fault: each by itself then.
             Err(failure) if failure.session_survives() && group.len() > 1 => {
-                self.session.run("rollback to savepoint tables").await?;
+                self.session.execute("rollback to savepoint tables").await?;
                 for table in group.iter_mut().filter(|table| table.is_countable()) {
                     self.read_alone(table).await?;
                 }
             }
-            Err(failure) if failure.session_survives() => self.blame(&mut group[0], &failure).await?,
-            Err(failure) => return Err(broken(group, failure)),
+            Err(failure) if failure.session_survives() => self.find_culprit(&mut group[0], &failure).await?,
+            Err(failure) => return Err(broken_read_error(group, failure)),
         }
         for table in group.iter_mut().filter(|table| table.carried.is_some() && table.is_countable()) {
             self.read_what_a_dump_carries(table).await?;
@@ -132,8 +132,8 @@ impl<'a> Reader<'a> {
         match self.read_together(std::slice::from_mut(table)).await {
             Ok(()) => Ok(()),
             // An error of the server is the table's own and is kept with it; a broken connection is not.
-            Err(failure) if failure.session_survives() => self.blame(table, &failure).await,
-            Err(failure) => Err(broken(std::slice::from_ref(table), failure)),
+            Err(failure) if failure.session_survives() => self.find_culprit(table, &failure).await,
+            Err(failure) => Err(broken_read_error(std::slice::from_ref(table), failure)),
         }
     }
 
@@ -160,13 +160,13 @@ impl<'a> Reader<'a> {
             }
             // What the dump carries of it stays unknown; the table itself was read.
             Err(failure) if failure.session_survives() => {
-                Ok(self.session.run("rollback to savepoint tables").await?)
+                Ok(self.session.execute("rollback to savepoint tables").await?)
             }
-            Err(failure) => Err(broken(std::slice::from_ref(table), failure)),
+            Err(failure) => Err(broken_read_error(std::slice::from_ref(table), failure)),
         }
     }
 
-    async fn blame(&self, table: &mut Table, failure: &QueryFailure) -> Result<()> {
+    async fn find_culprit(&self, table: &mut Table, failure: &QueryFailure) -> Result<()> {
         table.counted = match failure.sqlstate.as_deref() {
             // Its owner wanted it gone, so nothing is lost with it.
             Some("42P01" | "3F000") => Counted::Skipped(DROPPED_MEANWHILE.to_owned()),
@@ -182,7 +182,7 @@ impl<'a> Reader<'a> {
             _ if failure.is_damage() => Counted::Damaged(failure.message.clone()),
             _ => Counted::Unreadable(failure.message.clone()),
         };
-        Ok(self.session.run("rollback to savepoint tables").await?)
+        Ok(self.session.execute("rollback to savepoint tables").await?)
     }
 
     async fn read_together(&self, group: &mut [Table]) -> std::result::Result<(), QueryFailure> {
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
             .iter()
             .enumerate()
             .filter(|(_, table)| table.is_countable())
-            .map(|(position, table)| self.count(position, table))
+            .map(|(position, table)| self.count_expression(position, table))
             .collect();
         if parts.is_empty() {
             return Ok(());
@@ -198,7 +198,7 @@ impl<'a> Reader<'a> {
         let sql = format!(
             "savepoint tables; {}; {}; rollback to savepoint tables",
             parts.join(" union all "),
-            files(group)
+            from_files_sql(group)
         );
         let rows = self.session.texts(&sql).await?;
         let mut read: Vec<Read> = group.iter().map(|_| Read::default()).collect();
@@ -224,11 +224,11 @@ impl<'a> Reader<'a> {
                 _ => &mut read.strata.settled,
             };
             *stratum = *stratum + Stratum { rows, sum };
-            let newest = number(4).map(|age| self.reference.aged(age));
+            let newest = number(4).map(|age| self.reference.id_of_age(age));
             read.newest_write = read.newest_write.max(newest);
         }
         for (table, read) in group.iter_mut().zip(read).filter(|(table, _)| table.is_countable()) {
-            let all = read.strata.older() + read.strata.newer;
+            let all = read.strata.older_rows() + read.strata.newer;
             table.counted = Counted::Rows(all.rows);
             table.written.filenode = read.filenode;
             table.fingerprint = (table.depth == Depth::Content).then(|| all.sum.to_string());
@@ -240,8 +240,8 @@ impl<'a> Reader<'a> {
 
     /// One pass over a table for everything that is asked: position, stratum, rows, sum of fingerprints, age of the
     /// newest row.
-    fn count(&self, position: usize, table: &Table) -> String {
-        let name = table.quoted();
+    fn count_expression(&self, position: usize, table: &Table) -> String {
+        let name = table.quoted_name();
         let sum = match table.depth {
             Depth::Content => format!("sum({})", row_hash(&table.columns)),
             Depth::Counts | Depth::Schema => "null::numeric".to_owned(),
@@ -266,7 +266,7 @@ struct Read {
 
 /// The files that were read. The locks of the reading are still held, so they cannot have been replaced since: but
 /// TRUNCATE and ALTER TABLE empty a table for every older snapshot, so whoever judges must know that it was this file.
-fn files(group: &[Table]) -> String {
+fn from_files_sql(group: &[Table]) -> String {
     let file = |(position, table): (usize, &Table)| format!("({position}, {}::oid)", table.oid);
     let read = group.iter().enumerate().filter(|(_, table)| table.is_countable());
     let list: Vec<String> = read.map(file).collect();
@@ -277,7 +277,7 @@ fn files(group: &[Table]) -> String {
 }
 
 /// To which stratum a row belongs. A negative age is that of a row that was frozen before the counter went around.
-pub(super) fn stratum(boundary: &Boundary, reference: Reference) -> String {
+pub(super) fn stratum_sql(boundary: &Boundary, reference: Reference) -> String {
     let settled = reference.age_before(boundary.settled_before);
     let older = reference.age_before(boundary.visible_before);
     let running = if boundary.running.is_empty() {
@@ -291,8 +291,8 @@ pub(super) fn stratum(boundary: &Boundary, reference: Reference) -> String {
     )
 }
 
-fn broken(tables: &[Table], failure: QueryFailure) -> Error {
-    let named = tables.first().map(Table::quoted).unwrap_or_default();
+fn broken_read_error(tables: &[Table], failure: QueryFailure) -> Error {
+    let named = tables.first().map(Table::quoted_name).unwrap_or_default();
     Error::outside(format!("the connection broke while table `{named}` was being read")).caused_by(failure)
 }
 
@@ -303,8 +303,8 @@ mod tests {
     #[test]
     fn ages_are_told_from_ids_and_ids_from_ages() {
         let reference = Reference { next: (5_u64 << 32) + 100 };
-        assert_eq!(reference.aged(1), (5_u64 << 32) + 99);
-        assert_eq!(reference.aged(-7), 3);
+        assert_eq!(reference.id_of_age(1), (5_u64 << 32) + 99);
+        assert_eq!(reference.id_of_age(-7), 3);
         assert_eq!(reference.age_before((5_u64 << 32) + 100), 1);
         assert_eq!(reference.age_before((5_u64 << 32) + 90), 11);
     }

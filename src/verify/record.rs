@@ -55,14 +55,14 @@ impl Recording {
 
     async fn begin_within(server: &Server, only: &[String], look: &Look, late: bool) -> Result<Self> {
         let mut databases = Databases::connect(server, only, look).await?;
-        let mut movement = Movement { before: databases.written().await?, ..Movement::default() };
+        let mut movement = Movement { before: databases.read_write_counters().await?, ..Movement::default() };
         if looks_at_definitions(look) {
-            movement.sequences_before = databases.sequences().await?;
+            movement.sequences_before = databases.read_sequences().await?;
             movement.role_writes_before = databases.role_writes().await?;
         }
-        databases.prepare().await?;
+        databases.prepare_all().await?;
         if late {
-            let clock = databases.clock().await?;
+            let clock = databases.server_time().await?;
             let early = LATE_IN_THE_SECOND.saturating_sub(clock.nanosecond() % 1_000_000_000);
             tokio::time::sleep(Duration::from_nanos(u64::from(early))).await;
         }
@@ -91,31 +91,31 @@ impl Recording {
             if let Some(latest) = self.seen.last_instant.filter(|latest| *latest > self.instant) {
                 (self.instant, self.begun) = (latest, Instant::now());
             }
-            databases.end();
+            databases.end_transactions();
         }
         Ok(())
     }
 
     /// Looks at the source once more, after the moment of the copy: as soon as its sessions have reported what they
     /// wrote up to `since`, because all that is written later only widens the bounds.
-    pub(crate) async fn look_again(&mut self, since: Instant) -> Result<()> {
+    pub(crate) async fn read_counters_again(&mut self, since: Instant) -> Result<()> {
         let databases = Databases::connect(&self.server, &self.only, &self.look).await?;
         self.movement.is_incomplete = !databases.wait_for_counters(since).await?;
-        self.movement.after = databases.written().await?;
+        self.movement.after = databases.read_write_counters().await?;
         if looks_at_definitions(&self.look) {
-            self.movement.sequences_after = databases.sequences().await?;
-            self.movement.definitions_after = databases.definitions().await?;
+            self.movement.sequences_after = databases.read_sequences().await?;
+            self.movement.definitions_after = databases.read_definitions().await?;
             self.movement.role_writes_after = databases.role_writes().await?;
             // Last: whatever was written to when the rest was read is in here.
             let since = self.seen.definitions_settled_before();
-            self.movement.touched_after = databases.touched(&since).await?;
+            self.movement.touched_after = databases.read_touched(&since).await?;
         }
         Ok(())
     }
 
     /// The snapshot of a database that other sessions can import as long as nothing has been observed yet.
-    pub(crate) fn snapshot(&self, database: &str) -> Option<&str> {
-        self.databases.as_ref().and_then(|databases| databases.snapshot(database))
+    pub(crate) fn snapshot_of(&self, database: &str) -> Option<&str> {
+        self.databases.as_ref().and_then(|databases| databases.exported_snapshot(database))
     }
 
     /// Why a database could not be looked into.
@@ -124,7 +124,7 @@ impl Recording {
     }
 
     /// When the instant was, by our own clock.
-    pub(crate) fn begun(&self) -> Instant {
+    pub(crate) fn begun_at(&self) -> Instant {
         self.begun
     }
 
@@ -144,7 +144,7 @@ impl Recording {
 }
 
 fn looks_at_definitions(look: &Look) -> bool {
-    look.depths.usual() != Depth::Counts
+    look.depths.usual_depth() != Depth::Counts
 }
 
 const SCHEMA: &str = "lifeboat.baseline/1";
@@ -184,7 +184,7 @@ impl Origin {
     }
 
     /// For people.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match &self.instance {
             Some(instance) => format!("instance `{instance}`"),
             None => {
@@ -217,7 +217,7 @@ const SEAL: &str = ",\"sha256\":\"";
 
 impl Recorded {
     /// The document and its seal.
-    pub(crate) fn seal(&self) -> Result<(String, Vec<u8>)> {
+    pub(crate) fn to_sealed_json(&self) -> Result<(String, Vec<u8>)> {
         let mut document = serde_json::to_vec(self).map_err(|error| {
             Error::new(crate::error::Kind::Bug, "a baseline cannot be written as JSON").caused_by(error)
         })?;
@@ -228,7 +228,11 @@ impl Recorded {
     }
 
     /// Reads a document that `name` has been given. `expected`: the seal that it must have.
-    pub(crate) fn open(name: &str, document: &[u8], expected: Option<&str>) -> Result<(String, Self)> {
+    pub(crate) fn from_sealed_json(
+        name: &str,
+        document: &[u8],
+        expected: Option<&str>,
+    ) -> Result<(String, Self)> {
         let broken = |why: &str| {
             Error::request(format!("baseline `{name}` is damaged: {why}"))
                 .hint("Restore the file from a copy of the vault, or record a new baseline.")
@@ -298,20 +302,20 @@ mod tests {
 
     #[test]
     fn a_sealed_baseline_opens_and_is_one_json_document() {
-        let (seal, document) = recorded().seal().unwrap();
-        assert_eq!(Recorded::open("x", &document, Some(&seal)).unwrap().0, seal);
+        let (seal, document) = recorded().to_sealed_json().unwrap();
+        assert_eq!(Recorded::from_sealed_json("x", &document, Some(&seal)).unwrap().0, seal);
         let value: serde_json::Value = serde_json::from_slice(&document).unwrap();
         assert_eq!(value["sha256"], seal.as_str());
     }
 
     #[test]
     fn every_damage_is_found_and_said() {
-        let (_, document) = recorded().seal().unwrap();
+        let (_, document) = recorded().to_sealed_json().unwrap();
         let mut flipped = document.clone();
         let at = flipped.len() / 2;
         flipped[at] ^= 1;
         let says = |document: &[u8], expected: Option<&str>, part: &str| {
-            let error = Recorded::open("b.json", document, expected).unwrap_err().chain();
+            let error = Recorded::from_sealed_json("b.json", document, expected).unwrap_err().chain();
             assert!(error.contains("`b.json`") && error.contains(part), "{error}");
         };
         says(&flipped, None, "SHA-256");

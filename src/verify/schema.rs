@@ -11,7 +11,7 @@ mod queries;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use queries::{DIGESTS, TOUCHED, definitions_sql, parts_sql, plain_body, written_out_all};
+use queries::{DIGESTS, TOUCHED, definitions_sql, expand_functions, parts_sql, plain_body_sql};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -28,7 +28,7 @@ pub(crate) struct Digest(u128);
 
 impl Digest {
     /// The digest of a text that is not one of PostgreSQL's own.
-    pub(super) fn of(text: &str) -> Digest {
+    pub(super) fn of_text(text: &str) -> Digest {
         let digest = Sha256::digest(text);
         let (start, _) = digest.as_slice().split_first_chunk().expect("a SHA-256 has 32 bytes");
         Digest(u128::from_be_bytes(*start))
@@ -50,7 +50,7 @@ impl From<Digest> for String {
 }
 
 /// The definitions that are not the same in both, as kind and name.
-pub(crate) fn changes(before: &Definitions, after: &Definitions) -> Vec<String> {
+pub(crate) fn list_changes(before: &Definitions, after: &Definitions) -> Vec<String> {
     let all = |definitions: &Definitions| -> BTreeMap<(String, String), Digest> {
         let each = definitions.iter().flat_map(|(kind, named)| {
             named.iter().map(move |(name, digest)| ((kind.clone(), name.clone()), *digest))
@@ -147,19 +147,22 @@ const ATTEMPTS: usize = 30;
 /// Reads the definitions of a database, outside of a transaction: PostgreSQL deparses them as they are now, so an older
 /// snapshot would trip over everything that was dropped since. Even so, what is dropped between the listing and the
 /// deparsing ends the query, which is then asked again.
-pub(super) async fn definitions(session: &Session) -> Result<Definitions> {
-    digests(&ask_again(session, &format!("{}{DIGESTS}", definitions_sql(major_of(session).await?))).await?)
+pub(super) async fn read_definitions(session: &Session) -> Result<Definitions> {
+    digests_of_rows(
+        &query_until_stable(session, &format!("{}{DIGESTS}", definitions_sql(major_version(session).await?)))
+            .await?,
+    )
 }
 
 /// Lists the definitions of a database that were written to by the transaction `since` (64 bits) or a later one, outside
 /// of a transaction.
-pub(super) async fn touched(session: &Session, since: u64) -> Result<Touched> {
+pub(super) async fn read_touched(session: &Session, since: u64) -> Result<Touched> {
     // The three least ids are no transactions and have no age.
     let low = (since as u32).max(3);
-    let definitions = definitions_sql(major_of(session).await?);
+    let definitions = definitions_sql(major_version(session).await?);
     let sql = format!("{definitions}{}", TOUCHED.replace("{since}", &low.to_string()));
     let mut all = Touched::new();
-    for row in ask_again(session, &sql).await? {
+    for row in query_until_stable(session, &sql).await? {
         let id =
             |column: usize| row.get::<_, Option<i64>>(column).map(|later| since.saturating_add_signed(later));
         let touch = Touch { oid: row.get(2), newest: id(3).unwrap_or(since), own: id(4), made: id(5) };
@@ -169,18 +172,18 @@ pub(super) async fn touched(session: &Session, since: u64) -> Result<Touched> {
 }
 
 /// Every earlier transaction has ended by now.
-pub(super) async fn settled_before(session: &Session) -> Result<u64> {
+pub(super) async fn read_settled_before(session: &Session) -> Result<u64> {
     let row = session.row("select pg_snapshot_xmin(pg_current_snapshot())::text::int8", &[]).await?;
     Ok(row.get::<_, i64>(0).unsigned_abs())
 }
 
 /// Runs a query over the definitions, outside of a transaction.
-async fn ask_again(session: &Session, sql: &str) -> Result<Vec<tokio_postgres::Row>> {
+async fn query_until_stable(session: &Session, sql: &str) -> Result<Vec<tokio_postgres::Row>> {
     let mut attempt = 1;
     loop {
         match session.rows(sql, &[]).await {
             Ok(rows) => return Ok(rows),
-            Err(failure) if failure.session_survives() && attempt < ATTEMPTS && is_a_race(&failure) => {
+            Err(failure) if failure.session_survives() && attempt < ATTEMPTS && is_race(&failure) => {
                 tracing::debug!(%failure, attempt, "an object was dropped while definitions were being read");
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 attempt += 1;
@@ -191,17 +194,17 @@ async fn ask_again(session: &Session, sql: &str) -> Result<Vec<tokio_postgres::R
 }
 
 /// `cache lookup failed for index 16393`, `could not open relation with OID 16393`, or an undefined object.
-fn is_a_race(failure: &QueryFailure) -> bool {
+fn is_race(failure: &QueryFailure) -> bool {
     let is_class = |class: &str| failure.sqlstate.as_deref().is_some_and(|state| state.starts_with(class));
     is_class("XX000") || is_class("42") || is_class("3F")
 }
 
-async fn major_of(session: &Session) -> Result<u32> {
+async fn major_version(session: &Session) -> Result<u32> {
     let row = session.row("select current_setting('server_version_num')::int4 / 10000", &[]).await?;
     Ok(u32::try_from(row.get::<_, i32>(0)).unwrap_or_default())
 }
 
-fn digests(rows: &[tokio_postgres::Row]) -> Result<Definitions> {
+fn digests_of_rows(rows: &[tokio_postgres::Row]) -> Result<Definitions> {
     let mut all = Definitions::new();
     for row in rows {
         let digest = Digest::try_from(row.get::<_, String>(2))
@@ -213,8 +216,8 @@ fn digests(rows: &[tokio_postgres::Row]) -> Result<Definitions> {
 
 /// A query for the texts of the definitions of some kinds: kind, name, text.
 pub(super) async fn texts_sql(session: &Session, kinds: &[&str]) -> Result<String> {
-    let parts = written_out_all(&parts_sql(major_of(session).await?), plain_body);
-    let kinds: Vec<String> = kinds.iter().map(|kind| crate::postgres::quoted_literal(kind)).collect();
+    let parts = expand_functions(&parts_sql(major_version(session).await?), plain_body_sql);
+    let kinds: Vec<String> = kinds.iter().map(|kind| crate::postgres::quote_literal(kind)).collect();
     Ok(format!(
         "{parts} select kind, name, string_agg(coalesce(body, ''), e'\n' order by body) from definition
          where kind in ({}) group by kind, name",
@@ -228,7 +231,7 @@ const TOGETHER: usize = 100;
 /// Reads where the sequences of a database stand, outside of a transaction. One that we may not read stands nowhere.
 ///
 /// They are read as the relations that they are: `pg_sequences` would lock each until the end of the transaction.
-pub(super) async fn sequences(session: &Session) -> Result<Sequences> {
+pub(super) async fn read_sequences(session: &Session) -> Result<Sequences> {
     let listed = session
         .rows(
             "select format('%I.%I', n.nspname, c.relname), s.seqincrement, s.seqcache,

@@ -170,7 +170,7 @@ pub(super) fn pair_columns((source, table): (&Shapes, &Table), (copy, copied): (
             }
             continue;
         };
-        match forms(source, column.type_oid, copy, other.type_oid) {
+        match common_forms(source, column.type_oid, copy, other.type_oid) {
             Some((ours, theirs)) => {
                 let seed = &other.name;
                 let hashed = |name: &str, form| Hashed { name: name.to_owned(), seed: seed.clone(), form };
@@ -215,7 +215,7 @@ pub(super) fn pair_columns((source, table): (&Shapes, &Table), (copy, copied): (
 }
 
 /// In which form values of the two types can be compared.
-fn forms(source: &Shapes, ours: u32, copy: &Shapes, theirs: u32) -> Option<(Form, Form)> {
+fn common_forms(source: &Shapes, ours: u32, copy: &Shapes, theirs: u32) -> Option<(Form, Form)> {
     let (ours, theirs) = (source.base_of(ours), copy.base_of(theirs));
     let both = |form: Form| Some((form.clone(), form));
     match (source.built_in_name(ours), copy.built_in_name(theirs)) {

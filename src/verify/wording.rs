@@ -41,7 +41,7 @@ const WORDED: [&str; 13] = [
 ];
 
 /// Digests of what the definitions of a database say.
-pub(crate) async fn wordings(session: &Session) -> Result<Definitions> {
+pub(crate) async fn read_wordings(session: &Session) -> Result<Definitions> {
     let mut all = Definitions::new();
     session
         .for_each(&texts_sql(session, &WORDED).await?, |row| {
@@ -49,7 +49,7 @@ pub(crate) async fn wordings(session: &Session) -> Result<Definitions> {
             let kind = kind.strip_prefix(DUMPED).unwrap_or(&kind).to_owned();
             all.entry(kind).or_default().insert(
                 row.get::<_, RawText>(1).into_string(),
-                Digest::of(&normal_form(&text.into_string())),
+                Digest::of_text(&normal_form(&text.into_string())),
             );
             Ok(())
         })
@@ -59,10 +59,10 @@ pub(crate) async fn wordings(session: &Session) -> Result<Definitions> {
 
 /// The same, of a database that is connected to for nothing else.
 pub(super) async fn wordings_apart(session: &Session) -> Result<Definitions> {
-    session.run(AS_IT_IS).await?;
-    session.run("begin read only; set local search_path = pg_catalog; set local jit = off").await?;
-    let read = wordings(session).await?;
-    session.run("rollback").await?;
+    session.execute(AS_IT_IS).await?;
+    session.execute("begin read only; set local search_path = pg_catalog; set local jit = off").await?;
+    let read = read_wordings(session).await?;
+    session.execute("rollback").await?;
     Ok(read)
 }
 
@@ -92,7 +92,7 @@ fn normal_form(text: &str) -> String {
     let mut rest = text;
     let nodes = read_nodes(&mut rest, None);
     let mut written = String::with_capacity(text.len());
-    write_nodes(&reread(nodes), &mut written);
+    write_nodes(&reread_operators(nodes), &mut written);
     written
 }
 
@@ -196,9 +196,9 @@ fn array_type(nodes: &[Node]) -> Option<(Vec<Node>, usize)> {
 }
 
 /// Reads an expression as the parser would, innermost brackets first.
-fn reread(nodes: Vec<Node>) -> Vec<Node> {
+fn reread_operators(nodes: Vec<Node>) -> Vec<Node> {
     let inner = nodes.into_iter().map(|node| match node {
-        Node::Group(bracket, inside) => Node::Group(bracket, reread(inside)),
+        Node::Group(bracket, inside) => Node::Group(bracket, reread_operators(inside)),
         token => token,
     });
     let mut nodes: Vec<Node> = inner.collect();
@@ -207,7 +207,7 @@ fn reread(nodes: Vec<Node>) -> Vec<Node> {
             nodes[at] = Node::Group('(', vec![Node::Token("true".to_owned())]);
         }
     }
-    flatten("OR", flatten("AND", unwrap_operands(push_casts(&nodes))))
+    flatten_operator("OR", flatten_operator("AND", unwrap_operands(push_casts(&nodes))))
 }
 
 /// Takes the brackets away from what is cast, where a cast binds no less without them: PostgreSQL writes statistics without.
@@ -252,7 +252,7 @@ fn is_operand(nodes: &[Node]) -> bool {
 }
 
 /// Takes the brackets away from what stands first in a chain of one operator and is such a chain itself.
-fn flatten(operator: &str, mut nodes: Vec<Node>) -> Vec<Node> {
+fn flatten_operator(operator: &str, mut nodes: Vec<Node>) -> Vec<Node> {
     let has_chain = |nodes: &[Node]| nodes.iter().any(|node| node.is(operator));
     if let [Node::Group('(', inside), next, ..] = &nodes[..]
         && next.is(operator)

@@ -1,7 +1,7 @@
 //! How the database of a backup is to be created, where not all of what its source had is to be had.
 
 use crate::backup::statement::create_database_statement;
-use crate::postgres::{quoted, quoted_literal};
+use crate::postgres::{quote_identifier, quote_literal};
 
 /// How a database is to be created.
 pub(super) struct CreateDatabase {
@@ -31,10 +31,10 @@ impl CreateDatabase {
             ] {
                 rest = take_clause(&rest, clause).0;
             }
-            rest.push_str(&format!(" LOCALE = {}", quoted_literal(locale)));
+            rest.push_str(&format!(" LOCALE = {}", quote_literal(locale)));
         }
         if let Some(tablespace) = &self.tablespace {
-            rest.push_str(&format!(" TABLESPACE = {}", quoted(tablespace)));
+            rest.push_str(&format!(" TABLESPACE = {}", quote_identifier(tablespace)));
         }
         create_database_statement(&rest, name)
     }

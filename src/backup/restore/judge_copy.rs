@@ -9,7 +9,7 @@ use crate::backup::judge::{Part, Parts, judge_restored};
 use crate::backup::token::TableName;
 use crate::backup::tolerance::Omissions;
 use crate::error::Result;
-use crate::postgres::quoted;
+use crate::postgres::quote_identifier;
 
 /// Holds a restored copy against what was recorded of its source. Where nothing was, because something else had made the
 /// dump, it is held against the dump; then whatever the server refused is missing, and nothing else would say so.
@@ -56,9 +56,9 @@ async fn count_restored_rows(
         .await?;
     let restored: BTreeMap<TableName, (bool, bool)> =
         found.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3)))).collect();
-    session.run("set row_security = off").await?;
+    session.execute("set row_security = off").await?;
     for (table, rows) in dumped {
-        let name = format!("{}.{}", quoted(&table.0), quoted(&table.1));
+        let name = format!("{}.{}", quote_identifier(&table.0), quote_identifier(&table.1));
         let Some((is_partitioned, is_of_extension)) = restored.get(table).copied() else {
             finding.deviations.push(deviation(&name, "is missing"));
             continue;

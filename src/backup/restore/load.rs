@@ -17,7 +17,7 @@ use crate::backup::statement::{self, Step};
 use crate::backup::token::{Statement, Token, excerpt};
 use crate::backup::tolerance::{LeftOut, Omissions, Tolerance};
 use crate::error::{Error, Kind, Result};
-use crate::postgres::{CopyIn, QueryFailure, Server, Session, generate, quoted};
+use crate::postgres::{CopyIn, QueryFailure, Server, Session, generate, quote_identifier};
 
 /// As whom a script is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Loader {
             }
         };
         // A setting of the server must not change how the script is read.
-        session.run("set standard_conforming_strings = on").await?;
+        session.execute("set standard_conforming_strings = on").await?;
         Ok(Loader {
             session,
             confinement,
@@ -139,23 +139,23 @@ async fn create_loader_role(
 ) -> Result<Session> {
     let password = generate();
     superuser
-        .run("set standard_conforming_strings = on; set search_path = ''; set log_statement = 'none'")
+        .execute("set standard_conforming_strings = on; set search_path = ''; set log_statement = 'none'")
         .await?;
-    let (name, database) = (quoted(role), quoted(scratch));
+    let (name, database) = (quote_identifier(role), quote_identifier(scratch));
     // The owner of a table must see its rows whatever its policies say.
     let make = format!(
         "create role {name} login nosuperuser nocreatedb nocreaterole noreplication bypassrls password '{}';
          alter database {database} owner to {name}",
         password.expose()
     );
-    superuser.run(&make).await?;
+    superuser.execute(&make).await?;
     let can_write: bool = superuser
         .row("select exists (select from pg_catalog.pg_roles where rolname = 'pg_write_all_data')", &[])
         .await?
         .get(0);
     if can_write {
         // For the rows that belong to the tables of extensions, which the superuser owns.
-        superuser.run(&format!("grant pg_write_all_data to {name}")).await?;
+        superuser.execute(&format!("grant pg_write_all_data to {name}")).await?;
     }
     let server = Server { user: role.to_owned(), password: Some(password), ..server.clone() };
     server.connect(scratch).await.map_err(|failure| {
@@ -289,7 +289,7 @@ impl Act<'_> {
     }
 
     fn run_here(&mut self, sql: &str, text: &[u8]) -> Result<()> {
-        let Err(failure) = wait_for(self.session.run(sql)) else { return Ok(()) };
+        let Err(failure) = wait_for(self.session.execute(sql)) else { return Ok(()) };
         let is_denied = failure.sqlstate.as_deref() == Some("42501") && self.confinement.is_some();
         if is_denied && !self.tolerance.keep_going {
             return Err(explain_refusal(&failure, text).hint(SUPERUSER_HINT));
@@ -315,20 +315,23 @@ impl Act<'_> {
         let sql = self.decoded(text)?;
         if let (Some(name), Some(confinement)) = (statement::names_tablespace(statement), &self.confinement) {
             // Revoked with everything else that the role was granted. Whether there is such a tablespace shows in a moment.
-            let grant =
-                format!("grant create on tablespace {} to {}", quoted(&name), quoted(&confinement.role));
+            let grant = format!(
+                "grant create on tablespace {} to {}",
+                quote_identifier(&name),
+                quote_identifier(&confinement.role)
+            );
             let _ = confinement.try_run(&grant);
         }
-        let Err(failure) = wait_for(self.session.run(&sql)) else { return Ok(()) };
+        let Err(failure) = wait_for(self.session.execute(&sql)) else { return Ok(()) };
         if !failure.session_survives() {
             return Err(explain_refusal(&failure, text));
         }
         let name = statement::names_tablespace(statement).unwrap_or_default();
         self.flow.omissions.leave_out(
-            format!("tablespace {}", quoted(&name)),
+            format!("tablespace {}", quote_identifier(&name)),
             "the server has no such tablespace, so its content was restored to the default one",
         );
-        wait_for(self.session.run("set default_tablespace = ''"))
+        wait_for(self.session.execute("set default_tablespace = ''"))
             .map_err(|failure| explain_refusal(&failure, text))
     }
 
@@ -344,7 +347,7 @@ impl Act<'_> {
             confinement.deferred.push(sql);
             return Ok(());
         }
-        let Err(failure) = wait_for(self.session.run(&sql)) else { return Ok(()) };
+        let Err(failure) = wait_for(self.session.execute(&sql)) else { return Ok(()) };
         let text = of_database.map_or(text, |statement| statement.text);
         // Whoever may not make a setting here could not have made it in the source, either: a superuser did.
         let is_denied = failure.sqlstate.as_deref() == Some("42501");
@@ -426,8 +429,11 @@ impl Confinement {
         )
         .map_err(|failure| explain_refusal(&failure, b""))?;
         for row in wrappers {
-            let wrapper = quoted(row.get(0));
-            self.run(&format!("grant usage on foreign data wrapper {wrapper} to {}", quoted(&self.role)))?;
+            let wrapper = quote_identifier(row.get(0));
+            self.run(&format!(
+                "grant usage on foreign data wrapper {wrapper} to {}",
+                quote_identifier(&self.role)
+            ))?;
         }
         Ok(Ok(()))
     }
@@ -440,7 +446,7 @@ impl Confinement {
             let Err(failure) = self.superuser.run_alone(sql).await else { continue };
             put_up_with(&failure, sql.as_bytes(), tolerance, omissions)?;
         }
-        let role = quoted(&self.role);
+        let role = quote_identifier(&self.role);
         run("reset session authorization").await?;
         run(&format!("reassign owned by {role} to current_user")).await?;
         run(&format!("drop owned by {role}")).await?;

@@ -5,7 +5,7 @@ use super::scratch::{LOADER, SCRATCH, ScratchDatabase, ServerOwner, loader_role_
 use crate::backup::context::Context;
 use crate::backup::event::Event;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::{Server, Session, quoted};
+use crate::postgres::{Server, Session, quote_identifier};
 
 /// The first error is the one that matters; what could not be cleared away is said with it.
 pub(super) fn with_remains(first: Error, cleared: Result<()>) -> Error {
@@ -28,7 +28,7 @@ pub(super) async fn drop_database(session: &Session, dbname: &str) -> Result<()>
         };
         Error::new(Kind::LeftBehind, format!("database `{dbname}` could not be removed"))
             .caused_by(failure)
-            .hint(format!("{way}: `drop database {}`.", quoted(dbname)))
+            .hint(format!("{way}: `drop database {}`.", quote_identifier(dbname)))
     };
     let found = session
         .row(
@@ -43,13 +43,13 @@ pub(super) async fn drop_database(session: &Session, dbname: &str) -> Result<()>
     // As its source was; a template cannot be dropped.
     if found.get(1) {
         session
-            .run(&format!("alter database {} is_template false", quoted(dbname)))
+            .execute(&format!("alter database {} is_template false", quote_identifier(dbname)))
             .await
             .map_err(left_behind)?;
     }
     // Another way to end sessions on it came with PostgreSQL 13, and none older is supported.
-    let statement = format!("drop database if exists {} with (force)", quoted(dbname));
-    session.run(&statement).await.map_err(left_behind)
+    let statement = format!("drop database if exists {} with (force)", quote_identifier(dbname));
+    session.execute(&statement).await.map_err(left_behind)
 }
 
 /// Removes a scratch database, and the role that was made to load it.
@@ -75,10 +75,10 @@ async fn drop_subscriptions(scratch: &ScratchDatabase<'_>, session: &Session) ->
     }
     let inside = scratch.server.connect(&scratch.name).await?;
     for row in rows {
-        let name = quoted(row.get(0));
-        inside.run(&format!("alter subscription {name} disable")).await?;
-        inside.run(&format!("alter subscription {name} set (slot_name = none)")).await?;
-        inside.run(&format!("drop subscription {name}")).await?;
+        let name = quote_identifier(row.get(0));
+        inside.execute(&format!("alter subscription {name} disable")).await?;
+        inside.execute(&format!("alter subscription {name} set (slot_name = none)")).await?;
+        inside.execute(&format!("drop subscription {name}")).await?;
     }
     Ok(())
 }
@@ -90,15 +90,15 @@ async fn drop_loader(session: &Session, role: &str) -> Result<()> {
         return Ok(());
     }
     // What it was granted on tablespaces goes with this; whoever may not do that, has granted nothing.
-    let _ = session.run(&format!("drop owned by {}", quoted(role))).await;
-    session.run(&format!("drop role if exists {}", quoted(role))).await.or_else(|failure| {
+    let _ = session.execute(&format!("drop owned by {}", quote_identifier(role))).await;
+    session.execute(&format!("drop role if exists {}", quote_identifier(role))).await.or_else(|failure| {
         // Whoever may drop no roles has made none.
         if failure.sqlstate.as_deref() == Some("42501") {
             return Ok(());
         }
         Err(Error::new(Kind::LeftBehind, format!("role `{role}` could not be removed"))
             .caused_by(failure)
-            .hint(format!("Drop it by hand: `drop role {}`.", quoted(role))))
+            .hint(format!("Drop it by hand: `drop role {}`.", quote_identifier(role))))
     })
 }
 

@@ -20,7 +20,7 @@ use crate::backup::examine::{lay_out, read_content, require_unchanged, scratch_f
 use crate::backup::manifest::Format;
 use crate::backup::tolerance::Omissions;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::{Connecting, Programs, Session, quoted};
+use crate::postgres::{Connecting, Programs, Session, quote_identifier};
 
 /// Creates a scratch database and loads a backup into it.
 pub(super) async fn load_into_scratch(
@@ -54,7 +54,7 @@ async fn make_roles(session: &Session, roles: &[String]) -> Result<()> {
         let there: bool =
             session.row("select exists (select from pg_roles where rolname = $1)", &[role]).await?.get(0);
         if !there {
-            session.run(&format!("create role {}", quoted(role))).await?;
+            session.execute(&format!("create role {}", quote_identifier(role))).await?;
         }
     }
     Ok(())
@@ -78,7 +78,7 @@ impl ScratchLoad<'_> {
                 .await?;
             if self.terms(session).await?.0 == Rights::Own {
                 // Some things only a superuser can own, and what roles of the source may do is not in a dump.
-                session.run(MAKE_ALL_SUPERUSERS).await?;
+                session.execute(MAKE_ALL_SUPERUSERS).await?;
             }
         }
         Ok(omissions)
@@ -91,7 +91,7 @@ impl ScratchLoad<'_> {
             let sql = "select exists (select from pg_catalog.pg_tablespace where spcname = $1)";
             if !session.row(sql, &[tablespace]).await?.get::<_, bool>(0) {
                 omissions.leave_out(
-                    format!("tablespace {}", quoted(tablespace)),
+                    format!("tablespace {}", quote_identifier(tablespace)),
                     "the server has no such tablespace, so the database was created in the default one",
                 );
                 create.tablespace = None;
@@ -100,13 +100,13 @@ impl ScratchLoad<'_> {
         if let Some(locale) = &self.plan.options.tolerance.locale {
             create.locale = Some(locale.clone());
         }
-        let failure = match session.run(&create.statement(&self.scratch.name)).await {
+        let failure = match session.execute(&create.statement(&self.scratch.name)).await {
             Ok(()) => return Ok(omissions),
             Err(failure) => failure,
         };
         if self.scratch.owner == ServerOwner::Lifeboat && failure.message.contains("locale") {
             create.locale = Some("C".to_owned());
-            session.run(&create.statement(&self.scratch.name)).await?;
+            session.execute(&create.statement(&self.scratch.name)).await?;
             omissions.leave_out("the locale of the database", failure.message);
             return Ok(omissions);
         }

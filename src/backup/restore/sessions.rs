@@ -2,7 +2,7 @@
 
 use super::scratch::SCRATCH;
 use crate::error::{Error, Result};
-use crate::postgres::{Server, Session, quoted, user_databases};
+use crate::postgres::{Server, Session, quote_identifier, user_databases};
 
 /// The database of a server where one is to do other things than work with its content.
 const MAINTENANCE: &str = "postgres";
@@ -34,7 +34,7 @@ pub(super) async fn connect_apart_from(server: &Server, databases: &[&str]) -> R
     }
     Err(refused.hint(format!(
         "A restore needs a session on another database: `grant connect on database {MAINTENANCE} to {}`.",
-        quoted(&server.user)
+        quote_identifier(&server.user)
     )))
 }
 
@@ -61,8 +61,10 @@ pub(super) async fn require_writable(server: &Server, session: &Session) -> Resu
 }
 
 pub(super) fn lacks_createdb(user: &str) -> Error {
-    Error::outside(format!("user `{user}` may not create databases"))
-        .hint(format!("A restore goes into a new database first: `alter role {} createdb`.", quoted(user)))
+    Error::outside(format!("user `{user}` may not create databases")).hint(format!(
+        "A restore goes into a new database first: `alter role {} createdb`.",
+        quote_identifier(user)
+    ))
 }
 
 pub(super) async fn database_exists(session: &Session, dbname: &str) -> Result<bool> {

@@ -15,7 +15,7 @@ use crate::backup::context::Context;
 use crate::backup::event::Event;
 use crate::backup::source::Source;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::{Server, Session, quoted};
+use crate::postgres::{Server, Session, quote_identifier};
 use crate::vault::Vault;
 
 /// What is kept of a database that was replaced. It lies in the vault under `restores/`.
@@ -59,7 +59,7 @@ pub(super) async fn swap_in(
             .hint("It was not changed. Choose another name with `--into`."));
     }
     if !there {
-        let rename = format!("alter database {scratch} rename to {}", quoted(dbname));
+        let rename = format!("alter database {scratch} rename to {}", quote_identifier(dbname));
         rename_alone(server, session, &[scratch], &rename).await?;
         return Ok(None);
     }
@@ -79,9 +79,9 @@ pub(super) async fn swap_in(
     cx.vault.write(&format!("restores/{scratch}.json"), &text)?;
     let swap = format!(
         "begin; alter database {} rename to {}; alter database {scratch} rename to {}; commit",
-        quoted(dbname),
-        quoted(&old),
-        quoted(dbname)
+        quote_identifier(dbname),
+        quote_identifier(&old),
+        quote_identifier(dbname)
     );
     rename_alone(server, session, &[dbname, scratch], &swap).await?;
     warn_of_slots(session, &old, cx).await;
@@ -171,11 +171,11 @@ async fn rename_alone(server: &Server, session: &Session, databases: &[&str], re
     let attempts = async {
         let mut last = None;
         for _ in 0..6 {
-            match session.run(rename).await {
+            match session.execute(rename).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => {
                     // The failed transaction is still open.
-                    let _ = session.run("rollback").await;
+                    let _ = session.execute("rollback").await;
                     if failure.sqlstate.as_deref() != Some("55006") {
                         return Err(failure);
                     }
@@ -256,11 +256,12 @@ pub(crate) async fn undo_restore(server: &Server, dbname: &str, cx: &Context<'_>
     let session = connect_apart_from(server, &[dbname, &kept.kept]).await?;
     let now = (cx.clock)();
     let undone = free_name_beside(&session, dbname, "undone", now).await?;
-    let (is_there, from, to) = (database_exists(&session, dbname).await?, quoted(&kept.kept), quoted(dbname));
+    let (is_there, from, to) =
+        (database_exists(&session, dbname).await?, quote_identifier(&kept.kept), quote_identifier(dbname));
     let swap = match is_there {
         true => format!(
             "begin; alter database {to} rename to {}; alter database {from} rename to {to}; commit",
-            quoted(&undone)
+            quote_identifier(&undone)
         ),
         false => format!("alter database {from} rename to {to}"),
     };

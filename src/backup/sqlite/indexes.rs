@@ -189,7 +189,7 @@ fn calls_functions(condition: &str) -> bool {
 }
 
 fn quote_name(name: &str) -> String {
-    crate::postgres::quoted(name)
+    crate::postgres::quote_identifier(name)
 }
 
 /// What sets an index apart from its table: rows that it lacks, or that are other ones.

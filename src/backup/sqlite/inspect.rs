@@ -87,7 +87,7 @@ impl Entry {
     }
 
     fn quoted(&self) -> String {
-        crate::postgres::quoted(&self.name)
+        crate::postgres::quote_identifier(&self.name)
     }
 
     /// Whether it is an index of texts, which can be built anew from them.

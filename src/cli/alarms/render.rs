@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::alarms::{
     Action, Audit, Change, Fault, Field, Gap, Listed, Plan, Removal, Report, TestReport, Unwatched,
 };
-use crate::output::{self, Page, plain};
-use crate::rds::{Place, Unreached, regions};
+use crate::output::{self, Page, escape_controls};
+use crate::rds::{Place, Unreached, list_regions};
 use crate::words::Tone;
 
 impl output::Report for Plan {
@@ -49,7 +49,7 @@ fn plan(plan: &Plan, page: &mut Page) {
         page.line("");
     }
     for warning in &plan.warnings {
-        page.line(format!("{} {}", page.toned(Tone::Doubt, "warning:"), plain(warning)));
+        page.line(format!("{} {}", page.toned(Tone::Doubt, "warning:"), escape_controls(warning)));
     }
     page.line(page.toned(
         Tone::Faint,
@@ -67,8 +67,8 @@ fn plan(plan: &Plan, page: &mut Page) {
 /// A name, and where that is if there are several accounts.
 fn at_home(name: &str, place: &Place) -> String {
     match &place.account {
-        Some(_) => format!("{} ({place})", plain(name)),
-        None => plain(name),
+        Some(_) => format!("{} ({place})", escape_controls(name)),
+        None => escape_controls(name),
     }
 }
 
@@ -124,7 +124,13 @@ pub(super) struct AlarmList {
 
 impl AlarmList {
     pub(super) fn new(alarms: Vec<Listed>, places: Vec<Place>, unreached: Vec<Unreached>) -> Self {
-        AlarmList { schema: "lifeboat.alarms.list/1", region: regions(&places), places, unreached, alarms }
+        AlarmList {
+            schema: "lifeboat.alarms.list/1",
+            region: list_regions(&places),
+            places,
+            unreached,
+            alarms,
+        }
     }
 }
 
@@ -172,14 +178,14 @@ impl output::Report for Removal {
         let all = [("alarm", &self.alarms), ("event subscription", &self.event_subscriptions)];
         for (noun, names) in all {
             for name in names {
-                page.line(format!("{noun} `{}` {verb}", plain(name)));
+                page.line(format!("{noun} `{}` {verb}", escape_controls(name)));
             }
         }
         for (name, source) in &self.event_sources {
             page.line(format!("`{source}` {verb} from event subscription `{name}`"));
         }
         for name in &self.not_ours {
-            page.line(format!("`{}` kept: its tags do not say that lifeboat made it", plain(name)));
+            page.line(format!("`{}` kept: its tags do not say that lifeboat made it", escape_controls(name)));
         }
         if self.alarms.is_empty() && self.event_subscriptions.is_empty() && self.event_sources.is_empty() {
             page.line("nothing to remove");
@@ -211,7 +217,7 @@ impl output::Report for Audit {
         }
         for (fault, names) in topics.into_values() {
             let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
-            let shown = names.iter().take(3).map(|name| plain(name)).collect::<Vec<_>>().join(", ");
+            let shown = names.iter().take(3).map(|name| escape_controls(name)).collect::<Vec<_>>().join(", ");
             page.line(format!(
                 "{} {}{more}",
                 page.toned(Tone::Bad, "topic of"),
@@ -238,7 +244,7 @@ impl output::Report for Audit {
             ));
         }
         for unknown in &self.unknown {
-            page.line(format!("{} {}", page.toned(Tone::Doubt, "not known:"), plain(unknown)));
+            page.line(format!("{} {}", page.toned(Tone::Doubt, "not known:"), escape_controls(unknown)));
         }
         let faulty = self.faulty().count();
         page.line(match (self.alarms.len(), faulty) {
@@ -254,7 +260,7 @@ impl output::Report for Audit {
 }
 
 fn fault_lines(fault: &Fault, page: &mut Page) {
-    page.line(format!("  {}: {}", page.toned(Tone::Doubt, fault.code), plain(&fault.message)));
+    page.line(format!("  {}: {}", page.toned(Tone::Doubt, fault.code), escape_controls(&fault.message)));
     page.remedy(4, &fault.remedy);
 }
 
@@ -272,7 +278,7 @@ impl output::Report for TestReport {
                 .said
                 .as_deref()
                 .unwrap_or("the history says nothing of it yet: try again with a longer --wait");
-            page.line(format!("  {} {}", action.result, plain(said)));
+            page.line(format!("  {} {}", action.result, escape_controls(said)));
         }
         match self.arrived {
             Some(true) => page.line("  arrived: the message is in the inbox"),

@@ -115,7 +115,7 @@ impl CreateArgs {
 
     /// The dead man's switch that hears how it ends.
     pub(in crate::cli) fn ping(&self) -> Option<&str> {
-        self.ping.as_deref().filter(|url| crate::web::check(url).is_ok())
+        self.ping.as_deref().filter(|url| crate::web::refuse_bad_url(url).is_ok())
     }
 
     /// The file that it takes variables from.
@@ -157,7 +157,7 @@ impl CreateArgs {
 pub(super) async fn run(args: CreateArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let output = &session.output;
-    args.ping.as_deref().map_or(Ok(()), crate::web::check)?;
+    args.ping.as_deref().map_or(Ok(()), crate::web::refuse_bad_url)?;
     let requests =
         args.asked().resolve(&args.trigger, &session.config, &|event| Progress::say(output, event))?;
     if !args.no_prune {
@@ -261,8 +261,8 @@ fn notify_of(session: &Session, vault: &Vault, database: &str, outcome: &Result<
         Ok(Done::Planned(_)) => {}
         Ok(Done::Made(created)) => {
             let file = vault.shown(&created.manifest.file_path);
-            session.say(notify::of_end(subject, None, Some(file)));
+            session.note_outcome(notify::outcome_of_exit(subject, None, Some(file)));
         }
-        Err(error) => session.say(notify::of_error(subject, error)),
+        Err(error) => session.note_outcome(notify::outcome_of_error(subject, error)),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::backup::{Context, Event};
-use crate::cli::{host, now};
+use crate::cli::{host_name, now};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::vault::Vault;
@@ -50,5 +50,5 @@ pub(super) fn context<'a>(
     interrupt: &'a Interrupt,
     tell: &'a (dyn Fn(Event<'_>) + Sync),
 ) -> Context<'a> {
-    Context { vault, interrupt, tell, clock: now, host: host() }
+    Context { vault, interrupt, tell, clock: now, host: host_name() }
 }

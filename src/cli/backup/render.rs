@@ -26,11 +26,11 @@ impl output::Report for Manifest {
         let took = Some(self.duration).filter(|seconds| *seconds > 0.0);
         let result = self.verification.as_ref().map_or(Verdict::Unknown, |proof| proof.result);
         page.verdict(result, head, took);
-        let tool = output::plain(&self.made_by.tool);
+        let tool = output::escape_controls(&self.made_by.tool);
         page.line(format!("  taken      {}, with {tool}", format_time(self.timestamp)));
-        page.line(format!("  file       {}", output::plain(&self.file_path)));
+        page.line(format!("  file       {}", output::escape_controls(&self.file_path)));
         page.line(format!("  size       {}", describe_sizes(self)));
-        page.line(format!("  sha256     {}", output::plain(&self.sha256)));
+        page.line(format!("  sha256     {}", output::escape_controls(&self.sha256)));
         page.line(format!("  proven     {}", proof(page, self.verification.as_ref())));
         if let Some(check) = &self.last_check {
             page.line(format!("  checked    {}", proof(page, Some(check))));
@@ -43,7 +43,7 @@ impl output::Report for Manifest {
             });
             for warning in &contents.warnings {
                 let sign = page.toned(Tone::Doubt, "!");
-                page.line(format!("  {sign} {}", output::plain(&warning.sentence())));
+                page.line(format!("  {sign} {}", output::escape_controls(&warning.sentence())));
             }
         }
         let kept = describe_retention(self);
@@ -63,14 +63,18 @@ fn tables_and_rows(tables: usize, rows: u64) -> String {
 
 fn print_reasons(proof: &Verification, page: &mut Page) {
     for reason in &proof.reasons {
-        page.line(format!("  {} {}", page.toned(verdict(proof.result).1, "-"), output::plain(reason)));
+        page.line(format!(
+            "  {} {}",
+            page.toned(verdict(proof.result).1, "-"),
+            output::escape_controls(reason)
+        ));
     }
 }
 
 fn describe_retention(manifest: &Manifest) -> String {
     match (&manifest.class, manifest.keep_forever) {
         (_, true) => "forever".to_owned(),
-        (Some(class), false) => format!("as {}", output::plain(class)),
+        (Some(class), false) => format!("as {}", output::escape_controls(class)),
         (None, false) => String::new(),
     }
 }
@@ -237,9 +241,9 @@ impl Listing {
                 "{}  {} of {}, {}: {}",
                 page.toned(Tone::Bad, "FAILED"),
                 failure.backup_name,
-                output::plain(&failure.database),
+                output::escape_controls(&failure.database),
                 ago(failure.timestamp, self.now),
-                output::plain(&failure.error)
+                output::escape_controls(&failure.error)
             ));
         }
         if recent.len() > 10 {
@@ -333,12 +337,12 @@ impl Plans {
 impl output::Report for Plans {
     fn render(&self, page: &mut Page) {
         for plan in &self.backups {
-            page.line(format!("would back up {}", output::plain(&plan.source)));
+            page.line(format!("would back up {}", output::escape_controls(&plan.source)));
             page.line(format!("  as    {}", plan.file));
             page.line(format!(
                 "  with  {} (the source has {})",
                 plan.tool,
-                output::plain(&plan.server_version)
+                output::escape_controls(&plan.server_version)
             ));
         }
     }
@@ -372,7 +376,7 @@ impl output::Report for RestorePlan {
     fn render(&self, page: &mut Page) {
         page.line(format!("would restore {} (of {})", self.backup_name, format_time(self.content_of)));
         let what = if self.replaces { "replacing what it holds now" } else { "creating it" };
-        page.line(format!("  to  {}, {what}", output::plain(&self.restores_to)));
+        page.line(format!("  to  {}, {what}", output::escape_controls(&self.restores_to)));
     }
 }
 
@@ -387,16 +391,16 @@ impl output::Report for crate::backup::restore::Report {
         for left_out in &self.left_out {
             page.line(format!(
                 "  left out    {}: {}",
-                output::plain(&left_out.what),
-                output::plain(&left_out.why)
+                output::escape_controls(&left_out.what),
+                output::escape_controls(&left_out.why)
             ));
         }
         for refused in &self.complaints {
             let word = page.toned(Tone::Doubt, "refused");
             page.line(format!(
                 "  {word}     {}: {}",
-                output::plain(&refused.what),
-                output::plain(&refused.why)
+                output::escape_controls(&refused.what),
+                output::escape_controls(&refused.why)
             ));
         }
         for difference in &self.differences {
@@ -404,20 +408,26 @@ impl output::Report for crate::backup::restore::Report {
                 true => ("accepted ", Tone::Doubt),
                 false => ("different", Tone::Bad),
             };
-            page.line(format!("  {}   {}", page.toned(tone, word), output::plain(&difference.text)));
+            page.line(format!(
+                "  {}   {}",
+                page.toned(tone, word),
+                output::escape_controls(&difference.text)
+            ));
         }
         for moved in &self.moved_aside {
-            page.line(format!("  moved aside {}", output::plain(moved)));
+            page.line(format!("  moved aside {}", output::escape_controls(moved)));
         }
         match (&self.kept_old, self.kept_until) {
             (Some(kept), Some(until)) => {
                 page.line(format!(
                     "  before      kept as database {} until {}",
-                    output::plain(kept),
+                    output::escape_controls(kept),
                     format_time(until)
                 ));
             }
-            (Some(kept), None) => page.line(format!("  before      kept as {}", output::plain(kept))),
+            (Some(kept), None) => {
+                page.line(format!("  before      kept as {}", output::escape_controls(kept)))
+            }
             (None, _) => {}
         }
         if let Some(undo) = &self.undo {

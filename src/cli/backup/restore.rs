@@ -112,7 +112,7 @@ fn replacement(plan: &restore::Plan, args: &RestoreArgs) -> Act {
             plan.destination.source().shown(),
             format_time(plan.manifest.timestamp)
         ),
-        facts: Loss::of_restore(plan, &crate::cli::host()).facts(),
+        facts: Loss::of_restore(plan, &crate::cli::host_name()).facts(),
     }
 }
 

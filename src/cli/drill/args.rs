@@ -168,7 +168,7 @@ impl RunArgs {
             time if when::looks_like_a_time(time) => Wanted::Time(session.read_time(time)?),
             other => Wanted::parse(other, now(), &chrono::Local)?,
         };
-        let look = self.look.look(settings.depth.as_deref().unwrap_or_default())?;
+        let look = self.look.read_settings(settings.depth.as_deref().unwrap_or_default())?;
         let by_settings = Request::new(id.clone(), wanted, settings, look);
         Ok(Request {
             login: match self.login {

@@ -57,7 +57,7 @@ impl PeriodArgs {
     pub(super) fn period(&self) -> Result<Option<Period>> {
         let today = now().date_naive();
         if let Some(year) = self.year {
-            return Period::year(year).map(Some);
+            return Period::of_year(year).map(Some);
         }
         if let Some(month) = self.month {
             return Period::month_of(month).map(Some);
@@ -71,7 +71,7 @@ impl PeriodArgs {
         let to = self.to.unwrap_or(today);
         let from = match self.from {
             Some(from) => from,
-            None => Period::year(chrono::Datelike::year(&to))?.from,
+            None => Period::of_year(chrono::Datelike::year(&to))?.from,
         };
         Period::new(from, to).map(Some)
     }
@@ -142,7 +142,7 @@ fn parse_expected(text: &str) -> std::result::Result<Expected, String> {
 }
 
 /// `drill list` over a period.
-pub(super) async fn list(
+pub(super) async fn list_period(
     databases: &[String],
     period: Period,
     (vault_only, judge): (bool, bool),
@@ -153,11 +153,11 @@ pub(super) async fn list(
     for record in &history.unreadable {
         session.output.warn(record);
     }
-    let existing = existing(databases, vault_only, session).await;
-    let calendar = history.calendar(period, existing, now());
+    let existing = list_existing_databases(databases, vault_only, session).await;
+    let calendar = history.calendar_of(period, existing, now());
     let altered =
         history.findings.iter().map(|finding| format!("`{}`: {}", finding.file, finding.message)).collect();
-    let unchained = history.unchained(period);
+    let unchained = history.count_unchained(period);
     let evidence = render::Evidence {
         altered,
         is_altered: history.is_altered,
@@ -171,7 +171,7 @@ pub(super) async fn list(
 }
 
 /// The databases that AWS has and that could be drilled; that it could not be asked is an answer too.
-async fn existing(only: &[String], vault_only: bool, session: &Session) -> Existing {
+async fn list_existing_databases(only: &[String], vault_only: bool, session: &Session) -> Existing {
     let not_asked = |reason: String| Existing { asked: false, reason: Some(reason), ..Existing::default() };
     if vault_only {
         return Existing { is_left_out: true, ..not_asked("`--vault-only`".to_owned()) };
@@ -212,16 +212,16 @@ async fn existing(only: &[String], vault_only: bool, session: &Session) -> Exist
     existing
 }
 
-pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Option<Kind>> {
+pub(super) async fn show_report(args: &ReportArgs, session: &Session) -> Result<Option<Kind>> {
     let period = args.period.period()?.ok_or_else(|| {
         Error::request("a report needs a period")
             .hint("For example `--year 2026`, or `--from 2026-01-01 --to 2026-03-31`.")
     })?;
     let vault = session.vault_to_read()?;
-    let existing = existing(&args.databases, args.vault_only, session).await;
+    let existing = list_existing_databases(&args.databases, args.vault_only, session).await;
     let author = Author {
-        by: crate::cli::who(),
-        host: crate::cli::host(),
+        by: crate::cli::user_name(),
+        host: crate::cli::host_name(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let dossier = report::draw_up(&vault, &args.databases, (period, existing), author, now())?;
@@ -232,10 +232,10 @@ pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Optio
     if kind.is_some() {
         session.output.warn("the evidence was changed after it was recorded, or could not be read: run `lifeboat drill verify-evidence` to see where");
     }
-    let page = report::render(&dossier);
+    let page = report::render_report(&dossier);
     match (&args.output, session.output.format()) {
         (Some(path), _) => {
-            write(path, &page)?;
+            write_page(path, &page)?;
             session.output.say(format!("the page is in `{}`", path.display()));
             session.output.report(&dossier)?;
         }
@@ -251,7 +251,7 @@ pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Optio
 }
 
 /// Written completely or not at all, so that nobody gets half a report.
-fn write(path: &std::path::Path, page: &str) -> Result<()> {
+fn write_page(path: &std::path::Path, page: &str) -> Result<()> {
     use std::io::Write as _;
     let failed = |error: std::io::Error| {
         Error::request(format!("cannot write `{}`", path.display()))
@@ -266,33 +266,34 @@ fn write(path: &std::path::Path, page: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn annotate(args: AnnotateArgs, session: &Session) -> Result<Option<Kind>> {
+pub(super) fn annotate_drill(args: AnnotateArgs, session: &Session) -> Result<Option<Kind>> {
     let wanted = Wanted {
         note: args.note,
         ticket: args.ticket,
         owner: args.owner,
         due: args.due,
         reviewer: args.sign_off,
-        by: crate::cli::who(),
-        host: crate::cli::host(),
+        by: crate::cli::user_name(),
+        host: crate::cli::host_name(),
     };
-    let note = annotate::add(&session.vault()?, &args.run, wanted, now())?;
+    let note = annotate::add_note(&session.vault()?, &args.run, wanted, now())?;
     session.output.report(&note)?;
     Ok(None)
 }
 
-pub(super) fn verify(args: &VerifyEvidenceArgs, session: &Session) -> Result<Option<Kind>> {
+pub(super) fn show_verification(args: &VerifyEvidenceArgs, session: &Session) -> Result<Option<Kind>> {
     let mut expected = args.expected.clone();
     if let Some(path) = &args.kept {
         let text = std::fs::read(path)
             .map_err(|error| Error::request(format!("cannot read `{}`", path.display())).caused_by(error))?;
-        let kept = verify_evidence::heads_of(&text)?;
+        let kept = verify_evidence::read_expected_heads(&text)?;
         expected.extend(kept.into_iter().filter(|head| {
             args.sources.is_empty()
                 || head.source.as_ref().is_some_and(|source| args.sources.contains(source))
         }));
     }
-    let report = verify_evidence::check(&session.vault_to_read()?, &args.sources, &expected, now())?;
+    let report =
+        verify_evidence::verify_evidence(&session.vault_to_read()?, &args.sources, &expected, now())?;
     session.output.report(&report)?;
     Ok(kind_of(report.verdict))
 }

@@ -6,7 +6,7 @@ use super::args::RunArgs;
 use super::left_behind::warn_of_left_behind;
 use super::live::LiveFleet;
 use crate::aws::Aws;
-use crate::cli::host;
+use crate::cli::host_name;
 use crate::cli::places::{Seek, Targets};
 use crate::cli::{Session, notify, now};
 use crate::drill::estimate::Earlier;
@@ -25,7 +25,7 @@ use crate::words::Tone;
 /// Rows that are as they should be are listed one by one up to this many.
 const LISTED: usize = 40;
 
-pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<Kind>> {
+pub(super) async fn run_fleet(args: RunArgs, session: &Arc<Session>) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let args = Arc::new(args);
     // What is wrong with the flags is said before anything is asked.
@@ -38,7 +38,7 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
     let planned = tokio::select! {
         biased;
         kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-        planned = fleet::plan(places, &vault, &ask, &request_of, now()) => planned,
+        planned = fleet::plan_fleet_run(places, &vault, &ask, &request_of, now()) => planned,
     };
     let plan = planned?;
     for note in &plan.notes {
@@ -49,23 +49,23 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
     }
     if args.dry_run {
         session.output.report(&plan.record)?;
-        return Ok(plan.record.kind_of_plan());
+        return Ok(plan.record.exit_kind_of_plan());
     }
-    announce(session, &plan.record, plan.todo.len());
+    announce_fleet(session, &plan.record, plan.todo.len());
     // Only a live line says what is left of all, and only for that is the vault read.
     let is_live = session.output.is_live();
     let took = |todo: &Todo| {
         let source = &todo.source;
         let before =
             is_live.then(|| journal::newest_records(&vault, source.id.as_str(), &source.resource_id.0));
-        Earlier::of(&before.unwrap_or_default()).last_took()
+        Earlier::of_records(&before.unwrap_or_default()).last_took()
     };
     let waiting = plan.todo.iter().map(|todo| (todo.source.id.to_string(), took(todo))).collect();
     let live = LiveFleet::new(waiting, plan.todo.len(), plan.record.ceilings.concurrency);
-    let crew = Arc::new(crew(&args, session, vault, interrupt.clone(), &live, plan.todo.len()));
-    let fleet = fleet::run(plan, crew).await?;
+    let crew = Arc::new(fleet_context(&args, session, vault, interrupt.clone(), &live, plan.todo.len()));
+    let fleet = fleet::run_fleet(plan, crew).await?;
     session.output.settle();
-    let kind = match fleet.kind() {
+    let kind = match fleet.exit_kind() {
         Some(Kind::LeftBehind) => Some(Kind::LeftBehind),
         kind => interrupt.first().or(kind),
     };
@@ -77,7 +77,7 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
     Ok(kind)
 }
 
-fn announce(session: &Session, record: &Fleet, todo: usize) {
+fn announce_fleet(session: &Session, record: &Fleet, todo: usize) {
     let begun = when::format_time(record.started_at);
     let going_on = if record.resumed { format!(", begun at {begun}, resumed") } else { String::new() };
     let shard = record.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
@@ -88,7 +88,7 @@ fn announce(session: &Session, record: &Fleet, todo: usize) {
 }
 
 /// Those who drill, with their ways to the databases and to the screen.
-fn crew(
+fn fleet_context(
     args: &Arc<RunArgs>,
     session: &Arc<Session>,
     vault: crate::vault::Vault,
@@ -99,7 +99,7 @@ fn crew(
     let tell = {
         let (session, live) = (Arc::clone(session), live.clone());
         move |id: &str, event: Event<'_>| {
-            live.note(id, &event);
+            live.note_event(id, &event);
             match event {
                 Event::Phase(name) => {
                     tracing::info!(database = id, "{name}");
@@ -115,10 +115,13 @@ fn crew(
     let on_outcome = {
         let (session, live) = (Arc::clone(session), live.clone());
         move |row: &Row, report: Option<&Report>| {
-            let done = live.end(row.id.as_str());
-            let (word, tone) = word(row.outcome);
-            let why =
-                row.reasons.first().map(|reason| format!(": {}", output::plain(reason))).unwrap_or_default();
+            let done = live.end_drill(row.id.as_str());
+            let (word, tone) = outcome_word(row.outcome);
+            let why = row
+                .reasons
+                .first()
+                .map(|reason| format!(": {}", output::escape_controls(reason)))
+                .unwrap_or_default();
             let took = row.seconds.map(|seconds| format!(" in {}", format_span(seconds))).unwrap_or_default();
             let word = session.output.toned(tone, word);
             session.output.say(format!(
@@ -128,13 +131,16 @@ fn crew(
             ));
             if let Some(report) = report {
                 warn_of_left_behind(&session.output, report);
-                session.say(notify::at(notify::of_drill(report), &place_of(row, &session)));
+                session.note_outcome(notify::with_location(
+                    notify::drill_outcome(report),
+                    &place_of_row(row, &session),
+                ));
             } else if row.outcome == Outcome::Refused {
                 let refused =
-                    notify::of_end(Subject::Database(row.id.to_string()), Some(Kind::Outside), None);
+                    notify::outcome_of_exit(Subject::Database(row.id.to_string()), Some(Kind::Outside), None);
                 let reason = row.reasons.first().cloned().unwrap_or_default();
                 let told = notify::Told { reason, ..refused };
-                session.say(notify::at(told, &place_of(row, &session)));
+                session.note_outcome(notify::with_location(told, &place_of_row(row, &session)));
             }
             live.show(&session.output);
         }
@@ -144,27 +150,27 @@ fn crew(
         vault,
         interrupt,
         connect: async move |aws: &Aws, source: &Instance| {
-            to.connect.server(&session, aws, source, "lifeboat drill").await
+            to.connect.connect_to(&session, aws, source, "lifeboat drill").await
         },
         tell: Box::new(tell),
         on_outcome: Box::new(on_outcome),
         clock: now,
-        host: host(),
+        host: host_name(),
     }
 }
 
 /// Where a database is; with its account if `lifeboat.toml` names that.
-fn place_of(row: &Row, session: &Session) -> Place {
+fn place_of_row(row: &Row, session: &Session) -> Place {
     let names = |name: &String| session.config.accounts.iter().any(|account| account.name == *name);
     Place { account: row.account.clone().filter(names), region: row.region.clone() }
 }
 
 /// A fleet run of that name, if the vault has one.
-pub(super) fn find(session: &Session, name: &str) -> Result<Option<Fleet>> {
-    fleet::journal::find(&session.vault_to_read()?, name)
+pub(super) fn find_fleet_run(session: &Session, name: &str) -> Result<Option<Fleet>> {
+    fleet::journal::find_fleet_run(&session.vault_to_read()?, name)
 }
 
-fn word(outcome: Outcome) -> (&'static str, Tone) {
+fn outcome_word(outcome: Outcome) -> (&'static str, Tone) {
     match outcome {
         Outcome::Pass => ("pass", Tone::Good),
         Outcome::Fail => ("FAIL", Tone::Bad),
@@ -179,7 +185,7 @@ fn word(outcome: Outcome) -> (&'static str, Tone) {
 
 impl output::Report for Fleet {
     fn render(&self, page: &mut Page) {
-        let (state, tone) = match (self.state, self.kind()) {
+        let (state, tone) = match (self.state, self.exit_kind()) {
             (record::Progress::Planned, _) => ("PLANNED", Tone::Strong),
             (record::Progress::Running, _) => ("RUNNING", Tone::Doubt),
             (_, None) if self.summary.passed + self.summary.not_due == 0 => ("NOTHING TO DRILL", Tone::Doubt),
@@ -194,9 +200,9 @@ impl output::Report for Fleet {
         let head = format!("fleet run{name}{shard}");
         let took = self.finished_at.map(|at| (at - self.started_at).as_seconds_f64());
         page.heading(tone, state, head, took.filter(|_| !is_planned));
-        page.line(format!("  {}", self.summary.told()));
+        page.line(format!("  {}", self.summary.describe()));
         for one in &self.unreached {
-            let text = format!("{} could not be reached: {}", one.place, output::plain(&one.error));
+            let text = format!("{} could not be reached: {}", one.place, output::escape_controls(&one.error));
             page.line(format!("  {} {text}", page.toned(Tone::Doubt, "-")));
         }
         if !self.missing_shards.is_empty() {
@@ -220,7 +226,7 @@ impl output::Report for Fleet {
                 unlisted += 1;
                 continue;
             }
-            rows.push(cells(row, places.len() > 1));
+            rows.push(row_cells(row, places.len() > 1));
         }
         page.table(&["", "database", "last proof", "RTO", "run", ""], rows);
         if unlisted > 0 {
@@ -240,8 +246,8 @@ impl output::Report for Fleet {
     }
 }
 
-fn cells(row: &Row, with_place: bool) -> Vec<(String, Option<Tone>)> {
-    let (outcome, tone) = word(row.outcome);
+fn row_cells(row: &Row, with_place: bool) -> Vec<(String, Option<Tone>)> {
+    let (outcome, tone) = outcome_word(row.outcome);
     let name = match (&row.account, with_place) {
         (Some(account), true) => format!("{} ({account}, {})", row.id, row.region),
         _ => row.id.clone(),
@@ -264,7 +270,7 @@ fn cells(row: &Row, with_place: bool) -> Vec<(String, Option<Tone>)> {
 
 impl record::Summary {
     /// `198 passed, 1 failed, 1 unknown of 200 databases; 12.5 instance-hours`.
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let parts = [
             (self.passed, "passed"),
             (self.failed, "failed"),

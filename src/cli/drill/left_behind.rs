@@ -12,7 +12,7 @@ pub(super) fn warn_of_left_behind(output: &Output, report: &Report) {
     if let Some(isolation) = &report.isolation
         && let (Some(why), Some(group)) = (&isolation.left_behind, &isolation.parameter_group)
     {
-        let command = isolation::remove_command(group, &report.source.region);
+        let command = isolation::remove_group_command(group, &report.source.region);
         output.warn(format!("{why}; remove it with `lifeboat drill sweep`, or `{command}`"));
     }
     if let Some(reason) = &throwaway.left_behind {

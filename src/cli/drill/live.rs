@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::connect::Reading;
 use crate::drill::Event;
-use crate::drill::estimate::{Earlier, Left, left_of_all};
+use crate::drill::estimate::{Earlier, Left, time_left_of_all};
 use crate::drill::evidence::TEAR_DOWN;
 use crate::output::Output;
 use crate::when::{format_rough_span, format_span};
@@ -32,16 +32,16 @@ impl Going {
         }
     }
 
-    fn begin(&mut self, phase: &str) {
+    fn begin_phase(&mut self, phase: &str) {
         (self.phase, self.since, self.what) = (phase.to_owned(), Instant::now(), String::new());
     }
 
-    fn left(&self) -> Option<Left> {
-        self.earlier.left(&self.phase, self.since.elapsed())
+    fn time_left(&self) -> Option<Left> {
+        self.earlier.time_left(&self.phase, self.since.elapsed())
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -58,25 +58,26 @@ impl<'a> LiveDrill<'a> {
         LiveDrill { output, began: Instant::now(), objective, going: Arc::new(Mutex::new(Going::new())) }
     }
 
-    pub(super) fn tell(&self, event: &Event<'_>) {
+    pub(super) fn show_event(&self, event: &Event<'_>) {
         let elapsed = format!("[{:>7}]", format_span(self.began.elapsed().as_secs_f64()));
         match event {
-            Event::Begun { earlier, .. } => locked(&self.going).earlier = (*earlier).clone(),
+            Event::Begun { earlier, .. } => lock(&self.going).earlier = (*earlier).clone(),
             Event::Phase(name) => {
                 let left = {
-                    let mut going = locked(&self.going);
-                    going.begin(name);
-                    going.left()
+                    let mut going = lock(&self.going);
+                    going.begin_phase(name);
+                    going.time_left()
                 };
                 // A live line says it all the time, and better.
-                let left = left.filter(|_| !self.output.is_live()).map(|left| format!(", {}", left.told()));
+                let left =
+                    left.filter(|_| !self.output.is_live()).map(|left| format!(", {}", left.format_left()));
                 self.output.say(format!("{elapsed} {name}{}", left.unwrap_or_default()));
-                self.live();
+                self.show_live();
             }
             Event::Status { id, status, .. } => {
                 self.output.say(format!("{elapsed}   `{id}` is {status}"));
-                (*status).clone_into(&mut locked(&self.going).what);
-                self.live();
+                (*status).clone_into(&mut lock(&self.going).what);
+                self.show_live();
             }
             Event::Counting { side, tables, of_tables, rows, bytes, of_bytes } => {
                 let read = Reading {
@@ -86,27 +87,27 @@ impl<'a> LiveDrill<'a> {
                     bytes: *bytes,
                     of_bytes: *of_bytes,
                 };
-                let mut going = locked(&self.going);
+                let mut going = lock(&self.going);
                 // Two guesses would not agree.
-                let told = match going.left() {
-                    Some(_) => read.so_far(),
-                    None => read.told(going.since.elapsed()),
+                let told = match going.time_left() {
+                    Some(_) => read.describe(),
+                    None => read.describe_with_estimate(going.since.elapsed()),
                 };
                 going.what = format!("{side}: {told}");
                 drop(going);
-                self.live();
+                self.show_live();
             }
             Event::Note(text) => self.output.say(format!("{elapsed}   {text}")),
             Event::Warning(text) => self.output.warn(text),
         }
     }
 
-    fn live(&self) {
+    fn show_live(&self) {
         let (going, objective) = (Arc::clone(&self.going), self.objective);
         let text = move |_: usize| {
-            let going = locked(&going);
+            let going = lock(&going);
             let what = if going.what.is_empty() { String::new() } else { format!(" ({})", going.what) };
-            let left = going.left().map_or(String::new(), |left| format!(", {}", left.told()));
+            let left = going.time_left().map_or(String::new(), |left| format!(", {}", left.format_left()));
             // The copy is validated before it is removed.
             let budget = match objective.is_zero() || going.phase == TEAR_DOWN {
                 true => String::new(),
@@ -143,8 +144,8 @@ impl LiveFleet {
     }
 
     /// Notes what happens to one of them.
-    pub(super) fn note(&self, id: &str, event: &Event<'_>) {
-        let mut drills = locked(&self.drills);
+    pub(super) fn note_event(&self, id: &str, event: &Event<'_>) {
+        let mut drills = lock(&self.drills);
         match event {
             Event::Begun { earlier, .. } => {
                 drills.waiting.remove(id);
@@ -152,15 +153,15 @@ impl LiveFleet {
             }
             Event::Phase(name) => {
                 drills.waiting.remove(id);
-                drills.under_way.entry(id.to_owned()).or_insert_with(Going::new).begin(name);
+                drills.under_way.entry(id.to_owned()).or_insert_with(Going::new).begin_phase(name);
             }
             Event::Status { .. } | Event::Counting { .. } | Event::Note(_) | Event::Warning(_) => {}
         }
     }
 
     /// Notes that one is over; says how many are.
-    pub(super) fn end(&self, id: &str) -> usize {
-        let mut drills = locked(&self.drills);
+    pub(super) fn end_drill(&self, id: &str) -> usize {
+        let mut drills = lock(&self.drills);
         drills.under_way.remove(id);
         drills.waiting.remove(id);
         drills.done += 1;
@@ -169,16 +170,16 @@ impl LiveFleet {
 
     pub(super) fn show(&self, output: &Output) {
         let (live, began) = (self.clone(), self.began);
-        output.show_live_as(move |room| live.told(room), began);
+        output.show_live_as(move |room| live.live_text(room), began);
     }
 
-    fn told(&self, room: usize) -> String {
-        let drills = locked(&self.drills);
-        let under_way = drills.under_way.values().map(|going| match going.left() {
+    fn live_text(&self, room: usize) -> String {
+        let drills = lock(&self.drills);
+        let under_way = drills.under_way.values().map(|going| match going.time_left() {
             Some(Left::About { left, .. }) => Some(left),
             Some(Left::Longer { .. }) | None => None,
         });
-        let left = left_of_all(under_way, drills.waiting.values().copied(), self.at_once)
+        let left = time_left_of_all(under_way, drills.waiting.values().copied(), self.at_once)
             .filter(|left| !left.is_zero())
             .map_or(String::new(), |left| format!(" · about {} left", format_rough_span(left)));
         let head = format!("{} of {}", drills.done, self.of);

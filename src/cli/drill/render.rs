@@ -44,7 +44,7 @@ impl output::Report for Drills {
 
 impl output::Report for Report {
     fn render(&self, page: &mut Page) {
-        drill(self, Outcome::of(self), page);
+        render_drill(self, Outcome::of_record(self), page);
     }
 }
 
@@ -65,39 +65,39 @@ impl<'a> Shown<'a> {
 
 impl output::Report for Shown<'_> {
     fn render(&self, page: &mut Page) {
-        drill(self.report, self.outcome, page);
+        render_drill(self.report, self.outcome, page);
     }
 }
 
-fn drill(it: &Report, outcome: Outcome, page: &mut Page) {
+fn render_drill(it: &Report, outcome: Outcome, page: &mut Page) {
     let tone = outcome.tone();
     let took = it.finished_at.map(|at| (at - it.started_at).as_seconds_f64());
     page.heading(tone, outcome.headline(), format!("drill {} of `{}`", it.run, it.source.id), took);
     for reason in &it.reasons {
-        page.line(format!("  {} {}", page.toned(tone, "-"), output::plain(reason)));
+        page.line(format!("  {} {}", page.toned(tone, "-"), output::escape_controls(reason)));
     }
     for hint in &it.hints {
         page.line(format!("  {} {hint}", page.toned(Tone::Strong, "hint:")));
     }
     page.line("");
-    facts(it, outcome, page);
+    render_facts(it, outcome, page);
     page.line("");
-    tables(&it.tables, it.baseline, page);
-    definitions(&it.definitions, page);
-    checks(&it.checks, page);
+    render_tables(&it.tables, it.baseline, page);
+    render_definitions(&it.definitions, page);
+    render_checks(&it.checks, page);
     if !it.phases.is_empty() {
         let phases = it.phases.iter().map(|phase| format!("{} {}", phase.name, format_span(phase.seconds)));
         page.line(page.toned(Tone::Faint, format!("  {}", phases.collect::<Vec<_>>().join(" · "))));
     }
     for untested in &it.not_tested {
-        page.line(page.toned(Tone::Faint, format!("  not tested: {}", output::plain(untested))));
+        page.line(page.toned(Tone::Faint, format!("  not tested: {}", output::escape_controls(untested))));
     }
     // The page is written when the drill is over.
     let is_over = it.state != State::Running;
     page.line(format!("  evidence: {}", if is_over { &it.evidence.html } else { &it.evidence.json }));
 }
 
-fn facts(report: &Report, outcome: Outcome, page: &mut Page) {
+fn render_facts(report: &Report, outcome: Outcome, page: &mut Page) {
     let moment = &report.moment;
     let at = moment.time.map_or("a time not yet known".to_owned(), format_time);
     let restored = match (&moment.snapshot_id, &moment.snapshot_type) {
@@ -113,7 +113,7 @@ fn facts(report: &Report, outcome: Outcome, page: &mut Page) {
     page.line(format!("  compared   with {against}"));
     let available =
         report.rto.available_seconds.map(|seconds| format!(" (available after {})", format_span(seconds)));
-    page.line(objective(
+    page.line(render_objective(
         page,
         "RTO",
         report.rto.measured_seconds,
@@ -123,7 +123,7 @@ fn facts(report: &Report, outcome: Outcome, page: &mut Page) {
     ));
     let newest =
         report.rpo.newest_row.map(|at| format!(" (newest row {})", format_time(at))).unwrap_or_default();
-    page.line(objective(
+    page.line(render_objective(
         page,
         "RPO",
         report.rpo.measured_seconds,
@@ -132,14 +132,14 @@ fn facts(report: &Report, outcome: Outcome, page: &mut Page) {
         &newest,
     ));
     let throwaway = &report.throwaway;
-    let fate = Fate::of(throwaway, outcome);
-    let told = match (fate, fate.at()) {
-        (Fate::LeftBehind(why), _) => format!("LEFT BEHIND: {}", output::plain(why)),
+    let fate = Fate::of_throwaway(throwaway, outcome);
+    let told = match (fate, fate.known_at()) {
+        (Fate::LeftBehind(why), _) => format!("LEFT BEHIND: {}", output::escape_controls(why)),
         (Fate::Kept(until), _) => format!("kept until {}", format_time(until)),
         (Fate::Removed(_), Some(at)) => format!("removed at {}", format_time(at)),
-        (_, Some(at)) => format!("{} at {}: {}", fate.word(), format_time(at), fate.explained()),
+        (_, Some(at)) => format!("{} at {}: {}", fate.word(), format_time(at), fate.explain()),
         (Fate::NeverMade | Fate::InUse, _) => fate.word().to_owned(),
-        (_, None) => format!("{}: {}", fate.word(), fate.explained()),
+        (_, None) => format!("{}: {}", fate.word(), fate.explain()),
     };
     let fate = match fate {
         Fate::Removed(_) | Fate::NeverMade => told,
@@ -147,12 +147,13 @@ fn facts(report: &Report, outcome: Outcome, page: &mut Page) {
     };
     page.line(format!("  throwaway  `{}` ({}), {fate}", throwaway.id, throwaway.class));
     if let Some(isolation) = report.isolation.as_ref().filter(|it| !it.would_have_acted.is_empty()) {
-        let acting: Vec<String> = isolation.would_have_acted.iter().map(|it| output::plain(it)).collect();
+        let acting: Vec<String> =
+            isolation.would_have_acted.iter().map(|it| output::escape_controls(it)).collect();
         page.line(format!("  kept still {}", acting.join(", ")));
     }
 }
 
-fn objective(
+fn render_objective(
     page: &Page,
     name: &str,
     measured: Option<f64>,
@@ -170,7 +171,7 @@ fn objective(
     format!("  {name}        {measured} of {}, {}{remark}", format_span(objective), page.toned(tone, word))
 }
 
-fn tables(verdicts: &[TableVerdict], baseline: Baseline, page: &mut Page) {
+fn render_tables(verdicts: &[TableVerdict], baseline: Baseline, page: &mut Page) {
     let is_fine = |word: Word| matches!(word, Word::Identical | Word::Equal);
     let mut listed: Vec<&TableVerdict> = verdicts.iter().collect();
     listed.sort_by_key(|table| {
@@ -201,7 +202,7 @@ fn tables(verdicts: &[TableVerdict], baseline: Baseline, page: &mut Page) {
     }
 }
 
-fn definitions(verdicts: &[DefinitionVerdict], page: &mut Page) {
+fn render_definitions(verdicts: &[DefinitionVerdict], page: &mut Page) {
     let rows = verdicts.iter().map(|found| {
         vec![
             (found.verdict.as_str().to_owned(), Some(Tone::Bad)),
@@ -217,7 +218,7 @@ fn definitions(verdicts: &[DefinitionVerdict], page: &mut Page) {
     }
 }
 
-fn checks(results: &[CheckResult], page: &mut Page) {
+fn render_checks(results: &[CheckResult], page: &mut Page) {
     let rows = results.iter().map(|check| {
         let (word, tone) = (check.verdict.word(), check.verdict.tone());
         vec![
@@ -266,7 +267,7 @@ impl History {
             rto_seconds: report.rto.measured_seconds,
             rpo_seconds: report.rpo.measured_seconds,
             throwaway: report.throwaway.id.clone(),
-            left_behind: Fate::of(&report.throwaway, *outcome).may_be_left(),
+            left_behind: Fate::of_throwaway(&report.throwaway, *outcome).may_be_left(),
         });
         History { schema: "lifeboat.drill-list/1", drills: drills.collect() }
     }
@@ -299,12 +300,16 @@ impl output::Report for History {
 impl output::Report for SweepReport {
     fn render(&self, page: &mut Page) {
         for note in &self.notes {
-            page.line(page.toned(Tone::Doubt, output::plain(note)));
+            page.line(page.toned(Tone::Doubt, output::escape_controls(note)));
         }
         for group in &self.parameter_groups {
-            let (word, tone) = done(group.action);
+            let (word, tone) = action_word(group.action);
             let word = page.toned(tone, word);
-            page.line(format!("{word} parameter group `{}`: {}", group.name, output::plain(&group.reason)));
+            page.line(format!(
+                "{word} parameter group `{}`: {}",
+                group.name,
+                output::escape_controls(&group.reason)
+            ));
         }
         if self.instances.is_empty() {
             page.line(format!("no throwaway in {}", self.region));
@@ -313,7 +318,7 @@ impl output::Report for SweepReport {
         let rows = self.instances.iter().map(|swept| {
             let (word, tone) = match swept.left_behind {
                 true if swept.action == Action::Left => ("LEFT BEHIND", Tone::Bad),
-                _ => done(swept.action),
+                _ => action_word(swept.action),
             };
             vec![
                 (word.to_owned(), Some(tone)),
@@ -327,7 +332,7 @@ impl output::Report for SweepReport {
 }
 
 /// What a sweep did, in a word.
-fn done(action: Action) -> (&'static str, Tone) {
+fn action_word(action: Action) -> (&'static str, Tone) {
     match action {
         Action::Removed => ("removed", Tone::Good),
         Action::WouldRemove => ("would remove", Tone::Doubt),
@@ -360,13 +365,13 @@ pub(super) struct PlanReport {
 
 impl PlanReport {
     pub(super) fn new(plan: &Plan, region: &str) -> Self {
-        let restore = plan.restore(None);
+        let restore = plan.restore_request(None);
         PlanReport {
             schema: "lifeboat.drill-plan/1",
             source: plan.source.id.to_string(),
             region: region.to_owned(),
             restore: moment_of(plan),
-            baseline: plan.way().1,
+            baseline: plan.way_and_baseline().1,
             throwaway: restore.id.to_string(),
             class: restore.settings.class.unwrap_or_default(),
             subnet_group: restore.settings.subnet_group,

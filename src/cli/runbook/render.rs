@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::output::{Page, Report as Printed, plain};
+use crate::output::{Page, Report as Printed, escape_controls};
 use crate::runbook::fault::Fault;
 use crate::runbook::gate::Approval;
 use crate::runbook::plan::{Plan, Planned, Prospect};
@@ -19,7 +19,7 @@ pub(super) fn step_tone(words: &StepWords) -> Tone {
 }
 
 /// A line of others as a terminal shows it: tabs as the spaces that they mean.
-pub(super) fn shown(line: &str) -> String {
+pub(super) fn escape_line(line: &str) -> String {
     let mut spaced = String::with_capacity(line.len());
     let mut column = 0;
     for letter in line.chars() {
@@ -30,7 +30,7 @@ pub(super) fn shown(line: &str) -> String {
         }
         column += width;
     }
-    plain(&spaced)
+    escape_controls(&spaced)
 }
 
 /// The runbooks that are built in (`lifeboat.runbooks/1`).
@@ -191,7 +191,7 @@ impl Shown {
 impl Printed for Shown {
     fn render(&self, page: &mut Page) {
         for line in self.text.lines() {
-            page.verbatim(shown(line));
+            page.verbatim(escape_line(line));
         }
     }
 }
@@ -243,10 +243,10 @@ impl Printed for Checks {
                     checked.runbook,
                     fault.at,
                     page.toned(tone, word),
-                    plain(&fault.message)
+                    escape_controls(&fault.message)
                 ));
                 if let Some(hint) = &fault.hint {
-                    page.line(page.toned(Tone::Faint, format!("    {}", plain(hint))));
+                    page.line(page.toned(Tone::Faint, format!("    {}", escape_controls(hint))));
                 }
             }
             let count = |severity| checked.faults.iter().filter(|fault| fault.severity == severity).count();
@@ -283,7 +283,7 @@ impl Printed for Plan {
         page.line("");
         let width = self.values.keys().map(String::len).max().unwrap_or(0);
         for (name, value) in self.values.iter().filter(|(name, _)| !name.starts_with("run_")) {
-            page.line(format!("  {name:width$}  {}", plain(value)));
+            page.line(format!("  {name:width$}  {}", escape_controls(value)));
         }
         for (index, step) in self.steps.iter().enumerate() {
             page.line("");
@@ -302,7 +302,7 @@ impl Printed for Plan {
         for (title, mark, tone, texts) in lists.iter().filter(|(.., texts)| !texts.is_empty()) {
             page.line(*title);
             for text in texts {
-                page.line(format!("  {}  {}", page.toned(*tone, *mark), plain(text)));
+                page.line(format!("  {}  {}", page.toned(*tone, *mark), escape_controls(text)));
             }
         }
         if self.findings.is_empty() && self.doubts.is_empty() {
@@ -328,20 +328,20 @@ fn planned(number: usize, step: &Planned, page: &mut Page) {
         "  {} {number:>2} {}  {}  {}",
         page.toned(tone, mark),
         page.toned(Tone::Strong, &step.id),
-        plain(&step.title),
+        escape_controls(&step.title),
         page.toned(Tone::Faint, format!("({words}{reason})"))
     ));
     if step.state == Prospect::Skipped {
         return;
     }
     for line in step.text.lines() {
-        page.verbatim(format!("       {}", shown(line)));
+        page.verbatim(format!("       {}", escape_line(line)));
     }
     for line in step.output.iter().flat_map(|output| output.lines()) {
-        page.line(page.toned(Tone::Faint, format!("       → {}", shown(line))));
+        page.line(page.toned(Tone::Faint, format!("       → {}", escape_line(line))));
     }
     for object in &step.creates {
-        page.line(page.toned(Tone::Faint, format!("       makes {}", plain(object))));
+        page.line(page.toned(Tone::Faint, format!("       makes {}", escape_controls(object))));
     }
 }
 
@@ -392,10 +392,10 @@ impl Printed for Report {
         if let Some(undo) = &self.undo {
             lines.push(format!("Taken back by {} at {}.", undo.by.identity, format_time(undo.at)));
         }
-        lines.iter().for_each(|line| page.line(format!("  {}", plain(line))));
+        lines.iter().for_each(|line| page.line(format!("  {}", escape_controls(line))));
         page.line(page.toned(Tone::Faint, format!("  run {}", self.run)));
         for reason in self.reasons.iter().chain(self.undo.iter().flat_map(|undo| &undo.reasons)) {
-            page.line(format!("  •  {}", plain(reason)));
+            page.line(format!("  •  {}", escape_controls(reason)));
         }
         page.line("");
         let rows =
@@ -403,7 +403,7 @@ impl Printed for Report {
         page.table(&["", "", "step", "took", ""], rows.collect());
         page.line("");
         for left in &self.left {
-            page.line(format!("  made: {}", plain(&left.object)));
+            page.line(format!("  made: {}", escape_controls(&left.object)));
         }
         if !self.not_rehearsed.is_empty() {
             page.line(format!(

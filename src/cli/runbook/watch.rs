@@ -4,9 +4,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::super::terminal;
-use super::render::{shown, step_tone};
+use super::render::{escape_line, step_tone};
 use crate::error::Result;
-use crate::output::{Output, plain};
+use crate::output::{Output, escape_controls};
 use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{Actor, Answer, Ending};
 use crate::runbook::run::{Clock, Progress};
@@ -69,8 +69,10 @@ impl<'a> Watch<'a> {
             Mode::Real => self.output.toned(Tone::Bad, "REAL"),
             Mode::Rehearse => self.output.toned(Tone::Good, "REHEARSAL"),
         };
-        self.output
-            .say(format!("{}   {word}", self.output.toned(Tone::Strong, plain(&self.runbook.front.title))));
+        self.output.say(format!(
+            "{}   {word}",
+            self.output.toned(Tone::Strong, escape_controls(&self.runbook.front.title))
+        ));
         let mut facts = vec![format!("run {run}")];
         facts.extend(by.account.as_ref().map(|account| format!("account {account}")));
         facts.extend(by.region.clone());
@@ -90,7 +92,7 @@ impl<'a> Watch<'a> {
         let width = self.width();
         let first = format!("  {} {:>2}  {:width$}  ", self.output.toned(tone, mark), index + 1, step.id);
         let words = if words.is_empty() { String::new() } else { format!(" ({words})") };
-        self.output.say(format!("{first}{}{words}", plain(&step.title)));
+        self.output.say(format!("{first}{}{words}", escape_controls(&step.title)));
     }
 
     /// Tells one thing.
@@ -112,17 +114,27 @@ impl<'a> Watch<'a> {
                 self.marked(tone, "?", step, &format!("{word}: {reason}"));
             }
             Progress::Answered(step, answer, clock) => {
-                self.marked(Tone::Good, "✓", step, &format!("“{answer}”   {}", left(clock)));
+                self.marked(Tone::Good, "✓", step, &format!("“{answer}”   {}", format_time_left(clock)));
             }
-            Progress::Undo(what, None, _) => self.output.say(format!("  ↶ taking back {}", plain(what))),
+            Progress::Undo(what, None, _) => {
+                self.output.say(format!("  ↶ taking back {}", escape_controls(what)))
+            }
             Progress::Undo(what, Some(true), _) => {
-                self.output.say(format!("  {} {} is gone", self.output.toned(Tone::Good, "✓"), plain(what)));
+                self.output.say(format!(
+                    "  {} {} is gone",
+                    self.output.toned(Tone::Good, "✓"),
+                    escape_controls(what)
+                ));
             }
             Progress::Undo(what, Some(false), why) => {
-                self.output.warn(format!("{} was not taken back: {}", plain(what), plain(why)));
+                self.output.warn(format!(
+                    "{} was not taken back: {}",
+                    escape_controls(what),
+                    escape_controls(why)
+                ));
             }
-            Progress::Doubt(text) => self.output.warn(plain(text)),
-            Progress::Note(text) => self.output.say(format!("    {}", plain(text))),
+            Progress::Doubt(text) => self.output.warn(escape_controls(text)),
+            Progress::Note(text) => self.output.say(format!("    {}", escape_controls(text))),
         }
     }
 
@@ -142,13 +154,13 @@ impl<'a> Watch<'a> {
         }
         let arrow = self.output.toned(Tone::Strong, "▸");
         let place = self.output.toned(Tone::Strong, format!("{number}/{of} {}", step.id));
-        let left = self.output.toned(Tone::Faint, left(clock));
-        self.output.say(format!("  {arrow} {place}  {}  {left}", plain(&step.title)));
+        let left = self.output.toned(Tone::Faint, format_time_left(clock));
+        self.output.say(format!("  {arrow} {place}  {}  {left}", escape_controls(&step.title)));
         self.live("");
     }
 
     fn says(&self, line: &str) {
-        self.output.say(self.output.toned(Tone::Faint, format!("    │ {}", shown(line))));
+        self.output.say(self.output.toned(Tone::Faint, format!("    │ {}", escape_line(line))));
     }
 
     fn live(&self, text: &str) {
@@ -182,7 +194,7 @@ impl<'a> Watch<'a> {
         }
         self.marked(tone, mark, step, &words);
         if clock.recovered.is_none() && clock.rto.is_some_and(|rto| clock.elapsed > rto) {
-            self.output.warn(format!("the recovery time objective has passed: {}", left(clock)));
+            self.output.warn(format!("the recovery time objective has passed: {}", format_time_left(clock)));
         }
     }
 
@@ -190,7 +202,7 @@ impl<'a> Watch<'a> {
         self.output.settle();
         let width = self.width();
         let first = format!("  {} {:width$}  ", self.output.toned(tone, mark), step.id);
-        self.output.say(format!("{first}{}", plain(words)));
+        self.output.say(format!("{first}{}", escape_controls(words)));
     }
 
     /// Asks a person on the terminal. For a second person's gate it only shows what is asked.
@@ -200,8 +212,9 @@ impl<'a> Watch<'a> {
             return Ok(Reply::NoTerminal);
         }
         let bar = self.output.toned(Tone::Doubt, "┃");
-        let barred =
-            |text: &str| text.lines().map(|line| format!("  {bar} {}", plain(line))).collect::<Vec<_>>();
+        let barred = |text: &str| {
+            text.lines().map(|line| format!("  {bar} {}", escape_controls(line))).collect::<Vec<_>>()
+        };
         let mut lines = Vec::new();
         match &gate.refused {
             Some(why) => lines.extend(barred(&format!("{}. {}", upper(why), gate.describe_answer()))),
@@ -254,7 +267,7 @@ fn joined(facts: &[String]) -> Vec<String> {
 }
 
 /// `3m 12s gone, 56m 48s left`.
-fn left(clock: &Clock) -> String {
+fn format_time_left(clock: &Clock) -> String {
     if let Some(recovered) = clock.recovered {
         return format!("recovered after {}", format_span(recovered.as_secs_f64()));
     }

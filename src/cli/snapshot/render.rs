@@ -40,22 +40,22 @@ impl output::Report for List {
         }
         let is_over_several = self.snapshots.iter().any(|it| it.source.place.account.is_some());
         let rows = self.snapshots.iter().map(|it| {
-            let old = it.created_at.map_or("-".to_owned(), |at| age(self.now - at));
+            let old = it.created_at.map_or("-".to_owned(), |at| snapshot_age(self.now - at));
             let expires = match (&it.class, it.expires_at) {
                 (None, _) => "-".to_owned(),
                 (Some(_), None) => "never".to_owned(),
                 (Some(_), Some(at)) if at <= self.now => "expired".to_owned(),
-                (Some(_), Some(at)) => format!("in {}", age(at - self.now)),
+                (Some(_), Some(at)) => format!("in {}", snapshot_age(at - self.now)),
             };
             vec![
                 (it.snapshot_id.clone(), None),
-                (database(it, is_over_several), None),
+                (database_label(it, is_over_several), None),
                 (it.snapshot_type.clone(), Some(Tone::Faint)),
                 (it.class.clone().unwrap_or("-".to_owned()), None),
                 (old, None),
                 (expires, None),
                 (format!("{} GiB", it.storage_gib), Some(Tone::Faint)),
-                (it.status.clone(), Some(tone(&it.status))),
+                (it.status.clone(), Some(tone_of_status(&it.status))),
             ]
         });
         page.table(
@@ -66,14 +66,14 @@ impl output::Report for List {
 }
 
 /// A database, and where it is if that is not clear.
-fn database(it: &Report, is_over_several: bool) -> String {
+fn database_label(it: &Report, is_over_several: bool) -> String {
     if is_over_several { format!("{} ({})", it.source.id, it.source.place) } else { it.source.id.clone() }
 }
 
 impl output::Report for Report {
     fn render(&self, page: &mut Page) {
         let head = format!("snapshot `{}` of `{}`", self.snapshot_id, self.source.id);
-        page.heading(tone(&self.status), &self.status.to_uppercase(), head, self.seconds);
+        page.heading(tone_of_status(&self.status), &self.status.to_uppercase(), head, self.seconds);
         if self.reused == Some(true) {
             page.line("  reused    an earlier attempt with the same key had begun it");
         }
@@ -215,7 +215,7 @@ impl output::Report for DeleteReport {
     }
 }
 
-fn tone(status: &str) -> Tone {
+fn tone_of_status(status: &str) -> Tone {
     match status {
         "available" => Tone::Good,
         "creating" | "copying" => Tone::Doubt,
@@ -224,7 +224,7 @@ fn tone(status: &str) -> Tone {
 }
 
 /// An age in its two largest units: `3d 4h`.
-pub(in crate::cli) fn age(age: TimeDelta) -> String {
+pub(in crate::cli) fn snapshot_age(age: TimeDelta) -> String {
     let seconds = age.num_seconds();
     if seconds < 0 {
         return "in the future".to_owned();

@@ -33,13 +33,13 @@ pub(super) struct PublishArgs {
 
 impl PublishArgs {
     /// Refuses what is no URL before anything is done.
-    pub(super) fn check(&self) -> Result<()> {
-        self.ping.as_deref().map_or(Ok(()), web::check)
+    pub(super) fn check_target(&self) -> Result<()> {
+        self.ping.as_deref().map_or(Ok(()), web::refuse_bad_url)
     }
 
     /// The switch.
     pub(super) fn ping(&self) -> Option<&str> {
-        self.ping.as_deref().filter(|url| web::check(url).is_ok())
+        self.ping.as_deref().filter(|url| web::refuse_bad_url(url).is_ok())
     }
 
     /// Writes what Prometheus is to read.
@@ -53,23 +53,26 @@ impl PublishArgs {
             return Ok(());
         }
         let elsewhere = match &self.copies_in {
-            Some(region) => Some(aws.elsewhere(region).await?),
+            Some(region) => Some(aws.in_region(region).await?),
             None => None,
         };
         let mut measurements: Vec<Measurement> = Vec::new();
         for database in &report.databases {
-            let health = health(session, elsewhere.as_ref(), database).await?;
+            let health = observe_health(session, elsewhere.as_ref(), database).await?;
             measurements.extend(publish::measurements(&health, report.at));
         }
         publish::publish(aws, &measurements).await?;
-        let place =
-            if session.config.accounts.is_empty() { String::new() } else { format!(" in {}", aws.place()) };
+        let place = if session.config.accounts.is_empty() {
+            String::new()
+        } else {
+            format!(" in {}", aws.location())
+        };
         session.output.say(format!("{} values published in namespace Lifeboat{place}", measurements.len()));
         Ok(())
     }
 }
 
-async fn health(session: &Session, elsewhere: Option<&Aws>, database: &Database) -> Result<Health> {
+async fn observe_health(session: &Session, elsewhere: Option<&Aws>, database: &Database) -> Result<Health> {
     let newest_copy = match elsewhere {
         Some(aws) => publish::newest_copy(aws, &InstanceId::parse(&database.id)?).await?,
         None => None,

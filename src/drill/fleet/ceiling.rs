@@ -30,27 +30,27 @@ impl Hours {
         Hours { most, used: Mutex::new(Used { gone, ..Used::default() }) }
     }
 
-    fn used(&self) -> MutexGuard<'_, Used> {
+    fn lock_used(&self) -> MutexGuard<'_, Used> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A throwaway is asked for.
-    pub(super) fn begin(&self, source: &str) {
-        self.used().there.insert(source.to_owned(), Instant::now());
+    pub(super) fn start_counting(&self, source: &str) {
+        self.lock_used().there.insert(source.to_owned(), Instant::now());
     }
 
     /// It is gone.
-    pub(super) fn end(&self, source: &str) {
-        let mut used = self.used();
+    pub(super) fn stop_counting(&self, source: &str) {
+        let mut used = self.lock_used();
         if let Some(since) = used.there.remove(source) {
             used.gone += since.elapsed();
         }
     }
 
     /// Why no more may be used, if that is so.
-    pub(super) fn reached(&self) -> Option<Error> {
+    pub(super) fn limit_reached(&self) -> Option<Error> {
         let most = self.most?;
-        let used = self.used();
+        let used = self.lock_used();
         let all = used.gone + used.there.values().map(Instant::elapsed).sum::<Duration>();
         (all.as_secs_f64() / 3600.0 >= most).then(|| {
             Error::outside(format!("the ceiling of {most} instance-hours of this fleet run was reached"))
@@ -61,7 +61,7 @@ impl Hours {
 
 /// One of so many places that the throwaways of an account and Region may take, over all processes with this vault; none
 /// if all are taken.
-pub(super) fn slot(
+pub(super) fn acquire_slot(
     vault: &Vault,
     place: &str,
     most: usize,
@@ -80,7 +80,7 @@ pub(super) fn slot(
 
 /// Why there is no room for another throwaway in this account and Region, if that is so. What cannot be found out is left to
 /// the restore itself to say.
-pub(super) async fn no_room(aws: &Aws, most: Option<usize>) -> Result<Option<String>> {
+pub(super) async fn why_no_room(aws: &Aws, most: Option<usize>) -> Result<Option<String>> {
     if let Ok(Some(quota)) = aws.instance_quota().await
         && quota.used >= quota.max
     {
@@ -95,13 +95,13 @@ pub(super) async fn no_room(aws: &Aws, most: Option<usize>) -> Result<Option<Str
 }
 
 /// How much room the quota of an account and Region leaves, if AWS says.
-pub(super) async fn room(aws: &Aws) -> Option<i64> {
+pub(super) async fn instance_room(aws: &Aws) -> Option<i64> {
     let quota = aws.instance_quota().await.ok()??;
     Some((quota.max - quota.used).max(0))
 }
 
 /// Who takes a slot.
-pub(super) fn taker(host: &str, source: &str, fleet: &str, now: DateTime<Utc>) -> Holder {
+pub(super) fn slot_holder(host: &str, source: &str, fleet: &str, now: DateTime<Utc>) -> Holder {
     Holder::new(host, format!("throwaway of {source} in fleet run {fleet}"), now)
 }
 
@@ -112,21 +112,23 @@ mod tests {
     #[test]
     fn hours_are_those_of_throwaways_that_are_gone_and_of_those_that_are_there() {
         let hours = Hours::new(Some(2.0), 3600.0);
-        assert!(hours.reached().is_none());
-        hours.begin("a");
-        hours.used().there.insert("b".to_owned(), Instant::now() - Duration::from_secs(3599));
-        hours.end("a");
-        assert!(hours.reached().is_none());
-        hours.used().gone += Duration::from_secs(1);
-        assert!(hours.reached().unwrap().chain().contains("2 instance-hours"));
-        assert!(Hours::new(None, 1e9).reached().is_none());
+        assert!(hours.limit_reached().is_none());
+        hours.start_counting("a");
+        hours.lock_used().there.insert("b".to_owned(), Instant::now() - Duration::from_secs(3599));
+        hours.stop_counting("a");
+        assert!(hours.limit_reached().is_none());
+        hours.lock_used().gone += Duration::from_secs(1);
+        assert!(hours.limit_reached().unwrap().chain().contains("2 instance-hours"));
+        assert!(Hours::new(None, 1e9).limit_reached().is_none());
     }
 
     #[test]
     fn there_are_so_many_slots_and_no_more() {
         let place = tempfile::tempdir().unwrap();
         let vault = Vault::open(place.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
-        let take = || slot(&vault, "1-eu", 2, || taker("here", "a", "f", DateTime::UNIX_EPOCH)).unwrap();
+        let take = || {
+            acquire_slot(&vault, "1-eu", 2, || slot_holder("here", "a", "f", DateTime::UNIX_EPOCH)).unwrap()
+        };
         let (one, two) = (take().unwrap(), take().unwrap());
         assert!(take().is_none());
         drop(one);

@@ -14,7 +14,7 @@ use crate::verify::Verdict;
 const TOLERABLE: TimeDelta = TimeDelta::hours(1);
 
 /// When each of these was last proven, if ever; in their order.
-pub(super) fn proofs(
+pub(super) fn list_last_proofs(
     vault: &Vault,
     of: &[&Instance],
     now: DateTime<Utc>,
@@ -37,17 +37,17 @@ pub(super) fn proofs(
     let mut proofs = Vec::new();
     for (instance, read) in of.iter().zip(evidence) {
         let report = read.ok().flatten().and_then(|json| serde_json::from_slice::<Report>(&json).ok());
-        let quick = report.and_then(|report| proof(vault, &report, instance, now));
+        let quick = report.and_then(|report| read_proof(vault, &report, instance, now));
         proofs.push(match quick {
             Some(at) => Some(at),
-            None => latest(vault, instance, now)?,
+            None => newest_proof(vault, instance, now)?,
         });
     }
     Ok(proofs)
 }
 
 /// When one was last proven, by looking through all of its evidence, the newest first.
-pub(super) fn latest(
+pub(super) fn newest_proof(
     vault: &Vault,
     instance: &Instance,
     now: DateTime<Utc>,
@@ -60,7 +60,7 @@ pub(super) fn latest(
             some.iter().map(|run| journal::evidence_name(instance.id.as_str(), run)).collect();
         let found = vault.read_all(&names)?.into_iter().filter_map(|read| {
             let report: Report = serde_json::from_slice(&read.ok()??).ok()?;
-            proof(vault, &report, instance, now)
+            read_proof(vault, &report, instance, now)
         });
         if let Some(at) = found.max() {
             return Ok(Some(at));
@@ -70,13 +70,18 @@ pub(super) fn latest(
 }
 
 /// When a drill proved this database, if it did and its record is as it was written.
-fn proof(vault: &Vault, report: &Report, instance: &Instance, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let at = claim(report, instance, now)?;
-    verify_evidence::is_sound(vault, instance.id.as_str(), &report.run).ok()?.then_some(at)
+fn read_proof(
+    vault: &Vault,
+    report: &Report,
+    instance: &Instance,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let at = claimed_proof(report, instance, now)?;
+    verify_evidence::is_record_sound(vault, instance.id.as_str(), &report.run).ok()?.then_some(at)
 }
 
 /// When a drill proved this database, by its record.
-fn claim(report: &Report, instance: &Instance, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn claimed_proof(report: &Report, instance: &Instance, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     // By AWS's clock, where the end is by that of some machine.
     let at = Some(report.started_at).filter(|_| report.state != State::Running)?;
     let is_its = report.source.resource_id == instance.resource_id.0;
@@ -97,16 +102,20 @@ mod tests {
         report.started_at = now - TimeDelta::days(3);
         let instance =
             Instance { resource_id: ResourceId(report.source.resource_id.clone()), ..Instance::default() };
-        assert_eq!(claim(&report, &instance, now), Some(report.started_at));
+        assert_eq!(claimed_proof(&report, &instance, now), Some(report.started_at));
         assert_eq!(
-            claim(&report, &Instance { resource_id: ResourceId("db-NEW".into()), ..instance.clone() }, now),
+            claimed_proof(
+                &report,
+                &Instance { resource_id: ResourceId("db-NEW".into()), ..instance.clone() },
+                now
+            ),
             None
         );
         for verdict in [Verdict::Fail, Verdict::Unknown] {
-            assert_eq!(claim(&Report { verdict, ..report.clone() }, &instance, now), None);
+            assert_eq!(claimed_proof(&Report { verdict, ..report.clone() }, &instance, now), None);
         }
-        assert_eq!(claim(&Report { state: State::Running, ..report.clone() }, &instance, now), None);
+        assert_eq!(claimed_proof(&Report { state: State::Running, ..report.clone() }, &instance, now), None);
         let ahead = Report { started_at: now + TimeDelta::days(300), ..report };
-        assert_eq!(claim(&ahead, &instance, now), None, "a wrong clock must not prove for ever");
+        assert_eq!(claimed_proof(&ahead, &instance, now), None, "a wrong clock must not prove for ever");
     }
 }

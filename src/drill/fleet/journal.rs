@@ -42,14 +42,14 @@ struct Tie {
 
 /// Joins the fleet run of that name, or the one of this selection that is not complete, or begins one. Under a lock, so
 /// that shards that start together find each other.
-pub(super) fn join(
+pub(super) fn join_fleet_run(
     vault: &Vault,
     selection: &Selection,
     shard: Option<Shard>,
     name: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<Joined> {
-    let _lock = patiently(vault)?;
+    let _lock = lock_fleets(vault)?;
     let tie = |fleet: &str| -> Result<Option<Tie>> {
         let read = vault.read(&format!("fleets/{fleet}/selection.json"))?;
         Ok(read.and_then(|json| serde_json::from_slice(&json).ok()))
@@ -57,8 +57,8 @@ pub(super) fn join(
     if let Some(name) = name {
         if let Some(found) = tie(name)? {
             let age = now - found.started_at;
-            let is_complete =
-                read(vault, name, &file_of(shard))?.is_some_and(|own| own.state == Progress::Finished);
+            let is_complete = read_shard(vault, name, &shard_file(shard))?
+                .is_some_and(|own| own.state == Progress::Finished);
             if age > NAME_LASTS || (is_complete && age > GONE_ON_WITH) {
                 let at = crate::when::format_time(found.started_at);
                 return Err(Error::request(format!("fleet run `{name}` began at {at}, and is over"))
@@ -76,7 +76,7 @@ pub(super) fn join(
             let is_ours = tie(fleet)?
                 .filter(|tie| tie.selection == *selection && tie.shards == shard.map(|shard| shard.count));
             let Some(tie) = is_ours else { continue };
-            let own = read(vault, fleet, &file_of(shard))?;
+            let own = read_shard(vault, fleet, &shard_file(shard))?;
             if own.is_some_and(|own| own.state == Progress::Finished) {
                 break;
             }
@@ -89,7 +89,7 @@ pub(super) fn join(
     Ok(Joined { fleet, started_at: now, is_resumed: false })
 }
 
-fn patiently(vault: &Vault) -> Result<Lock> {
+fn lock_fleets(vault: &Vault) -> Result<Lock> {
     let give_up = std::time::Instant::now() + std::time::Duration::from_secs(90);
     loop {
         if let Some(lock) = vault.try_lock("fleets/.lock")? {
@@ -107,22 +107,22 @@ fn patiently(vault: &Vault) -> Result<Lock> {
 }
 
 /// The file of a shard in the folder of its fleet run.
-fn file_of(shard: Option<Shard>) -> String {
+fn shard_file(shard: Option<Shard>) -> String {
     shard.map_or("all.json".to_owned(), |shard| format!("{}-of-{}.json", shard.index, shard.count))
 }
 
-fn read(vault: &Vault, fleet: &str, file: &str) -> Result<Option<Fleet>> {
+fn read_shard(vault: &Vault, fleet: &str, file: &str) -> Result<Option<Fleet>> {
     let Some(json) = vault.read(&format!("fleets/{fleet}/{file}"))? else { return Ok(None) };
     Ok(serde_json::from_slice(&json).ok())
 }
 
 /// Writes the record so far.
-pub(super) fn write(vault: &Vault, record: &Fleet) -> Result<()> {
-    vault.write(&format!("fleets/{}/{}", record.fleet, file_of(record.shard)), &to_json(record)?)
+pub(super) fn write_shard(vault: &Vault, record: &Fleet) -> Result<()> {
+    vault.write(&format!("fleets/{}/{}", record.fleet, shard_file(record.shard)), &to_json(record)?)
 }
 
 /// The drill of a database that this fleet run has done already: one with a verdict of pass or fail.
-pub(super) fn done(
+pub(super) fn find_finished_drill(
     vault: &Vault,
     source: &Instance,
     fleet: &str,
@@ -142,28 +142,28 @@ pub(super) fn done(
             && report.source.resource_id == source.resource_id.0
             && report.state != State::Running
             && report.verdict != Verdict::Unknown;
-        let is_proof =
-            is_it && verify_evidence::is_sound(vault, source.id.as_str(), &report.run).unwrap_or(false);
+        let is_proof = is_it
+            && verify_evidence::is_record_sound(vault, source.id.as_str(), &report.run).unwrap_or(false);
         is_proof.then_some(report)
     });
     Ok(reports.max_by_key(|report| report.started_at))
 }
 
 /// A fleet run with all of its shards, as the vault has it; `None` if there is none of that name.
-pub(crate) fn find(vault: &Vault, fleet: &str) -> Result<Option<Fleet>> {
+pub(crate) fn find_fleet_run(vault: &Vault, fleet: &str) -> Result<Option<Fleet>> {
     if !is_name(fleet) {
         return Ok(None);
     }
     let files = vault.list(&format!("fleets/{fleet}"))?.files;
     let mut parts = Vec::new();
     for file in files.iter().filter(|file| file.name != "selection.json" && file.name.ends_with(".json")) {
-        parts.extend(read(vault, fleet, &file.name)?);
+        parts.extend(read_shard(vault, fleet, &file.name)?);
     }
-    Ok(merged(parts))
+    Ok(merge_shards(parts))
 }
 
 /// Several shards as one.
-fn merged(mut parts: Vec<Fleet>) -> Option<Fleet> {
+fn merge_shards(mut parts: Vec<Fleet>) -> Option<Fleet> {
     // Of those who divided the fleet in another way, the last counts for what is missing.
     parts.sort_by_key(|part| part.shard.map(|shard| shard.count));
     let mut whole = parts.first()?.clone();
@@ -200,7 +200,7 @@ fn merged(mut parts: Vec<Fleet>) -> Option<Fleet> {
         Progress::Running => None,
         _ => parts.iter().filter_map(|part| part.finished_at).max(),
     };
-    whole.settle();
+    whole.recount();
     Some(whole)
 }
 
@@ -224,9 +224,9 @@ mod tests {
             fleet(shard(0), Progress::Finished, vec![row("a", Outcome::Pass)]),
             fleet(shard(2), Progress::Finished, vec![row("b", Outcome::Pass), row("c", Outcome::Fail)]),
         ];
-        let whole = merged(parts).unwrap();
+        let whole = merge_shards(parts).unwrap();
         assert_eq!((whole.summary.databases, whole.missing_shards.clone()), (3, vec![1]));
-        assert_eq!((whole.state, whole.kind()), (Progress::Partial, Some(Kind::No)));
+        assert_eq!((whole.state, whole.exit_kind()), (Progress::Partial, Some(Kind::No)));
     }
 
     #[test]
@@ -236,29 +236,29 @@ mod tests {
         let now: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
         let all = Selection::default();
         let shard = |index| Some(Shard { index, count: 2 });
-        let first = join(&vault, &all, shard(0), None, now).unwrap();
+        let first = join_fleet_run(&vault, &all, shard(0), None, now).unwrap();
         assert!(!first.is_resumed);
-        let second = join(&vault, &all, shard(1), None, now + TimeDelta::minutes(5)).unwrap();
+        let second = join_fleet_run(&vault, &all, shard(1), None, now + TimeDelta::minutes(5)).unwrap();
         assert_eq!((second.fleet.as_str(), second.is_resumed), (first.fleet.as_str(), true));
         let mut record = fleet(shard(0), Progress::Running, Vec::new());
         record.fleet.clone_from(&first.fleet);
-        write(&vault, &record).unwrap();
-        let again = join(&vault, &all, shard(0), None, now + TimeDelta::hours(1)).unwrap();
+        write_shard(&vault, &record).unwrap();
+        let again = join_fleet_run(&vault, &all, shard(0), None, now + TimeDelta::hours(1)).unwrap();
         assert_eq!(again.fleet, first.fleet);
-        let tomorrow = join(&vault, &all, shard(0), None, now + TimeDelta::hours(24)).unwrap();
+        let tomorrow = join_fleet_run(&vault, &all, shard(0), None, now + TimeDelta::hours(24)).unwrap();
         assert_ne!(tomorrow.fleet, first.fleet);
         record.state = Progress::Finished;
-        write(&vault, &record).unwrap();
-        let next = join(&vault, &all, shard(0), None, now + TimeDelta::hours(1)).unwrap();
+        write_shard(&vault, &record).unwrap();
+        let next = join_fleet_run(&vault, &all, shard(0), None, now + TimeDelta::hours(1)).unwrap();
         assert!(next.fleet != first.fleet && !next.is_resumed);
         let other = Selection { due_seconds: Some(60), ..Selection::default() };
-        assert!(!join(&vault, &other, shard(1), None, now).unwrap().is_resumed);
-        let named = |at| join(&vault, &all, None, Some("nightly"), at);
+        assert!(!join_fleet_run(&vault, &other, shard(1), None, now).unwrap().is_resumed);
+        let named = |at| join_fleet_run(&vault, &all, None, Some("nightly"), at);
         assert!(!named(now).unwrap().is_resumed);
         assert!(named(now + TimeDelta::days(2)).unwrap().is_resumed);
         assert!(named(now + TimeDelta::days(30)).unwrap_err().chain().contains("is over"));
         let complete = Fleet { fleet: "nightly".to_owned(), shard: None, ..record };
-        write(&vault, &complete).unwrap();
+        write_shard(&vault, &complete).unwrap();
         assert!(named(now + TimeDelta::hours(1)).unwrap().is_resumed);
         assert!(named(now + TimeDelta::days(2)).is_err());
     }

@@ -55,7 +55,7 @@ pub(crate) struct Todo {
 }
 
 /// Plans a fleet run over some accounts and Regions, each with the databases that are named there.
-pub(crate) async fn plan(
+pub(crate) async fn plan_fleet_run(
     places: Vec<(Aws, Vec<InstanceId>)>,
     vault: &Vault,
     ask: &Ask,
@@ -66,43 +66,50 @@ pub(crate) async fn plan(
     let mut unreached = ask.unreached.clone();
     let is_alone = places.len() + unreached.len() == 1;
     for (aws, only) in &places {
-        match those_met(aws, only, ask).await {
+        match list_matching_databases(aws, only, ask).await {
             Ok(here) => met.extend(here.into_iter().map(|source| (aws.clone(), source))),
             // One place that fails does not keep the others from being drilled.
             Err(error) if !is_alone && error.kind() == Kind::Outside => {
-                unreached.push(Unreached { place: aws.place(), error: error.chain() });
+                unreached.push(Unreached { place: aws.location(), error: error.chain() });
             }
             Err(error) => return Err(error),
         }
     }
-    let places: Vec<(Aws, Vec<InstanceId>)> =
-        places.into_iter().filter(|(aws, _)| !unreached.iter().any(|one| one.place == aws.place())).collect();
+    let places: Vec<(Aws, Vec<InstanceId>)> = places
+        .into_iter()
+        .filter(|(aws, _)| !unreached.iter().any(|one| one.place == aws.location()))
+        .collect();
     // An empty fleet is a mistake, not a pass; places that could not be reached may hold databases.
     if met.is_empty() && unreached.is_empty() {
-        return Err(nobody(&places, &ask.selection));
+        return Err(nothing_to_drill(&places, &ask.selection));
     }
-    met.retain(|(_, source)| ask.shard.is_none_or(|shard| shard.admits(&source.resource_id)));
+    met.retain(|(_, source)| ask.shard.is_none_or(|shard| shard.contains(&source.resource_id)));
     let now = places.first().map_or(now, |(aws, _)| aws.now(now));
     let joined = if ask.is_dry {
         Joined { fleet: "none".to_owned(), started_at: now, is_resumed: false }
     } else {
-        journal::join(vault, &ask.selection, ask.shard, ask.name.as_deref(), now)?
+        journal::join_fleet_run(vault, &ask.selection, ask.shard, ask.name.as_deref(), now)?
     };
-    let proofs = due::proofs(vault, &met.iter().map(|(_, source)| source).collect::<Vec<_>>(), now)?;
-    let mut plan =
-        Plan { record: Fleet { unreached, ..begin(ask, &joined) }, todo: Vec::new(), notes: Vec::new() };
+    let proofs =
+        due::list_last_proofs(vault, &met.iter().map(|(_, source)| source).collect::<Vec<_>>(), now)?;
+    let mut plan = Plan {
+        record: Fleet { unreached, ..begin_record(ask, &joined) },
+        todo: Vec::new(),
+        notes: Vec::new(),
+    };
     for ((aws, source), last_proof) in met.into_iter().zip(proofs) {
-        let row = Row::new(&source, aws.place(), last_proof);
-        if let Some(reason) = ask.selection.passes_over(&source) {
-            plan.record.databases.push(row.ended(Outcome::Skipped, reason));
+        let row = Row::pending(&source, aws.location(), last_proof);
+        if let Some(reason) = ask.selection.why_skipped(&source) {
+            plan.record.databases.push(row.with_outcome(Outcome::Skipped, reason));
         } else if joined.is_resumed
-            && let Some(report) = journal::done(vault, &source, &joined.fleet, joined.started_at)?
+            && let Some(report) =
+                journal::find_finished_drill(vault, &source, &joined.fleet, joined.started_at)?
         {
-            plan.record.databases.push(row.drilled(&report));
-        } else if let Some(reason) = not_due(&ask.selection, last_proof, now) {
-            plan.record.databases.push(row.ended(Outcome::NotDue, reason));
-        } else if let Some(error) = unusable(&source) {
-            plan.record.databases.push(row.refused(&error));
+            plan.record.databases.push(row.with_drill(&report));
+        } else if let Some(reason) = why_not_due(&ask.selection, last_proof, now) {
+            plan.record.databases.push(row.with_outcome(Outcome::NotDue, reason));
+        } else if let Some(error) = why_unusable(&source) {
+            plan.record.databases.push(row.with_refusal(&error));
         } else {
             let request = Request { fleet: Some(joined.fleet.clone()), ..request_of(&source.id)? };
             checks::check_syntax(&request.checks)?;
@@ -116,26 +123,26 @@ pub(crate) async fn plan(
     check_classes(&mut plan).await?;
     check_room(&mut plan, &places).await?;
     for todo in &plan.todo {
-        plan.record.databases.push(Row::new(&todo.source, todo.aws.place(), todo.last_proof));
+        plan.record.databases.push(Row::pending(&todo.source, todo.aws.location(), todo.last_proof));
     }
-    plan.record.settle();
+    plan.record.recount();
     Ok(plan)
 }
 
 /// That there is no such fleet.
-fn nobody(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) -> Error {
+fn nothing_to_drill(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) -> Error {
     let tags: Vec<String> = selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
     if !tags.is_empty() {
         return Error::request(format!("no DB instance carries the tag {}", tags.join(" and ")))
             .hint("`lifeboat status` lists the instances; check `--region` and the spelling of the tag.");
     }
-    let places: Vec<String> = places.iter().map(|(aws, _)| aws.place().to_string()).collect();
+    let places: Vec<String> = places.iter().map(|(aws, _)| aws.location().to_string()).collect();
     Error::request(format!("there is no DB instance to drill in {}", places.join(", ")))
         .hint("Check `--region`, and run `lifeboat doctor drill` to see whose credentials these are.")
 }
 
 /// The databases of one account and Region that the selection meets.
-async fn those_met(aws: &Aws, only: &[InstanceId], ask: &Ask) -> Result<Vec<Instance>> {
+async fn list_matching_databases(aws: &Aws, only: &[InstanceId], ask: &Ask) -> Result<Vec<Instance>> {
     let mut all = aws.instances().await?;
     for id in only {
         if !all.iter().any(|instance| instance.id == *id) {
@@ -144,13 +151,13 @@ async fn those_met(aws: &Aws, only: &[InstanceId], ask: &Ask) -> Result<Vec<Inst
         }
     }
     all.retain(|instance| match only {
-        [] => !instance.is_throwaway() && ask.selection.admits(instance),
-        only => only.contains(&instance.id) && ask.selection.admits(instance),
+        [] => !instance.is_throwaway() && ask.selection.matches_tags(instance),
+        only => only.contains(&instance.id) && ask.selection.matches_tags(instance),
     });
     Ok(all)
 }
 
-fn begin(ask: &Ask, joined: &Joined) -> Fleet {
+fn begin_record(ask: &Ask, joined: &Joined) -> Fleet {
     Fleet {
         schema: SCHEMA.to_owned(),
         fleet: joined.fleet.clone(),
@@ -169,17 +176,17 @@ fn begin(ask: &Ask, joined: &Joined) -> Fleet {
 }
 
 /// Why a database is not due, if that is so.
-pub(super) fn not_due(
+pub(super) fn why_not_due(
     selection: &Selection,
     last_proof: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Option<String> {
-    let (within, at) = (TimeDelta::from_std(selection.due()?).ok()?, last_proof?);
+    let (within, at) = (TimeDelta::from_std(selection.proof_lasts()?).ok()?, last_proof?);
     (now - at < within).then(|| format!("proven at {}", crate::when::format_time(at)))
 }
 
 /// Why a database cannot be drilled as it is, as far as its status says.
-fn unusable(source: &Instance) -> Option<Error> {
+fn why_unusable(source: &Instance) -> Option<Error> {
     let status = &source.reported_status;
     match status.health() {
         Health::Usable => None,
@@ -224,8 +231,8 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
         let error =
             Error::request(format!("it has no snapshot for `{}` that is available", todo.request.asked_for))
                 .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
-        let row = Row::new(&todo.source, todo.aws.place(), todo.last_proof);
-        plan.record.databases.push(row.refused(&error));
+        let row = Row::pending(&todo.source, todo.aws.location(), todo.last_proof);
+        plan.record.databases.push(row.with_refusal(&error));
     }
     Ok(())
 }
@@ -236,7 +243,7 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
     let mut left = Vec::new();
     for todo in std::mem::take(&mut plan.todo) {
         let (version, class) = (&todo.source.engine_version, &todo.request.class);
-        let key = (todo.aws.place(), version.clone(), class.clone());
+        let key = (todo.aws.location(), version.clone(), class.clone());
         let is_there = match known.get(&key) {
             Some(is_there) => *is_there,
             // A role without this permission can still run drills; the restore itself would say.
@@ -252,7 +259,9 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
             todo.aws.region()
         ))
         .hint("Choose another `--class`, such as db.t4g.micro.");
-        plan.record.databases.push(Row::new(&todo.source, todo.aws.place(), todo.last_proof).refused(&error));
+        plan.record
+            .databases
+            .push(Row::pending(&todo.source, todo.aws.location(), todo.last_proof).with_refusal(&error));
     }
     plan.todo = left;
     Ok(())
@@ -262,14 +271,14 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
 async fn check_room(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> Result<()> {
     let mut room = 0;
     for (aws, _) in places {
-        if !plan.todo.iter().any(|todo| todo.aws.place() == aws.place()) {
+        if !plan.todo.iter().any(|todo| todo.aws.location() == aws.location()) {
             continue;
         }
-        let Some(here) = ceiling::room(aws).await else { return Ok(()) };
+        let Some(here) = ceiling::instance_room(aws).await else { return Ok(()) };
         if here == 0 {
             plan.notes.push(format!(
                 "the quota of DB instances in {} is used up: its databases wait until there is room",
-                aws.place()
+                aws.location()
             ));
         }
         room += usize::try_from(here).unwrap_or(0);

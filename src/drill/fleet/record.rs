@@ -154,7 +154,7 @@ pub(crate) struct Row {
 
 impl Row {
     /// A database that has not had its turn.
-    pub(super) fn new(source: &Instance, place: Place, last_proof: Option<DateTime<Utc>>) -> Self {
+    pub(super) fn pending(source: &Instance, place: Place, last_proof: Option<DateTime<Utc>>) -> Self {
         Row {
             id: source.id.to_string(),
             resource_id: source.resource_id.to_string(),
@@ -177,19 +177,19 @@ impl Row {
     }
 
     /// The same with another outcome, and why.
-    pub(super) fn ended(mut self, outcome: Outcome, reason: impl Into<String>) -> Self {
+    pub(super) fn with_outcome(mut self, outcome: Outcome, reason: impl Into<String>) -> Self {
         (self.outcome, self.reasons) = (outcome, vec![reason.into()]);
         self
     }
 
     /// One that could not be drilled.
-    pub(super) fn refused(self, error: &Error) -> Self {
+    pub(super) fn with_refusal(self, error: &Error) -> Self {
         let (kind, hints) = (Some(error.kind()), error.hints().to_vec());
-        Row { kind, hints, ..self.ended(Outcome::Refused, error.chain()) }
+        Row { kind, hints, ..self.with_outcome(Outcome::Refused, error.chain()) }
     }
 
     /// What a drill came to.
-    pub(super) fn drilled(mut self, report: &Report) -> Self {
+    pub(super) fn with_drill(mut self, report: &Report) -> Self {
         self.outcome = match report.verdict {
             Verdict::Pass => Outcome::Pass,
             Verdict::Fail => Outcome::Fail,
@@ -210,14 +210,14 @@ impl Row {
         };
         self.left_behind.clone_from(&report.throwaway.left_behind);
         self.evidence = Some(report.evidence.json.clone());
-        self.kind = report.kind();
+        self.kind = report.exit_kind();
         self
     }
 }
 
 impl Fleet {
     /// Counts anew, and puts what is worth a look first.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn recount(&mut self) {
         // Those that wait, in the order of their turns.
         let turn = |row: &Row| (row.outcome == Outcome::Pending).then_some(row.last_proof);
         self.databases.sort_by(|a, b| {
@@ -247,17 +247,17 @@ impl Fleet {
     }
 
     /// What a plan means to its caller: those that wait their turn are what it is for.
-    pub(crate) fn kind_of_plan(&self) -> Option<Kind> {
+    pub(crate) fn exit_kind_of_plan(&self) -> Option<Kind> {
         match (self.summary.refused + self.unreached.len(), self.summary.pending + self.summary.not_due) {
             (0, _) => None,
-            (_, 0) => self.kind(),
+            (_, 0) => self.exit_kind(),
             _ => Some(Kind::Partial),
         }
     }
 
     /// What the run means to its caller: what costs money outranks a defect, that an interrupt, that a bad backup, that
     /// what could not be found out.
-    pub(crate) fn kind(&self) -> Option<Kind> {
+    pub(crate) fn exit_kind(&self) -> Option<Kind> {
         let has = |kind: Kind| self.databases.iter().any(|row| row.kind == Some(kind));
         let sum = &self.summary;
         if sum.left_behind > 0 || has(Kind::LeftBehind) {
@@ -294,7 +294,10 @@ pub(super) mod tests {
             arn: format!("arn:aws:rds:eu-central-1:123456789012:db:{id}"),
             ..Instance::default()
         };
-        Row { outcome, ..Row::new(&source, Place { account: None, region: "eu-central-1".to_owned() }, None) }
+        Row {
+            outcome,
+            ..Row::pending(&source, Place { account: None, region: "eu-central-1".to_owned() }, None)
+        }
     }
 
     pub(in crate::drill::fleet) fn fleet(
@@ -317,7 +320,7 @@ pub(super) mod tests {
             summary: Summary::default(),
             databases,
         };
-        fleet.settle();
+        fleet.recount();
         fleet
     }
 
@@ -327,7 +330,7 @@ pub(super) mod tests {
         let kind = |outcomes: &[Outcome]| {
             let rows =
                 outcomes.iter().enumerate().map(|(n, outcome)| row(&format!("a{n}"), *outcome)).collect();
-            fleet(None, Progress::Finished, rows).kind()
+            fleet(None, Progress::Finished, rows).exit_kind()
         };
         assert_eq!(kind(&[Pass, Pass, Skipped, NotDue]), None);
         assert_eq!(kind(&[]), None);
@@ -336,15 +339,16 @@ pub(super) mod tests {
         assert_eq!(kind(&[Pass, Pending, Fail]), Some(Kind::No));
         let mut left = fleet(None, Progress::Finished, vec![row("a", Fail), row("b", Pass)]);
         left.databases[1].left_behind = Some("denied".to_owned());
-        left.settle();
-        assert_eq!(left.kind(), Some(Kind::LeftBehind));
+        left.recount();
+        assert_eq!(left.exit_kind(), Some(Kind::LeftBehind));
         let plan = |outcomes: [Outcome; 2]| {
-            fleet(None, Progress::Planned, outcomes.map(|outcome| row("a", outcome)).into()).kind_of_plan()
+            fleet(None, Progress::Planned, outcomes.map(|outcome| row("a", outcome)).into())
+                .exit_kind_of_plan()
         };
         assert_eq!((plan([Pending, NotDue]), plan([Pending, Refused])), (None, Some(Kind::Partial)));
         let mut none = fleet(None, Progress::Partial, vec![row("a", Unknown)]);
         none.databases[0].kind = Some(Kind::Outside);
-        assert_eq!(none.kind(), Some(Kind::Outside));
+        assert_eq!(none.exit_kind(), Some(Kind::Outside));
         assert_eq!(row("a", Pass).account.as_deref(), Some("123456789012"));
     }
 }

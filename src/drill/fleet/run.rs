@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::ceiling::{self, Hours};
 use super::journal;
-use super::plan::{Plan, Todo, not_due};
+use super::plan::{Plan, Todo, why_not_due};
 use super::record::{Fleet, Outcome, Progress, Row};
 use super::{Ceilings, due};
 use crate::aws::Aws;
@@ -77,7 +77,7 @@ struct Turn {
 
 /// Runs the drills of a plan to their end. Whatever becomes of one, the others go on; a signal ends all of them, with their
 /// throwaways removed and their leases let go.
-pub(crate) async fn run<C>(plan: Plan, crew: Arc<Crew<C>>) -> Result<Fleet>
+pub(crate) async fn run_fleet<C>(plan: Plan, crew: Arc<Crew<C>>) -> Result<Fleet>
 where
     C: AsyncFn(&Aws, &Instance) -> Result<Server> + Send + Sync + 'static,
 {
@@ -90,9 +90,9 @@ where
         .map(|todo| Turn { todo: Arc::new(todo), not_before: now, full: None, held: None })
         .collect();
     let mut run = Run { record, waiting, crew, hours };
-    run.write();
-    run.work_off().await;
-    run.close();
+    run.write_record();
+    run.run_all().await;
+    run.close_run();
     Ok(run.record)
 }
 
@@ -107,15 +107,15 @@ impl<C> Run<C>
 where
     C: AsyncFn(&Aws, &Instance) -> Result<Server> + Send + Sync + 'static,
 {
-    async fn work_off(&mut self) {
+    async fn run_all(&mut self) {
         let mut under_way: JoinSet<(Turn, End)> = JoinSet::new();
         loop {
-            let is_ending = self.crew.interrupt.first().is_some() || self.hours.reached().is_some();
+            let is_ending = self.crew.interrupt.first().is_some() || self.hours.limit_reached().is_some();
             while !is_ending && under_way.len() < self.record.ceilings.concurrency {
                 let now = Instant::now();
                 let Some(next) = self.waiting.iter().position(|turn| turn.not_before <= now) else { break };
                 let Some(turn) = self.waiting.remove(next) else { break };
-                self.begin(turn, &mut under_way);
+                self.begin_turn(turn, &mut under_way);
             }
             if under_way.is_empty() && (is_ending || self.waiting.is_empty() || self.give_up_on_held()) {
                 return;
@@ -123,7 +123,7 @@ where
             tokio::select! {
                 Some(ended) = under_way.join_next(), if !under_way.is_empty() => {
                     if let Ok((turn, end)) = ended {
-                        self.end(turn, end);
+                        self.end_turn(turn, end);
                     }
                 }
                 _ = self.crew.interrupt.wait(1), if self.crew.interrupt.first().is_none() => {}
@@ -132,7 +132,7 @@ where
         }
     }
 
-    fn begin(&self, turn: Turn, under_way: &mut JoinSet<(Turn, End)>) {
+    fn begin_turn(&self, turn: Turn, under_way: &mut JoinSet<(Turn, End)>) {
         let (crew, hours) = (Arc::clone(&self.crew), Arc::clone(&self.hours));
         let about = About {
             fleet: self.record.fleet.clone(),
@@ -146,26 +146,26 @@ where
             let drilled = AssertUnwindSafe(|| runtime.block_on(drill_one(&todo, &about, &crew, &hours)));
             let end = std::panic::catch_unwind(drilled)
                 .unwrap_or_else(|_| Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat")));
-            hours.end(&todo.source.resource_id.0);
+            hours.stop_counting(&todo.source.resource_id.0);
             (turn, end.unwrap_or_else(End::Refused))
         });
     }
 
-    fn end(&mut self, mut turn: Turn, end: End) {
-        let row = Row::new(&turn.todo.source, turn.todo.aws.place(), turn.todo.last_proof);
+    fn end_turn(&mut self, mut turn: Turn, end: End) {
+        let row = Row::pending(&turn.todo.source, turn.todo.aws.location(), turn.todo.last_proof);
         let settled = match end {
             End::Drilled(report) => {
-                let row = row.drilled(&report);
+                let row = row.with_drill(&report);
                 (self.crew.on_outcome)(&row, Some(&report));
-                self.settle(row);
+                self.record_row(row);
                 return;
             }
-            End::DoneByOthers(report) => row.drilled(&report),
-            End::Proven(reason) => row.ended(Outcome::NotDue, reason),
+            End::DoneByOthers(report) => row.with_drill(&report),
+            End::Proven(reason) => row.with_outcome(Outcome::NotDue, reason),
             End::Refused(error) if matches!(error.kind(), Kind::Interrupted | Kind::Terminated) => {
-                row.ended(Outcome::Pending, error.chain())
+                row.with_outcome(Outcome::Pending, error.chain())
             }
-            End::Refused(error) => row.refused(&error),
+            End::Refused(error) => row.with_refusal(&error),
             End::Held(theirs) => {
                 (turn.held, turn.not_before) = (Some(theirs), Instant::now() + AGAIN);
                 self.waiting.push_back(turn);
@@ -179,11 +179,11 @@ where
                     self.waiting.push_front(turn);
                     return;
                 }
-                row.ended(Outcome::Pending, reason)
+                row.with_outcome(Outcome::Pending, reason)
             }
         };
         (self.crew.on_outcome)(&settled, None);
-        self.settle(settled);
+        self.record_row(settled);
     }
 
     /// When nothing is left but what living processes of others hold, there is nothing to wait for. Those of this fleet run
@@ -199,52 +199,52 @@ where
             return false;
         }
         for turn in std::mem::take(&mut self.waiting) {
-            let row = Row::new(&turn.todo.source, turn.todo.aws.place(), turn.todo.last_proof);
+            let row = Row::pending(&turn.todo.source, turn.todo.aws.location(), turn.todo.last_proof);
             let Some(theirs) = &turn.held else { continue };
-            let error = lease::held(&turn.todo.source, theirs);
-            let row = Row { hints: error.hints().to_vec(), ..row.ended(Outcome::Held, error.chain()) };
+            let error = lease::lease_held_error(&turn.todo.source, theirs);
+            let row = Row { hints: error.hints().to_vec(), ..row.with_outcome(Outcome::Held, error.chain()) };
             (self.crew.on_outcome)(&row, None);
-            self.settle(row);
+            self.record_row(row);
         }
         true
     }
 
-    fn settle(&mut self, row: Row) {
+    fn record_row(&mut self, row: Row) {
         match self.record.databases.iter_mut().find(|known| known.resource_id == row.resource_id) {
             Some(known) => *known = row,
             None => self.record.databases.push(row),
         }
-        self.record.settle();
-        self.write();
+        self.record.recount();
+        self.write_record();
     }
 
     /// The evidence of the drills is what counts: a record that cannot be written keeps none of them.
-    fn write(&self) {
-        if let Err(error) = journal::write(&self.crew.vault, &self.record) {
+    fn write_record(&self) {
+        if let Err(error) = journal::write_shard(&self.crew.vault, &self.record) {
             (self.crew.tell)(&self.record.fleet, Event::Warning(&error.chain()));
         }
     }
 
-    fn close(&mut self) {
-        let ceiling = self.hours.reached().map(|error| error.chain());
+    fn close_run(&mut self) {
+        let ceiling = self.hours.limit_reached().map(|error| error.chain());
         for turn in std::mem::take(&mut self.waiting) {
             let full = turn.full.map(|(_, reason)| reason);
             let reason = ceiling.clone().or(full).unwrap_or("the run ended before its turn".to_owned());
-            let row = Row::new(&turn.todo.source, turn.todo.aws.place(), turn.todo.last_proof);
+            let row = Row::pending(&turn.todo.source, turn.todo.aws.location(), turn.todo.last_proof);
             if let Some(known) =
                 self.record.databases.iter_mut().find(|known| known.resource_id == row.resource_id)
             {
-                *known = row.ended(Outcome::Pending, reason);
+                *known = row.with_outcome(Outcome::Pending, reason);
             }
         }
-        self.record.settle();
+        self.record.recount();
         self.record.finished_at = Some((self.crew.clock)());
         self.record.state = match (self.crew.interrupt.first(), self.record.without_verdict()) {
             (Some(_), _) => Progress::Interrupted,
             (None, 0) => Progress::Finished,
             (None, _) => Progress::Partial,
         };
-        self.write();
+        self.write_record();
     }
 }
 
@@ -269,24 +269,26 @@ where
         Some(most) => {
             let account = source.arn.split(':').nth(4).unwrap_or_default();
             let place = format!("{account}-{}", aws.region());
-            let taker = || ceiling::taker(&crew.host, id, &about.fleet, now);
-            match ceiling::slot(vault, &place, most, taker)? {
+            let taker = || ceiling::slot_holder(&crew.host, id, &about.fleet, now);
+            match ceiling::acquire_slot(vault, &place, most, taker)? {
                 Some(slot) => Some(slot),
                 None => return Ok(End::Full(format!("{most} throwaways are there, and no more may be"))),
             }
         }
     };
-    let lease = match lease::want(vault, source, &crew.host, Some(&about.fleet), now)? {
+    let lease = match lease::try_acquire_lease(vault, source, &crew.host, Some(&about.fleet), now)? {
         Leased::Ours(lease) => lease,
         Leased::Theirs(theirs) => return Ok(End::Held(theirs)),
     };
     // From here on no other process can drill it.
-    if let Some(report) = journal::done(vault, source, &about.fleet, about.started_at)? {
+    if let Some(report) = journal::find_finished_drill(vault, source, &about.fleet, about.started_at)? {
         lease.release(now);
         return Ok(End::DoneByOthers(Box::new(report)));
     }
-    let proven = match about.selection.due() {
-        Some(_) => not_due(&about.selection, due::latest(vault, source, aws.now(now))?, aws.now(now)),
+    let proven = match about.selection.proof_lasts() {
+        Some(_) => {
+            why_not_due(&about.selection, due::newest_proof(vault, source, aws.now(now))?, aws.now(now))
+        }
         None => None,
     };
     if let Some(reason) = proven {
@@ -295,7 +297,7 @@ where
     }
     let tell = |event: Event<'_>| {
         if matches!(event, Event::Phase("restore")) {
-            hours.begin(&source.resource_id.0);
+            hours.start_counting(&source.resource_id.0);
         }
         (crew.tell)(id, event);
     };
@@ -306,16 +308,16 @@ where
         tell: &tell,
         clock: crew.clock,
         host: crew.host.clone(),
-        stop: &|| hours.reached(),
+        stop: &|| hours.limit_reached(),
     };
-    lease::clear(&lease, source, &cx, request.teardown_poll()).await?;
-    if let Some(reason) = ceiling::no_room(aws, most).await? {
+    lease::remove_dead_holders_throwaway(&lease, source, &cx, request.teardown_poll()).await?;
+    if let Some(reason) = ceiling::why_no_room(aws, most).await? {
         lease.release((crew.clock)());
         return Ok(End::Full(reason));
     }
     let connect = async |source: &Instance| (crew.connect)(aws, source).await;
     let plan = drill::plan_drill(request.clone(), connect, &cx).await?;
-    let report = drill::run(plan, &lease, &cx).await?;
+    let report = drill::run_drill(plan, &lease, &cx).await?;
     lease.release((crew.clock)());
     Ok(End::Drilled(Box::new(report)))
 }

@@ -143,7 +143,7 @@ fn objectives_say_whether_they_were_met() {
 #[test]
 fn the_share_of_an_objective_never_hides_a_miss() {
     let said = [(1.0, 3600.0), (3600.0, 3600.0), (3600.1, 3600.0), (86_400.0, 600.0), (1.0, 0.0)]
-        .map(|(used, of)| share(used, of));
+        .map(|(used, of)| format_share(used, of));
     assert_eq!(
         said,
         [

@@ -121,7 +121,7 @@ fn list_shortfalls(report: &Report) -> Vec<String> {
 }
 
 /// How much of an objective was used. Rounded away from it, so that no miss reads as 100 %.
-pub(crate) fn share(measured: f64, objective: f64) -> String {
+pub(crate) fn format_share(measured: f64, objective: f64) -> String {
     let percent = measured / objective * 100.0;
     match percent {
         _ if objective <= 0.0 => "The objective leaves no time at all.".to_owned(),

@@ -23,8 +23,8 @@ use crate::words::{Tone, format_count};
 const CSS: &str = include_str!("dossier.css");
 
 /// Draws the page.
-pub(crate) fn render(dossier: &Dossier) -> String {
-    let title = format!("Restore drills, {}", of_period(dossier.calendar.period));
+pub(crate) fn render_report(dossier: &Dossier) -> String {
+    let title = format!("Restore drills, {}", format_period(dossier.calendar.period));
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -32,15 +32,15 @@ pub(crate) fn render(dossier: &Dossier) -> String {
             body {
                 (draw_symbols())
                 main {
-                    (head(dossier))
-                    (year(dossier))
-                    (objectives(dossier))
-                    (shortfalls(dossier))
-                    (drills(dossier))
-                    (facts(dossier))
-                    (integrity(dossier))
-                    (limits(dossier))
-                    (signed(dossier))
+                    (draw_heading(dossier))
+                    (draw_year(dossier))
+                    (draw_objectives(dossier))
+                    (draw_shortfalls(dossier))
+                    (draw_drills(dossier))
+                    (draw_facts(dossier))
+                    (draw_integrity(dossier))
+                    (draw_limits(dossier))
+                    (draw_sign_offs(dossier))
                     (sign_off())
                 }
                 footer { "Written by lifeboat " (spell_unseen(&dossier.author.version)) " as " (dossier.schema) }
@@ -50,10 +50,10 @@ pub(crate) fn render(dossier: &Dossier) -> String {
     page.into_string()
 }
 
-fn of_period(period: Period) -> String {
+fn format_period(period: Period) -> String {
     let day = |day: NaiveDate| day.format("%-d %B %Y").to_string();
     let year = chrono::Datelike::year(&period.from);
-    if Period::year(year).is_ok_and(|whole| whole == period) {
+    if Period::of_year(year).is_ok_and(|whole| whole == period) {
         return year.to_string();
     }
     if Period::month_of(period.from).is_ok_and(|whole| whole == period) {
@@ -62,13 +62,13 @@ fn of_period(period: Period) -> String {
     format!("{} to {}", day(period.from), day(period.to))
 }
 
-fn head(dossier: &Dossier) -> Markup {
+fn draw_heading(dossier: &Dossier) -> Markup {
     let headline = dossier.headline();
     let (tone, word) = (headline.tone, headline.words.to_uppercase());
     html! {
         header {
             p.over { span { "lifeboat" } span { "Evidence of restore drills" } span.run { (draw_time(dossier.at)) } }
-            h1 { "Restore drills, " (of_period(dossier.calendar.period)) }
+            h1 { "Restore drills, " (format_period(dossier.calendar.period)) }
             p.moment {
                 (format_count(dossier.calendar.databases.len(), "database", "databases")) ", "
                 (format_count(dossier.totals.drills, "drill", "drills"))
@@ -76,7 +76,7 @@ fn head(dossier: &Dossier) -> Markup {
             }
             div class={ "verdict " (tone.class()) } {
                 p.word { (draw_mark(tone)) (word) }
-                p.meaning { (meaning(dossier)) }
+                p.meaning { (explain_headline(dossier)) }
             }
             @if dossier.integrity.verdict == Integrity::Altered {
                 div.alarm.bad { p {
@@ -88,7 +88,7 @@ fn head(dossier: &Dossier) -> Markup {
     }
 }
 
-fn meaning(dossier: &Dossier) -> String {
+fn explain_headline(dossier: &Dossier) -> String {
     let (totals, rows) = (&dossier.totals, &dossier.calendar.databases);
     let cells = || rows.iter().flat_map(|row| &row.months);
     let gaps = cells().filter(|cell| cell.outcome == Month::Gap).count();
@@ -129,7 +129,7 @@ fn meaning(dossier: &Dossier) -> String {
     said.join(" ")
 }
 
-fn year(dossier: &Dossier) -> Markup {
+fn draw_year(dossier: &Dossier) -> Markup {
     let months = dossier.calendar.period.months();
     let spans_years = months.first().map(chrono::Datelike::year) != months.last().map(chrono::Datelike::year);
     let label = |month: &NaiveDate| {
@@ -145,7 +145,7 @@ fn year(dossier: &Dossier) -> Markup {
                         th scope="col" { "Database" }
                         @for month in &months { th scope="col" { (label(month)) } }
                     } }
-                    tbody { @for row in &dossier.calendar.databases { (year_row(row)) } }
+                    tbody { @for row in &dossier.calendar.databases { (draw_year_row(row)) } }
                 } }
                 p.legend {
                     span { "A month counts when a drill passed in it (UTC)." }
@@ -159,7 +159,7 @@ fn year(dossier: &Dossier) -> Markup {
     }
 }
 
-fn year_row(row: &Row) -> Markup {
+fn draw_year_row(row: &Row) -> Markup {
     html! {
         tr {
             th scope="row" {
@@ -194,8 +194,8 @@ fn year_cell(cell: &Cell) -> Markup {
     }
 }
 
-fn objectives(dossier: &Dossier) -> Markup {
-    let measured = dossier.measured();
+fn draw_objectives(dossier: &Dossier) -> Markup {
+    let measured = dossier.measured_objectives();
     html! {
         @if !measured.is_empty() {
             section {
@@ -209,7 +209,7 @@ fn objectives(dossier: &Dossier) -> Markup {
                     tbody { @for of in &measured { tr {
                         th scope="row" { (draw_name(&of.source)) }
                         td.number data-label="drills" { (of.drills) }
-                        (against(of.rto, "RTO")) (against(of.rpo, "RPO"))
+                        (draw_against(of.rto, "RTO")) (draw_against(of.rpo, "RPO"))
                     } } }
                 }
                 p.legend { span { "Recovery time: from the request to restore until every row had been read and every check made. Recovery point: the age of what was restored when the drill began." } }
@@ -218,7 +218,7 @@ fn objectives(dossier: &Dossier) -> Markup {
     }
 }
 
-fn against(of: Against, which: &str) -> Markup {
+fn draw_against(of: Against, which: &str) -> Markup {
     let seconds = |value: Option<f64>| value.map_or("not measured".to_owned(), format_span);
     let is_missed = of.worst.is_some_and(|worst| worst > of.objective);
     html! {
@@ -228,21 +228,21 @@ fn against(of: Against, which: &str) -> Markup {
     }
 }
 
-fn shortfalls(dossier: &Dossier) -> Markup {
-    let short: Vec<&Entry> = dossier.drills.iter().filter(|entry| entry.outcome.is_short()).collect();
+fn draw_shortfalls(dossier: &Dossier) -> Markup {
+    let short: Vec<&Entry> = dossier.drills.iter().filter(|entry| entry.outcome.is_shortfall()).collect();
     html! {
         section {
             h2 { "Drills that did not pass, and what was done" }
             @if dossier.drills.is_empty() { p { "There was no drill in this period." } }
             @else if short.is_empty() { p { "Every drill of this period passed." } }
-            @for entry in short { (shortfall(entry)) }
+            @for entry in short { (draw_shortfall(entry)) }
         }
     }
 }
 
-fn shortfall(entry: &Entry) -> Markup {
+fn draw_shortfall(entry: &Entry) -> Markup {
     let (drill, tone) = (&entry.drill, entry.outcome.tone());
-    let answers: Vec<&Note> = entry.answers().collect();
+    let answers: Vec<&Note> = entry.follow_ups().collect();
     html! {
         article class={ "short " (tone.class()) } {
             h3 { (draw_name(&entry.label)) " " small { (draw_time(drill.started_at)) } " " small { (draw_name(&drill.run)) } (draw_badge(tone, entry.outcome.word())) }
@@ -272,7 +272,7 @@ fn note_of(note: &Note) -> Markup {
     }
 }
 
-fn drills(dossier: &Dossier) -> Markup {
+fn draw_drills(dossier: &Dossier) -> Markup {
     html! {
         section {
             h2 { "Every drill" }
@@ -286,10 +286,10 @@ fn drills(dossier: &Dossier) -> Markup {
                         th scope="row" { (draw_name(&entry.label)) }
                         td { (draw_badge(entry.outcome.tone(), entry.outcome.word())) }
                         td data-label="began" { (draw_time(drill.started_at)) }
-                        td data-label="restored" { (restored(drill)) }
+                        td data-label="restored" { (draw_restored(drill)) }
                         td.number data-label="RTO" { (drill.rto.measured_seconds.map_or("–".to_owned(), format_span)) }
                         td.number data-label="RPO" { (drill.rpo.measured_seconds.map_or("–".to_owned(), format_span)) }
-                        td data-label="copy removed" { (removed(entry)) }
+                        td data-label="copy removed" { (draw_removed(entry)) }
                     } } }
                 }
             }
@@ -297,7 +297,7 @@ fn drills(dossier: &Dossier) -> Markup {
     }
 }
 
-fn restored(drill: &Report) -> Markup {
+fn draw_restored(drill: &Report) -> Markup {
     html! {
         @match drill.moment.kind {
             Way::Snapshot => { "snapshot " (draw_name(drill.moment.snapshot_id.as_deref().unwrap_or("of unknown id"))) },
@@ -308,18 +308,18 @@ fn restored(drill: &Report) -> Markup {
 }
 
 /// What became of the copy: when it was removed, or a word.
-fn removed(entry: &Entry) -> Markup {
-    let fate = Fate::of(&entry.drill.throwaway, entry.outcome);
+fn draw_removed(entry: &Entry) -> Markup {
+    let fate = Fate::of_throwaway(&entry.drill.throwaway, entry.outcome);
     html! {
         @match fate {
             Fate::Removed(at) => (draw_time(at)),
-            _ => { (draw_badge(fate.tone(), fate.word())) @if let Some(at) = fate.at() { " " small { (draw_time(at)) } } },
+            _ => { (draw_badge(fate.tone(), fate.word())) @if let Some(at) = fate.known_at() { " " small { (draw_time(at)) } } },
         }
     }
 }
 
 /// What an auditor asks of each drill.
-fn facts(dossier: &Dossier) -> Markup {
+fn draw_facts(dossier: &Dossier) -> Markup {
     html! {
         @if !dossier.drills.is_empty() {
             section {
@@ -350,14 +350,14 @@ fn facts_of(entry: &Entry) -> Markup {
                 (draw_name(&source.id)) " (" (draw_name(&source.resource_id)) ") in " (draw_name(&source.region))
                 small { (draw_name(&source.engine)) " " (draw_name(&source.engine_version)) ", " (draw_name(&source.class)) ", " (source.storage_gib) " GiB, " @if source.encrypted { "encrypted" } @else { "not encrypted" } }
             }))
-            (draw_fact("Backup", html! { (restored(drill)) " " small { "chosen by " code { (draw_name(&drill.moment.asked_for)) } } }))
-            (draw_fact("Compared", html! { (format_count(drill.tables.len(), "table", "tables")) ", baseline " (baseline(drill)) ", " (passed) " of " (format_count(drill.checks.len(), "check", "checks")) " passed" }))
-            (draw_fact("Recovery time", objective(drill.rto.objective_seconds, drill.rto.measured_seconds, drill.rto.verdict)))
-            (draw_fact("Recovery point", objective(drill.rpo.objective_seconds, drill.rpo.measured_seconds, drill.rpo.verdict)))
+            (draw_fact("Backup", html! { (draw_restored(drill)) " " small { "chosen by " code { (draw_name(&drill.moment.asked_for)) } } }))
+            (draw_fact("Compared", html! { (format_count(drill.tables.len(), "table", "tables")) ", baseline " (describe_baseline(drill)) ", " (passed) " of " (format_count(drill.checks.len(), "check", "checks")) " passed" }))
+            (draw_fact("Recovery time", draw_objective(drill.rto.objective_seconds, drill.rto.measured_seconds, drill.rto.verdict)))
+            (draw_fact("Recovery point", draw_objective(drill.rpo.objective_seconds, drill.rpo.measured_seconds, drill.rpo.verdict)))
             (draw_fact("Copy", html! { (draw_name(&copy.id)) " (" (draw_name(copy.resource_id.as_deref().unwrap_or("resource id not known"))) ")" }))
-            (draw_fact("Proof of deletion", html! { (removed(entry)) " " small { (draw_prose(&Fate::of(copy, entry.outcome).explained())) } }))
+            (draw_fact("Proof of deletion", html! { (draw_removed(entry)) " " small { (draw_prose(&Fate::of_throwaway(copy, entry.outcome).explain())) } }))
             (draw_fact("Not tested", html! { @if drill.not_tested.is_empty() { "nothing is listed" } @else { (draw_list(&drill.not_tested)) } }))
-            @for note in entry.answers() { (draw_fact("Note", note_of(note))) }
+            @for note in entry.follow_ups() { (draw_fact("Note", note_of(note))) }
             @for note in entry.sign_offs() { (draw_fact("Signed off", signed_off(note))) }
             (draw_fact("SHA-256 of the evidence", html! { code { (entry.integrity.evidence_sha256.as_deref().unwrap_or("none")) } }))
             (draw_fact("SHA-256 of its page", html! { code { (entry.integrity.page_sha256.as_deref().unwrap_or("none")) } }))
@@ -369,7 +369,7 @@ fn facts_of(entry: &Entry) -> Markup {
     }
 }
 
-fn baseline(drill: &Report) -> &'static str {
+fn describe_baseline(drill: &Report) -> &'static str {
     match drill.baseline {
         crate::verify::Baseline::Aligned => "aligned",
         crate::verify::Baseline::Recorded => "recorded",
@@ -377,7 +377,7 @@ fn baseline(drill: &Report) -> &'static str {
     }
 }
 
-fn objective(objective: f64, measured: Option<f64>, met: Met) -> Markup {
+fn draw_objective(objective: f64, measured: Option<f64>, met: Met) -> Markup {
     let (tone, word) = (met.tone(), met.word(measured));
     html! {
         (measured.map_or("–".to_owned(), format_span)) " against an objective of " (format_span(objective)) " " (draw_badge(tone, word))
@@ -393,7 +393,7 @@ fn integrity_badge(verdict: Integrity) -> Markup {
     }
 }
 
-fn integrity(dossier: &Dossier) -> Markup {
+fn draw_integrity(dossier: &Dossier) -> Markup {
     html! {
         section {
             h2 { "Integrity" }
@@ -402,13 +402,13 @@ fn integrity(dossier: &Dossier) -> Markup {
                 code { "lifeboat drill verify-evidence" } " and " code { "--expect-head" } "."
             }
             @if dossier.integrity.sources.is_empty() { p { "There is no evidence to look at." } }
-            @for source in &dossier.integrity.sources { (integrity_of(source)) }
+            @for source in &dossier.integrity.sources { (draw_integrity_of(source)) }
             p.legend { span { (draw_prose(dossier.integrity.limits)) } }
         }
     }
 }
 
-fn integrity_of(source: &Checked) -> Markup {
+fn draw_integrity_of(source: &Checked) -> Markup {
     html! {
         dl.facts {
             (draw_fact(&spell_unseen(&source.source), html! {
@@ -430,7 +430,7 @@ fn integrity_of(source: &Checked) -> Markup {
     }
 }
 
-fn limits(dossier: &Dossier) -> Markup {
+fn draw_limits(dossier: &Dossier) -> Markup {
     html! {
         @if !dossier.unreadable.is_empty() {
             section { h2 { "Records that could not be read" } (draw_list(&dossier.unreadable)) }
@@ -448,7 +448,7 @@ fn signed_off(note: &Note) -> Markup {
 }
 
 /// Sign-offs that are on record.
-fn signed(dossier: &Dossier) -> Markup {
+fn draw_sign_offs(dossier: &Dossier) -> Markup {
     let signed: Vec<(&Entry, &Note)> =
         dossier.drills.iter().flat_map(|entry| entry.sign_offs().map(move |note| (entry, note))).collect();
     html! {

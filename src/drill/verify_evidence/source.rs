@@ -29,13 +29,13 @@ struct Followed {
     is_there: bool,
 }
 
-pub(super) fn look(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
+pub(super) fn verify_source_once(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
     let mut look = Look { vault, source, findings: BTreeSet::new() };
-    let chain = look.follow()?;
-    let found = look.contents()?;
-    look.compare(&chain, &found);
-    let unchained = look.unchained(&chain, &found);
-    let since_expected = look.expect(&chain, expected);
+    let chain = look.follow_chain()?;
+    let found = look.hash_contents()?;
+    look.compare_hashes(&chain, &found);
+    let unchained = look.find_unchained(&chain, &found);
+    let since_expected = look.find_expected_heads(&chain, expected);
     let runs: BTreeSet<&str> = found.keys().filter_map(|name| run_of_file(name)).collect();
     let findings: Vec<Finding> = look.findings.into_iter().collect();
     let is_unreadable = |finding: &&Finding| finding.fault == Fault::Unreadable;
@@ -74,39 +74,41 @@ fn is_note(name: &str) -> bool {
 type Hash = std::result::Result<String, String>;
 
 impl Look<'_> {
-    fn path(&self, name: &str) -> String {
+    fn vault_path(&self, name: &str) -> String {
         format!("{}/{name}", source_folder(self.source))
     }
 
-    fn find(&mut self, fault: Fault, name: &str, message: impl Into<String>) {
-        let file = self.vault.shown(&self.path(name));
+    fn add_finding(&mut self, fault: Fault, name: &str, message: impl Into<String>) {
+        let file = self.vault.shown(&self.vault_path(name));
         self.findings.insert(Finding { fault, file, message: message.into(), name: name.to_owned() });
     }
 
     /// Reads the chain from its head back, and says what does not fit.
-    fn follow(&mut self) -> Result<Followed> {
+    fn follow_chain(&mut self) -> Result<Followed> {
         let numbers = chain::list_link_numbers(self.vault, self.source)?;
         let last = numbers.iter().next_back().copied().unwrap_or(0);
         let mut followed = Followed { is_there: last > 0, ..Followed::default() };
-        match self.vault.read(&self.path("head.json")) {
+        match self.vault.read(&self.vault_path("head.json")) {
             Ok(Some(text)) => match Head::parse(&text) {
                 Ok(head) => {
                     followed.is_there = true;
                     followed.head = Some(head);
                 }
-                Err(_) => self.find(Fault::Altered, "head.json", "it is not the head of a chain any more"),
+                Err(_) => {
+                    self.add_finding(Fault::Altered, "head.json", "it is not the head of a chain any more")
+                }
             },
             // A process that died with the very first link leaves that alone.
             Ok(None) if last <= 1 => followed.head = (last == 1).then(Head::before_the_first),
-            Ok(None) => self.find(Fault::Removed, "head.json", "the chain has links and no head"),
-            Err(error) => self.find(Fault::Unreadable, "head.json", error.chain()),
+            Ok(None) => self.add_finding(Fault::Removed, "head.json", "the chain has links and no head"),
+            Err(error) => self.add_finding(Fault::Unreadable, "head.json", error.chain()),
         }
         let end = followed.head.as_ref().map_or(last, |head| head.seq);
-        let texts = self.texts(end.max(last))?;
+        let texts = self.read_link_texts(end.max(last))?;
         let mut named = followed.head.as_ref().map(|head| head.sha256.clone());
         let (mut links, mut hashes) = (Vec::new(), Vec::new());
         for seq in (1..=end).rev() {
-            let (link, hash) = self.link(seq, &texts, named.as_deref());
+            let (link, hash) = self.read_link(seq, &texts, named.as_deref());
             if hash.is_some() && named.is_some() && hash != named {
                 followed.doubtful.insert(seq);
             }
@@ -115,22 +117,22 @@ impl Look<'_> {
             hashes.extend(hash);
         }
         if named.is_some_and(|named| named != Head::before_the_first().sha256) && end > 0 {
-            self.find(Fault::Altered, &link_name(1), "the first link names one before it");
+            self.add_finding(Fault::Altered, &link_name(1), "the first link names one before it");
         }
         links.reverse();
         hashes.reverse();
         (followed.links, followed.hashes) = (links, hashes);
-        self.beyond(&mut followed, end, last, &texts);
+        self.check_beyond_head(&mut followed, end, last, &texts);
         Ok(followed)
     }
 
-    fn texts(&self, last: u64) -> Result<Vec<Result<Option<Vec<u8>>>>> {
-        let names: Vec<String> = (1..=last).map(|seq| self.path(&link_name(seq))).collect();
+    fn read_link_texts(&self, last: u64) -> Result<Vec<Result<Option<Vec<u8>>>>> {
+        let names: Vec<String> = (1..=last).map(|seq| self.vault_path(&link_name(seq))).collect();
         self.vault.read_all(&names)
     }
 
     /// A link, and its hash, held against what the next one or the head says of it.
-    fn link(
+    fn read_link(
         &mut self,
         seq: u64,
         texts: &[Result<Option<Vec<u8>>>],
@@ -141,11 +143,11 @@ impl Look<'_> {
             Some(Ok(Some(text))) => text,
             Some(Err(error)) => {
                 let why = error.chain();
-                self.find(Fault::Unreadable, &name, why);
+                self.add_finding(Fault::Unreadable, &name, why);
                 return (None, None);
             }
             Some(Ok(None)) | None => {
-                self.find(Fault::Removed, &name, format!("link {seq} is gone"));
+                self.add_finding(Fault::Removed, &name, format!("link {seq} is gone"));
                 return (None, None);
             }
         };
@@ -154,30 +156,36 @@ impl Look<'_> {
             Ok(link) if link.seq == seq && link.source == self.source => Some(link),
             Ok(link) => {
                 let whose = format!("it is link {} of `{}`", link.seq, link.source);
-                self.find(Fault::Swapped, &name, whose);
+                self.add_finding(Fault::Swapped, &name, whose);
                 None
             }
             Err(error) => {
-                self.find(Fault::Altered, &name, format!("it is not a link any more: {error}"));
+                self.add_finding(Fault::Altered, &name, format!("it is not a link any more: {error}"));
                 None
             }
         };
         if link.is_some() && named.is_some_and(|named| named != hash) {
             let next = if seq < texts.len() as u64 { "the one after it" } else { "the head" };
-            self.find(
+            self.add_finding(
                 Fault::Altered,
                 &name,
                 format!("its SHA-256 is {hash}, which is not what {next} names"),
             );
         }
         if let Some(notice) = link.as_ref().and_then(|link| link.notice.clone()) {
-            self.find(Fault::Noticed, &name, notice);
+            self.add_finding(Fault::Noticed, &name, notice);
         }
         (link, Some(hash))
     }
 
     /// What stands behind the head: one link may, if it follows, and after it the one that mends it.
-    fn beyond(&mut self, followed: &mut Followed, end: u64, last: u64, texts: &[Result<Option<Vec<u8>>>]) {
+    fn check_beyond_head(
+        &mut self,
+        followed: &mut Followed,
+        end: u64,
+        last: u64,
+        texts: &[Result<Option<Vec<u8>>>],
+    ) {
         let mut before = followed.head.as_ref().map(|head| head.sha256.clone());
         for seq in end + 1..=last {
             let Some(text) = texts.get(seq as usize - 1) else { continue };
@@ -186,7 +194,7 @@ impl Look<'_> {
                 Ok(None) => continue,
                 Err(error) => {
                     let why = error.chain();
-                    self.find(Fault::Unreadable, &link_name(seq), why);
+                    self.add_finding(Fault::Unreadable, &link_name(seq), why);
                     continue;
                 }
             };
@@ -202,47 +210,49 @@ impl Look<'_> {
             match follows {
                 // What mends it names files as they are, which the link itself explains.
                 Some(link) => followed.pending = followed.pending.take().or(Some(link)),
-                None => self.find(
+                None => self.add_finding(
                     Fault::Inserted,
                     &link_name(seq),
                     "it stands behind the head and does not follow it",
                 ),
             }
         }
-        let strange: Vec<String> = match self.vault.list(&self.path("chain")) {
+        let strange: Vec<String> = match self.vault.list(&self.vault_path("chain")) {
             Ok(listing) => {
                 let files = listing.files.into_iter().map(|file| file.name);
                 files
-                    .filter(|name| link_number(name).is_none() && !is_passing(name))
+                    .filter(|name| link_number(name).is_none() && !is_transient_file(name))
                     .chain(listing.folders)
                     .collect()
             }
             Err(_) => Vec::new(),
         };
         for name in strange {
-            self.find(Fault::Inserted, &format!("chain/{name}"), "it is no link of the chain");
+            self.add_finding(Fault::Inserted, &format!("chain/{name}"), "it is no link of the chain");
         }
     }
 
     /// Every file of the source but the chain itself, with its hash.
-    fn contents(&mut self) -> Result<BTreeMap<String, Hash>> {
+    fn hash_contents(&mut self) -> Result<BTreeMap<String, Hash>> {
         let root = self.vault.list(&source_folder(self.source))?;
         let mut names: Vec<String> = root.files.into_iter().map(|file| file.name).collect();
         for inner in root.folders.into_iter().filter(|name| name != "chain") {
-            let listing = self.vault.list(&self.path(&inner))?;
+            let listing = self.vault.list(&self.vault_path(&inner))?;
             if crate::rds::RunId::parse(&inner).is_none() {
-                self.find(Fault::Inserted, &inner, "no run has a name like this");
+                self.add_finding(Fault::Inserted, &inner, "no run has a name like this");
             }
             for deeper in listing.folders {
                 // A folder where a file is looked for cannot be read as one; that is found there.
                 if !["evidence.json", "evidence.html"].contains(&deeper.as_str()) {
-                    self.find(Fault::Inserted, &format!("{inner}/{deeper}"), "no link names it");
+                    self.add_finding(Fault::Inserted, &format!("{inner}/{deeper}"), "no link names it");
                 }
             }
             names.extend(listing.files.into_iter().map(|file| format!("{inner}/{}", file.name)));
         }
-        names.retain(|name| name != "head.json" && !is_passing(name.rsplit('/').next().unwrap_or(name)));
-        let paths: Vec<String> = names.iter().map(|name| self.path(name)).collect();
+        names.retain(|name| {
+            name != "head.json" && !is_transient_file(name.rsplit('/').next().unwrap_or(name))
+        });
+        let paths: Vec<String> = names.iter().map(|name| self.vault_path(name)).collect();
         let mut found = BTreeMap::new();
         for (name, content) in names.into_iter().zip(self.vault.read_all(&paths)?) {
             match content {
@@ -255,7 +265,7 @@ impl Look<'_> {
     }
 
     /// Holds each file against the newest link that names it.
-    fn compare(&mut self, chain: &Followed, found: &BTreeMap<String, Hash>) {
+    fn compare_hashes(&mut self, chain: &Followed, found: &BTreeMap<String, Hash>) {
         let recorded = newest_hashes(&chain.links);
         let of_hash: BTreeMap<&str, &str> =
             recorded.iter().map(|(name, (_, hash))| (hash.as_str(), name.as_str())).collect();
@@ -264,13 +274,13 @@ impl Look<'_> {
             let observed = match found.get(name) {
                 Some(Ok(observed)) => observed.as_str(),
                 Some(Err(why)) => {
-                    self.find(Fault::Unreadable, name, why.clone());
+                    self.add_finding(Fault::Unreadable, name, why.clone());
                     continue;
                 }
                 // It may be there and no file.
-                None => match self.vault.read(&self.path(name)) {
+                None => match self.vault.read(&self.vault_path(name)) {
                     Err(error) => {
-                        self.find(Fault::Unreadable, name, error.chain());
+                        self.add_finding(Fault::Unreadable, name, error.chain());
                         continue;
                     }
                     Ok(_) => ABSENT,
@@ -280,18 +290,20 @@ impl Look<'_> {
                 continue;
             }
             if observed == ABSENT {
-                self.find(Fault::Removed, name, format!("link {seq} names it, and it is gone"));
+                self.add_finding(Fault::Removed, name, format!("link {seq} names it, and it is gone"));
                 continue;
             }
             match of_hash.get(observed) {
-                Some(other) => self.find(Fault::Swapped, name, format!("it holds what belongs to `{other}`")),
+                Some(other) => {
+                    self.add_finding(Fault::Swapped, name, format!("it holds what belongs to `{other}`"))
+                }
                 None if chain.doubtful.contains(seq) => {
                     let why = format!("it is not what link {seq} names, and that link was altered itself");
-                    self.find(Fault::Altered, name, why);
+                    self.add_finding(Fault::Altered, name, why);
                 }
                 None => {
                     let why = format!("its SHA-256 is {observed}; link {seq} names {hash}");
-                    self.find(Fault::Altered, name, why);
+                    self.add_finding(Fault::Altered, name, why);
                 }
             }
         }
@@ -300,14 +312,14 @@ impl Look<'_> {
                 if let Some(Ok(observed)) = found.get(name)
                     && observed != hash
                 {
-                    self.find(Fault::Altered, name, format!("it is not what link {} names", link.seq));
+                    self.add_finding(Fault::Altered, name, format!("it is not what link {} names", link.seq));
                 }
             }
         }
     }
 
     /// Runs that no link names: from before the chain, or put in.
-    fn unchained(&mut self, chain: &Followed, found: &BTreeMap<String, Hash>) -> Vec<String> {
+    fn find_unchained(&mut self, chain: &Followed, found: &BTreeMap<String, Hash>) -> Vec<String> {
         let recorded = newest_hashes(&chain.links);
         let pending = |name: &str| chain.pending.as_ref().is_some_and(|link| link.files.contains_key(name));
         let of_hash: BTreeMap<&str, &str> =
@@ -324,7 +336,7 @@ impl Look<'_> {
                 None if chain.is_there => "no link names it".to_owned(),
                 None => "it says that it stands in a chain, and there is none".to_owned(),
             };
-            self.find(Fault::Inserted, name, why);
+            self.add_finding(Fault::Inserted, name, why);
         }
         for link in chain.links.iter().filter(|link| link.what == What::Adopted) {
             unchained.extend(link.files.keys().filter_map(|name| run_of_file(name)).map(str::to_owned));
@@ -334,13 +346,13 @@ impl Look<'_> {
 
     /// Whether a record without a chain says that it was made with one.
     fn claims_a_place(&self, name: &str) -> bool {
-        let text = self.vault.read(&self.path(name)).ok().flatten().unwrap_or_default();
+        let text = self.vault.read(&self.vault_path(name)).ok().flatten().unwrap_or_default();
         let document: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
         !document["chain"].is_null()
     }
 
     /// Looks for heads that were kept elsewhere.
-    fn expect(&mut self, chain: &Followed, expected: &[&str]) -> Option<Since> {
+    fn find_expected_heads(&mut self, chain: &Followed, expected: &[&str]) -> Option<Since> {
         let mut since = None;
         for head in expected {
             match chain.hashes.iter().position(|hash| hash == head) {
@@ -351,7 +363,7 @@ impl Look<'_> {
                 None => {
                     let why =
                         format!("no link has the expected hash {head}: links were rewritten or taken away");
-                    self.find(Fault::Rewritten, "chain", why);
+                    self.add_finding(Fault::Rewritten, "chain", why);
                 }
             }
         }
@@ -360,6 +372,6 @@ impl Look<'_> {
 }
 
 /// Files that come and go: locks, and what is being written.
-fn is_passing(name: &str) -> bool {
+fn is_transient_file(name: &str) -> bool {
     name == "lock" || name.ends_with(".lock") || (name.starts_with('.') && name.ends_with(".tmp"))
 }

@@ -14,7 +14,7 @@ fn resolved(text: &str, variables: &[(&str, &str)]) -> String {
     match Target::resolve(text, &surroundings(variables)) {
         Ok(target) => {
             let password = target.server.password.as_ref().map_or("-", Password::expose);
-            format!("{} {password} {:?}", target.shown(), target.server.tls.mode)
+            format!("{} {password} {:?}", target.display_url(), target.server.tls.mode)
         }
         Err(error) => error.chain(),
     }

@@ -455,7 +455,7 @@ impl<'a> Lexer<'a> {
                 }
                 self.place = end + 1;
                 if quote == '"' {
-                    self.text.push_str(&crate::postgres::quoted(&value));
+                    self.text.push_str(&crate::postgres::quote_identifier(&value));
                     self.tokens.push(Token::Quoted(value));
                 } else {
                     self.text.push_str(&string_literal(&value));

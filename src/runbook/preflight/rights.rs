@@ -20,7 +20,7 @@ const TAGGED: [(&str, &str); 4] = [
 pub(super) async fn check_rights(steps: &[&Step], ground: &PreflightContext<'_>) -> Vec<Finding> {
     let Some(aws) = ground.aws else { return Vec::new() };
     let Some(identity) = identity_of_policies(ground.identity) else { return Vec::new() };
-    let place = aws.place();
+    let place = aws.location();
     let partition = ground.identity.split(':').nth(1).unwrap_or("aws").to_owned();
     let account = ground.identity.split(':').nth(4).unwrap_or_default().to_owned();
     let arn = |kind: &str, id: &str| format!("arn:{partition}:rds:{}:{account}:{kind}:{id}", place.region);

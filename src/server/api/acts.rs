@@ -24,7 +24,7 @@ use crate::backup::{
     self, BackupName, Compression, Event, Level, Manifest, ProofOptions, catalogue, restore,
 };
 use crate::error::{Error, Kind, Result};
-use crate::output::redacted;
+use crate::output::redact_urls;
 use crate::retention::PruneReport;
 use crate::server::answers::{Answer, shown};
 use crate::server::app::App;
@@ -157,7 +157,7 @@ fn warnings_of_pruning(pruned: &Result<Option<PruneReport>>) -> Vec<String> {
             let failed = report.iter().flat_map(|report| &report.failed);
             failed.map(|it| format!("backup `{}` could not be removed: {}", it.id, it.reason)).collect()
         }
-        Err(error) => vec![format!("old backups were not removed: {}", redacted(&error.chain()))],
+        Err(error) => vec![format!("old backups were not removed: {}", redact_urls(&error.chain()))],
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{Markup, html};
 
-use crate::output::plain;
+use crate::output::escape_controls;
 
 /// The symbols, drawn once.
 const SYMBOLS: [(&str, &str); 4] = [
@@ -43,5 +43,5 @@ pub(super) fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 
 /// What stands between backquotes as code: names are told from words by how they look.
 pub(super) fn quoted(text: &str) -> Markup {
-    html! { @for (at, part) in plain(text).split('`').enumerate() { @if at % 2 == 1 { code { (part) } } @else { (part) } } }
+    html! { @for (at, part) in escape_controls(text).split('`').enumerate() { @if at % 2 == 1 { code { (part) } } @else { (part) } } }
 }

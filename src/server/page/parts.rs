@@ -9,7 +9,7 @@ use super::records::{draw_backups, draw_drills, draw_runs};
 use super::view::{DashboardData, Permissions, running_jobs};
 use crate::backup::Level;
 use crate::drill::outcome::Outcome;
-use crate::output::plain;
+use crate::output::escape_controls;
 use crate::page::capitalise;
 use crate::policy::check::{Finding, Severity};
 use crate::server::banner::Health;
@@ -22,7 +22,7 @@ pub(super) fn draw_dashboard(seen: &DashboardData, may: Permissions, filter: &Fi
         a.skip href="#content" { "Skip to the content" }
         header.bar {
             strong { a href="/" { "lifeboat" } }
-            span { code { (plain(&seen.vault)) } }
+            span { code { (escape_controls(&seen.vault)) } }
             nav aria-label="Sections" {
                 a href="#databases" { "Databases" } a href="#backups" { "Backups" } a href="#drills" { "Drills" } a href="#runs" { "Runbooks" }
                 @if may.leave { form method="post" action="/logout" { button.plain type="submit" { "Log out" } } }
@@ -58,12 +58,12 @@ fn to_do(findings: &[Told]) -> Markup {
                 @let finding = &told.shared.finding;
                 @let tone = tone_of(finding);
                 li class=(tone) id={ "finding-" (number) } {
-                    p { (mark(tone)) span.unseen { (severity(finding)) ": " } span { (capitalise(&plain(&finding.message))) } }
+                    p { (mark(tone)) span.unseen { (severity(finding)) ": " } span { (capitalise(&escape_controls(&finding.message))) } }
                     p.of {
-                        @for name in &told.shared.databases { strong { (plain(name)) } " " }
-                        @if let Some(place) = &told.place { small { (plain(place)) } }
+                        @for name in &told.shared.databases { strong { (escape_controls(name)) } " " }
+                        @if let Some(place) = &told.place { small { (escape_controls(place)) } }
                     }
-                    code { (plain(&finding.remedy)) }
+                    code { (escape_controls(&finding.remedy)) }
                 }
             } }
         }
@@ -124,7 +124,7 @@ fn draw_answer(seen: &DashboardData, may: Permissions) -> Markup {
                 @if let Some(free) = overview.free_bytes { div { dt { "Free in the vault" } dd { (format_bytes(free)) } } }
             }
             @for job in running_jobs(&seen.jobs) { span hidden data-running=(job.job) {} }
-            @for damaged in &overview.damaged { p { (plain(damaged)) } }
+            @for damaged in &overview.damaged { p { (escape_controls(damaged)) } }
             @if may.create && overview.databases.is_empty() {
                 div.actions { (create_button(None, None, "create-usual")) }
             }
@@ -161,9 +161,9 @@ fn draw_card(it: &Database, number: usize, overview: &Overview, may: Permissions
     html! {
         article.card aria-labelledby={ "database-" (number) } {
             header {
-                h3 id={ "database-" (number) } { (plain(&it.label)) }
+                h3 id={ "database-" (number) } { (escape_controls(&it.label)) }
                 (draw_health(it.health))
-                small { (kind) ", " (backups) ", " (format_bytes(it.total_size_bytes)) @if let Some(identity) = &it.identity { br; (plain(&identity.distinction())) } }
+                small { (kind) ", " (backups) ", " (format_bytes(it.total_size_bytes)) @if let Some(identity) = &it.identity { br; (escape_controls(&identity.distinction())) } }
             }
             dl.figures {
                 div { dt { "Newest proven" } dd {
@@ -211,8 +211,8 @@ fn draw_findings(findings: &[Finding], label: &str, place: Option<String>, overv
             @let tone = tone_of(finding);
             li class=(tone) {
                 (mark(tone)) span.unseen { (severity(finding)) ": " }
-                @if let Some(number) = told(finding) { a href={ "#finding-" (number) } { (plain(&finding.message)) } }
-                @else { (plain(&finding.message)) }
+                @if let Some(number) = told(finding) { a href={ "#finding-" (number) } { (escape_controls(&finding.message)) } }
+                @else { (escape_controls(&finding.message)) }
             }
         } }
     } }
@@ -240,9 +240,9 @@ fn draw_instances(seen: &DashboardData, filter: &Filter) -> Markup {
                 h2 id="instances-title" { "DB instances" }
                 @if let Some(report) = &instances.report { p { (report.region) @if let Some(at) = instances.looked_at { ", seen " (ago(at, now)) } } }
             }
-            @if let Some(error) = &instances.error { p.empty { "AWS could not be reached: " (plain(error)) } }
+            @if let Some(error) = &instances.error { p.empty { "AWS could not be reached: " (escape_controls(error)) } }
             @for one in instances.report.iter().flat_map(|report| &report.unreached) {
-                p.empty { (one.place.to_string()) " could not be looked at: " (plain(&one.error)) }
+                p.empty { (one.place.to_string()) " could not be looked at: " (escape_controls(&one.error)) }
             }
             @match &instances.report {
                 None if instances.error.is_none() => p.empty { "DB instances are being checked." },
@@ -265,14 +265,14 @@ fn draw_instance(it: &crate::status::Database, overview: &Overview) -> Markup {
     html! {
         article.card {
             header {
-                h3 { (plain(&instances.label(it))) }
+                h3 { (escape_controls(&instances.label(it))) }
                 (draw_health(Health::of(&it.findings)))
-                small { @if it.place.account.is_some() { (it.place.to_string()) ", " } (plain(&it.engine)) " " (plain(&it.engine_version)) ", " (plain(&it.status)) }
+                small { @if it.place.account.is_some() { (it.place.to_string()) ", " } (escape_controls(&it.engine)) " " (escape_controls(&it.engine_version)) ", " (escape_controls(&it.status)) }
             }
             dl.figures {
                 div { dt { "Newest snapshot" } dd { (newest.map_or("none".to_owned(), |at| ago(at, now))) small { @if it.retention_days == 0 { "automated backups are off" } @else { "kept " (format_count(it.retention_days as usize, "day", "days")) } } } }
                 div { dt { "Recovery point" } dd { (it.rpo.measured_seconds.map_or("–".to_owned(), format_span)) small { "objective " (format_span(it.rpo.objective_seconds)) } } }
-                div { dt { "Last drill" } dd { @if let Some(last) = &it.last_drill { a href="#drills" { (plain(&last.verdict)) } small { (ago(last.at, now)) } } @else { "never" } } }
+                div { dt { "Last drill" } dd { @if let Some(last) = &it.last_drill { a href="#drills" { (escape_controls(&last.verdict)) } small { (ago(last.at, now)) } } @else { "never" } } }
             }
             (draw_findings(&it.findings, &it.id, place, overview))
         }

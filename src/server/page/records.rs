@@ -12,7 +12,7 @@ use crate::backup::identity::{self, Identity};
 use crate::backup::{Level, Verification};
 use crate::drill::evidence::Met;
 use crate::drill::outcome::Outcome;
-use crate::output::plain;
+use crate::output::escape_controls;
 use crate::policy::check::Severity;
 use crate::runbook::Mode;
 use crate::runbook::report::Report as RunReport;
@@ -87,7 +87,7 @@ fn draw_failures(seen: &DashboardData) -> Markup {
     html! {
         p class={ "notice " (tone) } {
             (mark(tone))
-            span { strong { (what) } ": " (plain(name)) ", " (ago(failure.timestamp, seen.overview.timestamp)) ": " (plain(&failure.error)) }
+            span { strong { (what) } ": " (escape_controls(name)) ", " (ago(failure.timestamp, seen.overview.timestamp)) ": " (escape_controls(&failure.error)) }
         }
     }
 }
@@ -99,11 +99,11 @@ fn backup(entry: &Entry, label: &str, now: DateTime<Utc>, may: Permissions) -> M
     let at = manifest.timestamp.format("%Y-%m-%d %H:%M UTC").to_string();
     let button = |act: &str, word: &str, class: Option<&str>| {
         html! { button type="button" class=[class] id={ (act) "-" (name) } data-act=(act) data-name=(name)
-        data-label=(plain(label)) data-time=(at) aria-label={ (word) " " (name) } { (word) } " " }
+        data-label=(escape_controls(label)) data-time=(at) aria-label={ (word) " " (name) } { (word) } " " }
     };
     html! {
         tr {
-            th scope="row" { (name) small { (plain(label)) ", " (manifest.database_type.title()) @if manifest.encrypted { ", encrypted" } @if manifest.keep_forever { ", kept forever" } } }
+            th scope="row" { (name) small { (escape_controls(label)) ", " (manifest.database_type.title()) @if manifest.encrypted { ", encrypted" } @if manifest.keep_forever { ", kept forever" } } }
             td data-label="Taken" { (ago(manifest.timestamp, now)) small { (time(manifest.timestamp)) } }
             td data-label="Proven" { (badge(tone, word)) @if let Some(proof) = &manifest.verification { small { (ago(proof.at, now)) } } }
             td.number data-label="Size" { (format_bytes(manifest.file_size)) small { (format_bytes(manifest.plain_size)) " of content" } }
@@ -145,7 +145,7 @@ pub(super) fn draw_drills(seen: &DashboardData, filter: &Filter) -> Markup {
             @if sources.is_empty() { p.empty { "No drill yet. " code { "lifeboat drill run DB" } " proves that a backup can be restored." } }
             @else if shown.is_empty() { p.empty { "No drill matches." } }
             @for (label, drills) in shown { (drills_of(label, drills, now)) }
-            @for damaged in &seen.drills.damaged { p { small { (plain(damaged)) } } }
+            @for damaged in &seen.drills.damaged { p { small { (escape_controls(damaged)) } } }
         }
     }
 }
@@ -154,13 +154,13 @@ fn drills_of(label: &str, drills: &[&Drill], now: DateTime<Utc>) -> Markup {
     let Some(newest) = drills.first() else { return html! {} };
     html! {
         article.drill {
-            header { h3 { (plain(label)) } (draw_outcome(newest.outcome)) small { (newest.report.finished_at.map_or("not finished".to_owned(), |at| ago(at, now))) } }
+            header { h3 { (escape_controls(label)) } (draw_outcome(newest.outcome)) small { (newest.report.finished_at.map_or("not finished".to_owned(), |at| ago(at, now))) } }
             div.two {
                 (charts::draw_recovery_times(drills))
                 div { p { small { "Phases of the newest drill" } } (charts::draw_timeline(&newest.report)) }
             }
             div.scroll { table.list {
-                caption.unseen { "Drills of " (plain(label)) }
+                caption.unseen { "Drills of " (escape_controls(label)) }
                 thead { tr { th scope="col" { "Run" } th scope="col" { "When" } th scope="col" { "Verdict" } th scope="col" { "Recovery time" } th scope="col" { "Recovery point" } } }
                 tbody { @for drill in drills.iter().take(DRILLS_SHOWN) { (drill_row(drill, now)) } }
             } }
@@ -179,7 +179,7 @@ fn drill_row(drill: &Drill, now: DateTime<Utc>) -> Markup {
         |met: Met, measured: Option<f64>| html! { small class=(met.tone().class()) { (met.word(measured)) } };
     html! {
         tr data-live[drill.outcome == Outcome::Running] {
-            th scope="row" { @if report.finished_at.is_some() { a href=(page) { (plain(&report.run)) } } @else { (plain(&report.run)) } }
+            th scope="row" { @if report.finished_at.is_some() { a href=(page) { (escape_controls(&report.run)) } } @else { (escape_controls(&report.run)) } }
             td data-label="When" { (ago(report.started_at, now)) }
             td data-label="Verdict" { (draw_outcome(drill.outcome)) }
             td data-label="Recovery time" { (report.rto.measured_seconds.map_or("–".to_owned(), format_span)) (met(report.rto.verdict, report.rto.measured_seconds)) }
@@ -197,7 +197,7 @@ pub(super) fn draw_runs(seen: &DashboardData, filter: &Filter) -> Markup {
     html! {
         section id="runs" aria-labelledby="runs-title" {
             div.title { h2 id="runs-title" { "Runbooks" } p { (filter.count(shown.len(), seen.runs.len())) } }
-            @for damage in &seen.damaged_runs { p.refusal { (plain(damage)) } }
+            @for damage in &seen.damaged_runs { p.refusal { (escape_controls(damage)) } }
             @if seen.runs.is_empty() { p.empty { "No runbook has been run yet." } } @else if shown.is_empty() { p.empty { "No run matches." } } @else {
                 div.scroll { table.list {
                     caption.unseen { "Runs of runbooks, newest first" }
@@ -219,14 +219,14 @@ fn run_row(run: &RunReport, now: DateTime<Utc>) -> Markup {
         // What is going on is looked at again in a moment.
         tr data-live[is_running] {
             th scope="row" {
-                @if is_written { a href=(page) { (plain(&run.runbook)) } } @else { (plain(&run.runbook)) }
-                small { (plain(&run.run)) @if run.mode == Mode::Rehearse { ", rehearsed" } }
+                @if is_written { a href=(page) { (escape_controls(&run.runbook)) } } @else { (escape_controls(&run.runbook)) }
+                small { (escape_controls(&run.run)) @if run.mode == Mode::Rehearse { ", rehearsed" } }
             }
             td data-label="Began" { (ago(run.started_at, now)) }
             td data-label="State" { (badge(tone, run.state.word())) }
             td data-label="Steps" {
                 (done) " of " (run.steps.len())
-                @if let Some(next) = run.next.as_ref().filter(|_| run.verdict != "pass") { small { @if is_running { "at " } @else { "next " } (plain(next)) } }
+                @if let Some(next) = run.next.as_ref().filter(|_| run.verdict != "pass") { small { @if is_running { "at " } @else { "next " } (escape_controls(next)) } }
             }
         }
     }

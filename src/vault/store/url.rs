@@ -67,7 +67,7 @@ impl StoreUrl {
             match (key.as_ref(), kind) {
                 ("region", StoreKind::S3) => region = Some(value.into_owned()),
                 ("endpoint", _) => {
-                    crate::web::check(&value)?;
+                    crate::web::refuse_bad_url(&value)?;
                     endpoint = Some(value.into_owned());
                 }
                 _ => return Err(wrong(&format!("`{}` is not a known parameter", key.escape_default()))),

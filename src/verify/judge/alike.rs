@@ -1,8 +1,8 @@
 //! Judging whether two databases hold the same, each as it was seen at an instant of its own.
 
 use super::{
-    Bench, DefinitionVerdict, Judgement, Note, Word, by_name, definitions, dumped, format_rows, name_of,
-    same_content, uncounted,
+    Bench, DefinitionVerdict, Judgement, Note, Word, definitions, dumped, format_rows, judge_uncounted,
+    same_content, table_name, tables_by_name,
 };
 use crate::verify::depth::Depth;
 use crate::verify::observe::{Counted, DROPPED_MEANWHILE, Observation, Table, Written, WrittenTables};
@@ -59,7 +59,7 @@ pub(crate) struct Side<'a> {
 }
 
 /// Judges whether the right side holds what the left one does. Definitions of `ignored` kinds are not compared.
-pub(crate) fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
+pub(crate) fn judge_alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
     let mut bench = Bench::new(left.seen, right.seen);
     let empty = Definitions::new();
     let definitions_of = |seen: &'_ Observation, database: &str| match seen.definitions.get(database) {
@@ -74,9 +74,9 @@ pub(crate) fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judg
         let are_kin = left.seen.is_same_database(right.seen, database);
         let logins = definitions_of(left.seen, database);
         let logins = if are_kin { Vec::new() } else { dumped::login_triggers(&logins) };
-        let (named, named_others) = (by_name(tables), by_name(others));
+        let (named, named_others) = (tables_by_name(tables), tables_by_name(others));
         for table in tables {
-            let Some(other) = named_others.get(&name_of(table)) else {
+            let Some(other) = named_others.get(&table_name(table)) else {
                 bench.add(database, Some(table), None, Word::Missing, "it is only on the left");
                 continue;
             };
@@ -84,7 +84,7 @@ pub(crate) fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judg
                 (Counted::Rows(_), Counted::Rows(_)) => {
                     let moved =
                         (left.looks.moved(database, table.oid), right.looks.moved(database, other.oid));
-                    let found = rows(table, other, moved, are_kin);
+                    let found = judge_rows(table, other, moved, are_kin);
                     match found.0 {
                         Word::Differs | Word::Unknown if !are_kin => {
                             forgive_rows(found, (table, other), &logins)
@@ -92,20 +92,20 @@ pub(crate) fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judg
                         _ => found,
                     }
                 }
-                (left, right) => uncounted_alike(table, other, uncounted(left, right)),
+                (left, right) => uncounted_alike(table, other, judge_uncounted(left, right)),
             };
             if !are_kin && matches!(word, Word::Identical | Word::Equal | Word::Within) && !reason.is_empty()
             {
                 bench.notes.push(Note {
                     database: database.clone(),
                     kind: "table".to_owned(),
-                    name: table.quoted(),
+                    name: table.quoted_name(),
                     reason: reason.clone(),
                 });
             }
             bench.add(database, Some(table), Some(other), word, reason);
         }
-        for other in others.iter().filter(|other| !named.contains_key(&name_of(other))) {
+        for other in others.iter().filter(|other| !named.contains_key(&table_name(other))) {
             bench.add(database, None, Some(other), Word::Unexpected, "it is only on the right");
         }
     }
@@ -118,7 +118,8 @@ pub(crate) fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judg
         dumped::definitions_as_dumped(left.seen, right.seen),
         dumped::definitions_as_dumped(right.seen, left.seen),
     );
-    let found = definitions::differences(&as_left, &as_left.definitions, &as_right, |_| None).differences;
+    let found =
+        definitions::find_differences(&as_left, &as_left.definitions, &as_right, |_| None).differences;
     for (database, definitions) in &left.seen.definitions {
         if let Some(others) = right.seen.definitions.get(database)
             && !left.seen.is_same_database(right.seen, database)
@@ -146,7 +147,7 @@ pub(crate) fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judg
             .not_tested
             .push(format!("definitions of kind {}: they were ignored as asked", ignored.join(", ")));
     }
-    bench.close(&[Word::Differs, Word::Missing, Word::Unexpected])
+    bench.conclude(&[Word::Differs, Word::Missing, Word::Unexpected])
 }
 
 /// Definitions that name owners, or that say who may do what.
@@ -232,7 +233,7 @@ fn forgive_rows(found: (Word, String), sides: (&Table, &Table), logins: &[&str])
     if let Some(reason) = dumped::rest_of_rows(table, other) {
         return (Word::Identical, reason);
     }
-    let (left, right) = (table.rows().unwrap_or_default(), other.rows().unwrap_or_default());
+    let (left, right) = (table.counted_rows().unwrap_or_default(), other.counted_rows().unwrap_or_default());
     match logins {
         [trigger, ..] if right > left && found.0 == Word::Differs => (
             Word::Within,
@@ -259,8 +260,8 @@ fn by_side(found: DefinitionVerdict) -> DefinitionVerdict {
     DefinitionVerdict { reason: reason.to_owned(), ..found }
 }
 
-fn rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool) -> (Word, String) {
-    let (left, right) = (table.rows().unwrap_or_default(), other.rows().unwrap_or_default());
+fn judge_rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool) -> (Word, String) {
+    let (left, right) = (table.counted_rows().unwrap_or_default(), other.counted_rows().unwrap_or_default());
     match same_content(table.fingerprint.as_ref(), other.fingerprint.as_ref()) {
         Some(true) if left == right => return (Word::Identical, String::new()),
         None if left == right => return (Word::Equal, String::new()),

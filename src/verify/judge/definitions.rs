@@ -11,20 +11,20 @@ use crate::verify::schema::{
     is_of_the_server,
 };
 /// Whether a definition is only missing because the relation is missing that it says something about.
-fn follows(kind: &str, name: &str, there: &Definitions) -> bool {
+fn follows_from_another(kind: &str, name: &str, there: &Definitions) -> bool {
     const KINDS: [&str; 6] =
         ["owner", "rights", "storage", "column options", "column order", "table options"];
     KINDS.contains(&kind)
-        && ["columns", "sequence", "index"].iter().all(|kind| get(there, kind, name).is_none())
+        && ["columns", "sequence", "index"].iter().all(|kind| find_definition(there, kind, name).is_none())
 }
 
-fn each(definitions: &Definitions) -> impl Iterator<Item = (&str, &str, Digest)> {
+fn each_definition(definitions: &Definitions) -> impl Iterator<Item = (&str, &str, Digest)> {
     definitions.iter().flat_map(|(kind, named)| {
         named.iter().map(move |(name, digest)| (kind.as_str(), name.as_str(), *digest))
     })
 }
 
-fn get(definitions: &Definitions, kind: &str, name: &str) -> Option<Digest> {
+fn find_definition(definitions: &Definitions, kind: &str, name: &str) -> Option<Digest> {
     definitions.get(kind)?.get(name).copied()
 }
 
@@ -196,7 +196,7 @@ pub(crate) fn compares_kind(left: &Observation, right: &Observation, database: &
 /// What in a copy of the very moment is defined otherwise than in its source. `later`: the source's definitions
 /// after that moment; what was changed meanwhile may stand in the copy either way. Databases that are not on both
 /// sides are left out: that they are missing is said elsewhere. `window` is asked for each database.
-pub(super) fn differences<'a>(
+pub(super) fn find_differences<'a>(
     expected: &Observation,
     later: &BTreeMap<String, Definitions>,
     observed: &Observation,
@@ -230,8 +230,8 @@ pub(super) fn differences<'a>(
             };
             found.add(verdict, excuse);
         };
-        for (kind, name, digest) in each(definitions).filter(|(kind, _, _)| comparable.has(kind)) {
-            let (now, copy) = (get(later, kind, name), get(copies, kind, name));
+        for (kind, name, digest) in each_definition(definitions).filter(|(kind, _, _)| comparable.has(kind)) {
+            let (now, copy) = (find_definition(later, kind, name), find_definition(copies, kind, name));
             let is_unchanged = now == Some(digest);
             match copy {
                 Some(copy) if copy == digest => {}
@@ -245,7 +245,7 @@ pub(super) fn differences<'a>(
                         add(kind, name, Word::Differs, Excuse::None, "it was changed in the copy itself");
                     }
                 }
-                None if is_unchanged && !follows(kind, name, copies) => {
+                None if is_unchanged && !follows_from_another(kind, name, copies) => {
                     add(
                         kind,
                         name,
@@ -260,12 +260,15 @@ pub(super) fn differences<'a>(
         // In a database in which things come and go, some were made and dropped between the two looks. Without any word on
         // who wrote to what, that is all that can be said.
         let names = |(kind, name, _)| (kind, name);
-        if window.copy.is_none() && !each(definitions).map(names).eq(each(later).map(names)) {
+        if window.copy.is_none()
+            && !each_definition(definitions).map(names).eq(each_definition(later).map(names))
+        {
             continue;
         }
-        for (kind, name, _) in each(copies).filter(|(kind, _, _)| comparable.has(kind)) {
-            let is_known = get(definitions, kind, name).is_some() || get(later, kind, name).is_some();
-            if !is_known && !follows(kind, name, definitions) {
+        for (kind, name, _) in each_definition(copies).filter(|(kind, _, _)| comparable.has(kind)) {
+            let is_known = find_definition(definitions, kind, name).is_some()
+                || find_definition(later, kind, name).is_some();
+            if !is_known && !follows_from_another(kind, name, definitions) {
                 let excuse = window.excuse_of_an_addition(kind, name);
                 let reason = match kind {
                     "catalog flags" => "the catalog contradicts itself in the copy, and not in the source",
@@ -389,7 +392,8 @@ mod tests {
     fn each_way_to_differ_is_named_and_changes_of_the_source_are_not() {
         let seen = |definitions| Observation { definitions, ..Observation::default() };
         let words = |source, later, copy| -> Vec<(String, Word)> {
-            let found = differences(&seen(defined(source)), &defined(later), &seen(defined(copy)), |_| None);
+            let found =
+                find_differences(&seen(defined(source)), &defined(later), &seen(defined(copy)), |_| None);
             found.differences.into_iter().map(|found| (found.name, found.verdict)).collect()
         };
         let source = [("same", "1"), ("other", "1"), ("gone", "1"), ("altered", "1")];
@@ -416,7 +420,7 @@ mod tests {
     ) -> (Vec<(String, Word)>, usize, usize) {
         let horizon = Horizon { surely_before: 200, maybe_before, ..Horizon::default() };
         let seen = |entries| Observation { definitions: defined(entries), ..Observation::default() };
-        let found = differences(&seen(looks[0]), &defined(looks[1]), &seen(looks[2]), |_| {
+        let found = find_differences(&seen(looks[0]), &defined(looks[1]), &seen(looks[2]), |_| {
             Some(Window {
                 since: 100,
                 source: Some(source),
@@ -511,7 +515,7 @@ mod tests {
         let (old, new) = (["role"].as_slice(), ["role", "server role", "catalog flags"].as_slice());
         let found = |left: &Observation, right: &Observation, is_physical: bool| {
             let window = |_: &str| is_physical.then(Window::default);
-            let found = differences(left, &left.definitions, right, window).differences;
+            let found = find_differences(left, &left.definitions, right, window).differences;
             found.into_iter().map(|found| found.kind).collect::<Vec<_>>()
         };
         let none = kinds(&[], 2);

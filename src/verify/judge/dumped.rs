@@ -27,7 +27,7 @@ pub(crate) struct Note {
 
 impl Note {
     /// For people.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         format!("{} `{}`: {}", self.kind, self.name, self.reason)
     }
 }
@@ -46,7 +46,7 @@ struct Undumped<'a> {
     name: &'a str,
 }
 
-fn undumped(definitions: &Definitions) -> impl Iterator<Item = Undumped<'_>> {
+fn list_undumped(definitions: &Definitions) -> impl Iterator<Item = Undumped<'_>> {
     let marked = definitions.iter().filter_map(|(kind, named)| Some((kind.strip_prefix(UNDUMPED)?, named)));
     marked.flat_map(|(why, named)| {
         named.keys().filter_map(move |marked| {
@@ -64,7 +64,7 @@ pub(super) fn is_about_others(kind: &str) -> bool {
 /// The definitions that a dump of a database brings across.
 fn as_dumped(definitions: &Definitions) -> Definitions {
     let mut all = definitions.clone();
-    for Undumped { why, kind, name } in undumped(definitions) {
+    for Undumped { why, kind, name } in list_undumped(definitions) {
         if why != "position"
             && let Some(named) = all.get_mut(kind)
         {
@@ -115,7 +115,7 @@ pub(super) fn login_triggers(definitions: &Definitions) -> Vec<&str> {
 pub(super) fn notes_on_definitions(database: &str, left: &Definitions, right: &Definitions) -> Vec<Note> {
     let mut notes = Vec::new();
     for (side, other_side, of, other) in [("left", "right", left, right), ("right", "left", right, left)] {
-        for Undumped { why, kind, name } in undumped(of) {
+        for Undumped { why, kind, name } in list_undumped(of) {
             let get = |definitions: &Definitions, kind: &str, name: &str| {
                 definitions.get(kind).and_then(|named| named.get(name)).copied()
             };
@@ -167,7 +167,7 @@ pub(crate) fn notes_on_dumps(definitions: &Definitions) -> Vec<String> {
         }
         _ => None,
     };
-    undumped(definitions).filter_map(told).collect()
+    list_undumped(definitions).filter_map(told).collect()
 }
 
 /// Whether what a dump carries of a table is the same on both sides, and why the rest of it may be otherwise; `None` where
@@ -178,7 +178,7 @@ pub(super) fn rest_of_rows(left: &Table, right: &Table) -> Option<String> {
         return None;
     }
     let are_known = !matches!(left, Carried::Nothing { .. });
-    if are_known && (left.seen() != right.seen() || left.seen().is_none()) {
+    if are_known && (left.portion_seen() != right.portion_seen() || left.portion_seen().is_none()) {
         return None;
     }
     Some(match right {

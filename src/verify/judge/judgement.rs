@@ -105,7 +105,7 @@ impl TableVerdict {
     }
 
     /// Takes over what the source as it is now proves.
-    pub(super) fn settle(&mut self, found: TableVerdict) {
+    pub(super) fn settle_with(&mut self, found: TableVerdict) {
         let proves = |table: &TableVerdict| table.matched_rows.unwrap_or_default();
         match found.verdict {
             Word::Differs => {
@@ -200,7 +200,7 @@ impl Judgement {
             match self.tables.iter_mut().find(is_same) {
                 Some(table) if table.stays_open() => {
                     let by_the_record = table.clone();
-                    table.settle(found);
+                    table.settle_with(found);
                     if *table != by_the_record {
                         settled.push(format!("table `{}`:", table.name()));
                     }
@@ -237,11 +237,11 @@ impl Judgement {
         let taken_over = |line: &String| is_of_settled(line) || is_of_uncovered(line);
         self.not_tested.extend(other.not_tested.into_iter().filter(taken_over));
         self.tables.sort_by(|left, right| left.database.cmp(&right.database));
-        self.tell();
+        self.weigh();
     }
 
     /// Weighs what was found, and words the reasons: again whenever a table's own words have changed.
-    pub(crate) fn tell(&mut self) {
+    pub(crate) fn weigh(&mut self) {
         let told = |table: &TableVerdict| {
             let rows = |rows: Option<u64>| rows.map_or("?".to_owned(), |rows| rows.to_string());
             let counts =

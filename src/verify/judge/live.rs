@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::rows::{Found, Pair, RowEvidence, Writes};
-use super::{Bench, Judgement, Word, by_name, format_rows, name_of, uncounted};
+use super::{Bench, Judgement, Word, format_rows, judge_uncounted, table_name, tables_by_name};
 use crate::verify::lineage::{Horizon, Recency};
 use crate::verify::observe::{Counted, Observation, Table, WriteCounters};
 
@@ -45,7 +45,7 @@ pub(crate) enum Kinship<'a> {
 }
 
 /// Judges a copy of an earlier moment against the source as it is now.
-pub(crate) fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> Judgement {
+pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> Judgement {
     let mut bench = Bench::new(source, copy);
     if let Kinship::Names { because, .. } = kinship {
         bench
@@ -94,7 +94,7 @@ pub(crate) fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'
         let counterparts = Counterparts::new(tables, copies, kinship);
         for table in tables {
             let Some(copied) = counterparts.of(table) else {
-                let (word, reason) = match existed(table.created_by, kinship) {
+                let (word, reason) = match existed_then(table.created_by, kinship) {
                     Some(true) => (Word::Missing, "it is older than the backup and not in the restored copy"),
                     Some(false) => (Word::Skipped, "made after the backup"),
                     None => (
@@ -106,7 +106,7 @@ pub(crate) fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'
                 continue;
             };
             matched.insert(copied.oid);
-            let found = compare(source, copy, database, table, copied, kinship);
+            let found = compare_table(source, copy, database, table, copied, kinship);
             let extra = evidence_of(kinship, database, table).map_or(0, |evidence| evidence.extra);
             let deleted = u64::try_from(table.written.counters.deleted).unwrap_or_default();
             if matches!(kinship, Kinship::Lineage { .. }) && found.word.is_comparison() && deleted > extra {
@@ -133,7 +133,7 @@ pub(crate) fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'
             }
         }
         for copied in copies.iter().filter(|copied| !matched.contains(&copied.oid)) {
-            let (word, reason) = match existed(copied.created_by, kinship) {
+            let (word, reason) = match existed_then(copied.created_by, kinship) {
                 Some(false) => (Word::Differs, "somebody made it in the copy after it was restored"),
                 Some(true) | None => {
                     (Word::Unexpected, "the source no longer has it: dropped since the backup")
@@ -166,7 +166,7 @@ pub(crate) fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'
             }
         }
     }
-    bench.close(&[Word::Differs, Word::Missing])
+    bench.conclude(&[Word::Differs, Word::Missing])
 }
 
 fn recency_not_tested(horizon: &Horizon) -> String {
@@ -188,7 +188,7 @@ fn evidence_of<'a>(kinship: &Kinship<'a>, database: &str, table: &Table) -> Opti
 }
 
 /// The verdict on a table that is on both sides.
-fn compare(
+fn compare_table(
     source: &Observation,
     copy: &Observation,
     database: &str,
@@ -206,11 +206,11 @@ fn compare(
             let pair = Pair {
                 rows: *rows,
                 held: *held,
-                older: table.strata.unwrap_or_default().older().rows,
+                older: table.strata.unwrap_or_default().older_rows().rows,
                 evidence: evidence.get(&(database.to_owned(), table.oid)).unwrap_or(&none),
                 compares_values: table.fingerprint.is_some() && copied.fingerprint.is_some(),
                 writes: Writes::of(source, table, copied, *moment),
-                made_anew: table.oid != copied.oid && existed(table.created_by, kinship) == Some(false),
+                made_anew: table.oid != copied.oid && existed_then(table.created_by, kinship) == Some(false),
                 is_view: table.is_view,
                 has_keys: !table.key.is_empty(),
                 written_in_copy: written_in_copy(copy, copied, *moment),
@@ -224,15 +224,15 @@ fn compare(
                 estimate: copied.vessel.and_then(|vessel| vessel.estimate),
                 churns: churning.include(database, &table.schema, &table.name),
             };
-            pair.judge(*tolerance)
+            pair.judge_pair(*tolerance)
         }
         (Counted::Rows(rows), Counted::Rows(held), Kinship::Names { tolerance, .. }) => {
-            let (word, reason) = tolerated(*rows, *held, *tolerance);
+            let (word, reason) = judge_tolerance(*rows, *held, *tolerance);
             Found::new(word, reason)
         }
         // Empty by its nature in the copy only: fine if the source has nothing from then either.
         (Counted::Rows(_), Counted::Skipped(reason), Kinship::Lineage { .. }) => {
-            match table.strata.unwrap_or_default().older().rows {
+            match table.strata.unwrap_or_default().older_rows().rows {
                 0 => Found::new(Word::Skipped, reason.clone()),
                 older => {
                     let older = format_rows(older);
@@ -247,7 +247,7 @@ fn compare(
             Found::new(Word::Unknown, format!("only in the copy: {reason}"))
         }
         (left, right, _) => {
-            let (word, reason) = uncounted(left, right);
+            let (word, reason) = judge_uncounted(left, right);
             Found::new(word, reason)
         }
     }
@@ -260,7 +260,7 @@ fn written_in_copy(copy: &Observation, copied: &Table, moment: Option<DateTime<U
     if counts_its_own { u64::try_from(inserted + updated + deleted).unwrap_or_default() } else { 0 }
 }
 
-fn tolerated(rows: u64, held: u64, tolerance: f64) -> (Word, String) {
+fn judge_tolerance(rows: u64, held: u64, tolerance: f64) -> (Word, String) {
     let difference = rows.abs_diff(held);
     let allowed = (rows as f64 * tolerance).floor() as u64;
     let percent = tolerance * 100.0;
@@ -276,7 +276,7 @@ fn tolerated(rows: u64, held: u64, tolerance: f64) -> (Word, String) {
 }
 
 /// Whether an object made by that transaction was there at the moment of the copy.
-fn existed(made_by: Option<u64>, kinship: &Kinship<'_>) -> Option<bool> {
+fn existed_then(made_by: Option<u64>, kinship: &Kinship<'_>) -> Option<bool> {
     let Kinship::Lineage { horizon, uncommitted, .. } = kinship else { return None };
     let made_by = made_by?;
     if made_by > horizon.maybe_before || uncommitted.contains(&made_by) {
@@ -315,16 +315,16 @@ pub(crate) fn name_in_copy<'a>(source: &Observation, copy: &'a Observation, data
 /// database is held against other objects of the source: it is older than whatever has a greater id and is from before
 /// the backup, and younger than whatever has a smaller one and was made since.
 fn made_since(source: &Observation, database: &str, kinship: &Kinship<'_>) -> Option<bool> {
-    if existed(source.made_by.get(database).copied(), kinship) == Some(true) {
+    if existed_then(source.made_by.get(database).copied(), kinship) == Some(true) {
         return Some(false);
     }
     let oid = source.database_oids.get(database)?;
     let tables = || source.databases.values().flatten();
-    if tables().any(|table| table.oid > *oid && existed(table.created_by, kinship) == Some(true)) {
+    if tables().any(|table| table.oid > *oid && existed_then(table.created_by, kinship) == Some(true)) {
         return Some(false);
     }
     let is_younger =
-        tables().any(|table| table.oid < *oid && existed(table.created_by, kinship) == Some(false));
+        tables().any(|table| table.oid < *oid && existed_then(table.created_by, kinship) == Some(false));
     let Kinship::Lineage { horizon, .. } = kinship else { return None };
     let beyond_the_counter = horizon.next_object.is_some_and(|next| *oid >= next);
     (is_younger || beyond_the_counter).then_some(true)
@@ -342,9 +342,11 @@ impl<'a> Counterparts<'a> {
     fn new(tables: &[Table], copies: &'a [Table], kinship: &Kinship<'_>) -> Self {
         match kinship {
             Kinship::Lineage { .. } => Counterparts::physical(tables, copies),
-            Kinship::Names { .. } => {
-                Counterparts { by_id: BTreeMap::new(), by_name: by_name(copies), taken: BTreeSet::new() }
-            }
+            Kinship::Names { .. } => Counterparts {
+                by_id: BTreeMap::new(),
+                by_name: tables_by_name(copies),
+                taken: BTreeSet::new(),
+            },
         }
     }
 
@@ -352,14 +354,14 @@ impl<'a> Counterparts<'a> {
     pub(crate) fn physical(tables: &[Table], copies: &'a [Table]) -> Self {
         Counterparts {
             by_id: copies.iter().map(|copy| (copy.oid, copy)).collect(),
-            by_name: by_name(copies),
+            by_name: tables_by_name(copies),
             taken: tables.iter().map(|table| table.oid).collect(),
         }
     }
 
     /// The copy of a table.
     pub(crate) fn of(&self, table: &Table) -> Option<&'a Table> {
-        let named = || self.by_name.get(&name_of(table)).filter(|copy| !self.taken.contains(&copy.oid));
+        let named = || self.by_name.get(&table_name(table)).filter(|copy| !self.taken.contains(&copy.oid));
         self.by_id.get(&table.oid).or_else(named).copied()
     }
 }

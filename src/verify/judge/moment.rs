@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::definitions::{self, Window};
-use super::{Bench, Judgement, TableVerdict, Word, by_name, format_rows, name_of, same_content, uncounted};
+use super::{
+    Bench, Judgement, TableVerdict, Word, format_rows, judge_uncounted, same_content, table_name,
+    tables_by_name,
+};
 use crate::verify::depth::Depth;
 use crate::verify::lineage::Horizon;
 use crate::verify::observe::{
@@ -85,12 +88,12 @@ pub(crate) fn at_the_moment(
             bench.database_is_missing(database, tables.iter(), observed);
             continue;
         };
-        let (named, named_copies) = (by_name(tables), by_name(copies));
+        let (named, named_copies) = (tables_by_name(tables), tables_by_name(copies));
         let window = window(database);
         let mut renamed = BTreeSet::new();
         for table in tables {
             let looks = movement.looks(database, table.oid);
-            let copy = named_copies.get(&name_of(table)).copied();
+            let copy = named_copies.get(&table_name(table)).copied();
             let copy = copy.or_else(|| {
                 let copy = copies.iter().find(|copy| copy.oid == table.oid && window.renamed(copy))?;
                 renamed.insert(copy.oid);
@@ -109,7 +112,7 @@ pub(crate) fn at_the_moment(
                     let were_running =
                         expected.boundaries.get(database).is_none_or(|boundary| boundary.has_running());
                     let pair = Pair { table, copy, were_running };
-                    let (word, reason) = rows(&pair, looks);
+                    let (word, reason) = judge_rows(&pair, looks);
                     if word == Word::Within && reason.contains("only bounds") {
                         bench
                             .not_tested
@@ -125,7 +128,7 @@ pub(crate) fn at_the_moment(
                 (Counted::Rows(_), Counted::Skipped(reason)) if copy.depth != Depth::Schema => {
                     (Word::Differs, format!("only in the copy: {reason}"))
                 }
-                (left, right) => uncounted(left, right),
+                (left, right) => judge_uncounted(left, right),
             };
             let reason = match renamed.contains(&copy.oid) {
                 true => {
@@ -140,7 +143,7 @@ pub(crate) fn at_the_moment(
             bench.add(database, Some(table), Some(copy), word, reason);
         }
         for copy in copies {
-            if named.contains_key(&name_of(copy)) || renamed.contains(&copy.oid) {
+            if named.contains_key(&table_name(copy)) || renamed.contains(&copy.oid) {
                 continue;
             }
             let (first, second) = movement.looks(database, copy.oid);
@@ -173,18 +176,23 @@ pub(crate) fn at_the_moment(
             ));
         }
     }
-    let found = definitions::differences(expected, &movement.definitions_after, observed, |database| {
+    let found = definitions::find_differences(expected, &movement.definitions_after, observed, |database| {
         Some(window(database))
     });
-    bench.take(found);
+    bench.add_definitions(found);
     for (database, before) in &movement.sequences_before {
         if let Some(copies) = observed.sequences.get(database) {
             let looks = (before, movement.sequences_after.get(database));
-            bench.take(definitions::sequences_out_of_bounds(database, looks, copies, &window(database)));
+            bench.add_definitions(definitions::sequences_out_of_bounds(
+                database,
+                looks,
+                copies,
+                &window(database),
+            ));
             bench.unreadable.extend(definitions::unreadable_sequences(database, before, copies));
         }
     }
-    bench.close(&[Word::Differs, Word::Missing, Word::Unexpected])
+    bench.conclude(&[Word::Differs, Word::Missing, Word::Unexpected])
 }
 
 /// A table and its copy.
@@ -226,14 +234,15 @@ impl Writes {
         self.updated == 0 && self.deleted == 0 && !self.rewritten
     }
 
-    fn told(self) -> String {
+    fn describe(self) -> String {
         let rewritten = if self.rewritten { ", and the table was truncated or rewritten" } else { "" };
         format!("{} inserted, {} updated, {} deleted{rewritten}", self.inserted, self.updated, self.deleted)
     }
 }
 
-fn rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written>)) -> (Word, String) {
-    let (rows, copied) = (pair.table.rows().unwrap_or_default(), pair.copy.rows().unwrap_or_default());
+fn judge_rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written>)) -> (Word, String) {
+    let (rows, copied) =
+        (pair.table.counted_rows().unwrap_or_default(), pair.copy.counted_rows().unwrap_or_default());
     if first.is_some_and(|first| first.filenode != pair.table.written.filenode) {
         // An older snapshot sees it empty, whatever it held.
         let reason =
@@ -256,7 +265,7 @@ fn rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written>)) ->
     if writes.are_none() {
         let reason = match rows.abs_diff(copied) {
             0 => OTHER_CONTENT.to_owned(),
-            _ => apart(rows, copied),
+            _ => describe_gap(rows, copied),
         };
         return (Word::Differs, format!("{reason}; nobody wrote to it meanwhile"));
     }
@@ -264,9 +273,9 @@ fn rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written>)) ->
     match by_age {
         // Whatever was rewritten looks new, unless that was after the moment of the copy.
         Some(verdict) if !writes.rewritten || pair.copy.written.filenode == pair.table.written.filenode => {
-            verdict.unwrap_or_else(|| bounds(rows, copied, writes))
+            verdict.unwrap_or_else(|| judge_bounds(rows, copied, writes))
         }
-        _ => bounds(rows, copied, writes),
+        _ => judge_bounds(rows, copied, writes),
     }
 }
 
@@ -275,12 +284,12 @@ fn rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written>)) ->
 fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, String)> {
     let observed = pair.table.strata.unwrap_or_else(|| Strata {
         settled: Stratum {
-            rows: pair.table.rows().unwrap_or_default(),
+            rows: pair.table.counted_rows().unwrap_or_default(),
             sum: pair.table.fingerprint.as_deref().and_then(|sum| sum.parse().ok()).unwrap_or_default(),
         },
         ..Strata::default()
     });
-    let (then, held) = (observed.older(), copy.older());
+    let (then, held) = (observed.older_rows(), copy.older_rows());
     let may_be_gone = if writes.rewritten { 0 } else { writes.updated + writes.deleted };
     if held.rows.saturating_add(may_be_gone) < then.rows {
         let missing = format_rows(then.rows - may_be_gone - held.rows);
@@ -288,7 +297,7 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
             0 => format!("{missing} missing or changed, of {} that were there", format_rows(then.rows)),
             _ => format!(
                 "{missing} more are missing or changed than the writes meanwhile explain ({})",
-                writes.told()
+                writes.describe()
             ),
         };
         return Some((Word::Differs, reason));
@@ -299,7 +308,7 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
             "{} too many: {} are newer, and the writes meanwhile allow {may_be_new} ({})",
             format_rows(copy.newer.rows - may_be_new),
             format_rows(copy.newer.rows),
-            writes.told()
+            writes.describe()
         );
         return Some((Word::Differs, reason));
     }
@@ -332,17 +341,17 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
 }
 
 /// The verdict where only the number of rows can be held against the writes.
-fn bounds(rows: u64, copied: u64, writes: Writes) -> (Word, String) {
+fn judge_bounds(rows: u64, copied: u64, writes: Writes) -> (Word, String) {
     let lowest = if writes.rewritten { 0 } else { rows.saturating_sub(writes.deleted) };
     let highest = rows.saturating_add(writes.inserted);
     if (lowest..=highest).contains(&copied) {
         let reason = format!(
             "written to around that moment, so only bounds can be checked: {lowest} to {highest} rows are sound ({})",
-            writes.told()
+            writes.describe()
         );
         return (Word::Within, reason);
     }
-    let reason = format!("{}; the writes meanwhile allow {lowest} to {highest}", apart(rows, copied));
+    let reason = format!("{}; the writes meanwhile allow {lowest} to {highest}", describe_gap(rows, copied));
     (Word::Differs, reason)
 }
 
@@ -350,7 +359,7 @@ fn bounds(rows: u64, copied: u64, writes: Writes) -> (Word, String) {
 const OTHER_CONTENT: &str = "as many rows, but with other content";
 
 /// How a reason begins where the number of rows is wrong: `2 rows missing`.
-fn apart(rows: u64, copied: u64) -> String {
+fn describe_gap(rows: u64, copied: u64) -> String {
     let direction = if copied < rows { "missing" } else { "too many" };
     format!("{} {direction}", format_rows(rows.abs_diff(copied)))
 }
@@ -359,7 +368,7 @@ fn apart(rows: u64, copied: u64) -> String {
 /// Where more are missing than could be found, that is said too.
 pub(crate) fn reason_with_rows(told: &str, missing_among_them: u64, table: &TableVerdict) -> String {
     let (rows, copied) = (table.expected_rows.unwrap_or(0), table.observed_rows.unwrap_or(0));
-    let apart = apart(rows, copied);
+    let apart = describe_gap(rows, copied);
     let rest = [apart.as_str(), OTHER_CONTENT].iter().find_map(|count| table.reason.strip_prefix(count));
     let rest = rest.map_or(format!("; {}", table.reason), str::to_owned);
     match rows.saturating_sub(copied) > missing_among_them {

@@ -96,7 +96,7 @@ impl Writes {
             deleted: count(deleted),
             // VACUUM FULL and CLUSTER change the file and keep the transactions of the rows; TRUNCATE and what rewrites the
             // values leave none of them.
-            replaced_all: table.written.filenode != copied.written.filenode && strata.older().rows == 0,
+            replaced_all: table.written.filenode != copied.written.filenode && strata.older_rows().rows == 0,
             cover_the_time: since && have_seen_them && table.oid == copied.oid,
         }
     }
@@ -134,8 +134,8 @@ pub(super) struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    pub(super) fn judge(&self, tolerance: f64) -> Found {
-        let found = self.weigh(tolerance);
+    pub(super) fn judge_pair(&self, tolerance: f64) -> Found {
+        let found = self.weigh_rows(tolerance);
         let evidence = self.evidence;
         Found { proof: TableProof { matched_rows: evidence.matched, open_rows: self.open_rows() }, ..found }
     }
@@ -178,7 +178,7 @@ impl Pair<'_> {
         self.older == 0 && around == 0 && self.writes.taken_at_most() == Some(0) && self.lost_at_most() == 0
     }
 
-    fn weigh(&self, tolerance: f64) -> Found {
+    fn weigh_rows(&self, tolerance: f64) -> Found {
         let (evidence, older) = (self.evidence, format_rows(self.older));
         if !evidence.columns_lost.is_empty() {
             let names = quote_names(&evidence.columns_lost);

@@ -371,7 +371,7 @@ pub(super) const TOUCHED: &str = r#"
 /// The rights in an ACL, in a fixed order: PostgreSQL keeps them in the order of the commands that granted them, and the
 /// default ones as NULL until the first command. The owner is called so, since that it is another one is said elsewhere.
 /// `MAINTAIN` is new in PostgreSQL 17.
-fn acl(arguments: &[&str]) -> String {
+fn acl_sql(arguments: &[&str]) -> String {
     let [list, kind, owner] = arguments else { return String::new() };
     let role = |oid: &str| format!("case e.{oid} when {owner} then 'owner' else e.{oid}::regrole::text end");
     let (grantee, grantor) = (role("grantee"), role("grantor"));
@@ -383,23 +383,23 @@ fn acl(arguments: &[&str]) -> String {
 }
 
 /// A pattern of options that may hold a secret: a digest of a short one could be guessed.
-fn secret(_: &[&str]) -> String {
+fn secret_sql(_: &[&str]) -> String {
     "'^[^=]*(pass|secret|token|credential|key)[^=]*='".to_owned()
 }
 
 /// Several values as one text, in which NULL is not nothing.
-fn body(arguments: &[&str]) -> String {
+fn body_sql(arguments: &[&str]) -> String {
     format!("row({})::text", arguments.join(","))
 }
 
 /// The same without the quotes in which the text of a row stands.
-pub(super) fn plain_body(arguments: &[&str]) -> String {
+pub(super) fn plain_body_sql(arguments: &[&str]) -> String {
     let values: Vec<String> = arguments.iter().map(|argument| format!("({argument})::text")).collect();
     format!("array_to_string(array[{}], e'\n', '(null)')", values.join(","))
 }
 
 /// Writes out every `name(…)` in `sql`, innermost first.
-fn written_out(sql: &str, name: &str, write: fn(&[&str]) -> String) -> String {
+fn expand_function(sql: &str, name: &str, write: fn(&[&str]) -> String) -> String {
     let start = format!("{name}(");
     let begins = |at: usize| !sql[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
     let Some(at) = sql.rmatch_indices(&start).map(|(at, _)| at).find(|at| begins(*at)) else {
@@ -428,12 +428,12 @@ fn written_out(sql: &str, name: &str, write: fn(&[&str]) -> String) -> String {
         from = to + 1;
     }
     let rest = &inside[(end + 1).min(inside.len())..];
-    written_out(&format!("{}{}{rest}", &sql[..at], write(&arguments)), name, write)
+    expand_function(&format!("{}{}{rest}", &sql[..at], write(&arguments)), name, write)
 }
 
 /// The query over the definitions in a database of a major version, up to its last `SELECT`.
 pub(super) fn definitions_sql(major: u32) -> String {
-    written_out_all(&parts_sql(major), body)
+    expand_functions(&parts_sql(major), body_sql)
 }
 
 pub(super) fn parts_sql(major: u32) -> String {
@@ -443,8 +443,12 @@ pub(super) fn parts_sql(major: u32) -> String {
 }
 
 /// Writes out everything that is short in a query.
-pub(super) fn written_out_all(sql: &str, body: fn(&[&str]) -> String) -> String {
-    written_out(&written_out(&written_out(sql, "secret", secret), "acl", acl), "body", body)
+pub(super) fn expand_functions(sql: &str, body: fn(&[&str]) -> String) -> String {
+    expand_function(
+        &expand_function(&expand_function(sql, "secret", secret_sql), "acl", acl_sql),
+        "body",
+        body,
+    )
 }
 
 #[cfg(test)]
@@ -456,7 +460,7 @@ mod tests {
         let sql = definitions_sql(17);
         assert!(!sql.contains(" acl(") && !sql.contains("body("), "{sql}");
         assert_eq!(
-            written_out("x body(a, f(b, ')'), body(c)) y", "body", body),
+            expand_function("x body(a, f(b, ')'), body(c)) y", "body", body_sql),
             "x row(a,f(b, ')'),row(c)::text)::text y"
         );
     }

@@ -11,7 +11,7 @@ use crate::drill::headline::{self, Standing};
 use crate::drill::report::Dossier;
 use crate::drill::verify_evidence::{Checked, Fault, Report as Integrity, Verdict};
 use crate::error::Kind;
-use crate::output::{self, Page, plain};
+use crate::output::{self, Page, escape_controls};
 use crate::when::format_time;
 use crate::words::Tone;
 
@@ -112,7 +112,7 @@ fn some_of(findings: &[String]) -> String {
 }
 
 /// A month in a few letters.
-fn cell(cell: &Cell) -> (String, Option<Tone>) {
+fn month_cell(cell: &Cell) -> (String, Option<Tone>) {
     let all = cell.passed + cell.failed + cell.unknown;
     match cell.outcome {
         Month::Pass if cell.passed == all => (format!("ok {all}"), Some(Tone::Good)),
@@ -127,7 +127,7 @@ fn cell(cell: &Cell) -> (String, Option<Tone>) {
     }
 }
 
-fn months(calendar: &Calendar, page: &mut Page) {
+fn render_months(calendar: &Calendar, page: &mut Page) {
     let all = calendar.period.months();
     // A year fits on a terminal; more are shown a year at a time.
     for (nth, part) in all.chunks(12).enumerate() {
@@ -139,7 +139,7 @@ fn months(calendar: &Calendar, page: &mut Page) {
         header.push(String::new());
         let rows = calendar.databases.iter().map(|row| {
             let mut cells = vec![(row.label.clone(), None)];
-            cells.extend(row.months.iter().skip(nth * 12).take(12).map(cell));
+            cells.extend(row.months.iter().skip(nth * 12).take(12).map(month_cell));
             let remark = match (row.never_drilled, row.exists) {
                 (true, _) => ("NEVER DRILLED".to_owned(), Some(Tone::Bad)),
                 (_, Some(false)) => ("no longer in AWS".to_owned(), Some(Tone::Faint)),
@@ -166,7 +166,7 @@ impl output::Report for YearReport {
                 }
             ));
         }
-        months(calendar, page);
+        render_months(calendar, page);
         if !calendar.databases.is_empty() {
             page.line(page.toned(
                 Tone::Faint,
@@ -176,14 +176,14 @@ impl output::Report for YearReport {
         match &calendar.aws.reason {
             Some(reason) if !calendar.aws.asked => page.line(format!(
                 "  AWS was not asked which databases exist, so those that were never drilled are not shown: {}",
-                plain(reason)
+                escape_controls(reason)
             )),
             _ => {}
         }
         let colon = if self.reasons.is_empty() { "" } else { ":" };
         page.line(page.toned(self.tone, format!("{}{colon}", self.headline)));
         for reason in self.reasons.iter().take(20) {
-            page.line(format!("  - {}", plain(reason)));
+            page.line(format!("  - {}", escape_controls(reason)));
         }
         if self.reasons.len() > 20 {
             page.line(format!("  … and {} more (all of them with `--json`)", self.reasons.len() - 20));
@@ -215,13 +215,13 @@ impl output::Report for Dossier {
         ));
         let headline = self.headline();
         page.line(page.toned(headline.tone, headline.words));
-        months(&self.calendar, page);
+        render_months(&self.calendar, page);
         page.line(format!(
             "  {} drills: {} passed, {} failed, {} without an answer; {} signed off",
             totals.drills, totals.passed, totals.failed, totals.unknown, totals.signed_off
         ));
-        for entry in self.drills.iter().filter(|entry| entry.outcome.is_short()) {
-            let (answers, tone) = match entry.answers().last() {
+        for entry in self.drills.iter().filter(|entry| entry.outcome.is_shortfall()) {
+            let (answers, tone) = match entry.follow_ups().last() {
                 Some(note) => (note.note.clone(), Tone::Faint),
                 None => ("no note says what was done about it".to_owned(), Tone::Doubt),
             };
@@ -229,11 +229,11 @@ impl output::Report for Dossier {
                 "  {} {} of `{}`: {}",
                 page.toned(entry.outcome.tone(), entry.outcome.word()),
                 entry.drill.run,
-                plain(&entry.drill.source.id),
-                page.toned(tone, plain(&answers))
+                escape_controls(&entry.drill.source.id),
+                page.toned(tone, escape_controls(&answers))
             ));
         }
-        let (word, tone) = verdict(self.integrity.verdict);
+        let (word, tone) = integrity_word(self.integrity.verdict);
         page.line(format!("  evidence: {}", page.toned(tone, word)));
     }
 }
@@ -242,16 +242,21 @@ impl output::Report for Note {
     fn render(&self, page: &mut Page) {
         let what = match &self.reviewer {
             Some(reviewer) => {
-                format!("run {} of `{}` is signed off by {}", self.run, self.source, plain(reviewer))
+                format!(
+                    "run {} of `{}` is signed off by {}",
+                    self.run,
+                    self.source,
+                    escape_controls(reviewer)
+                )
             }
             None => format!("noted on run {} of `{}`", self.run, self.source),
         };
-        page.line(format!("{}: {}", page.toned(Tone::Good, what), plain(&self.note)));
+        page.line(format!("{}: {}", page.toned(Tone::Good, what), escape_controls(&self.note)));
         page.line(format!("  {} (link {} of the chain)", self.file, self.chain.seq));
     }
 }
 
-fn verdict(verdict: Verdict) -> (&'static str, Tone) {
+fn integrity_word(verdict: Verdict) -> (&'static str, Tone) {
     match verdict {
         Verdict::Intact => ("intact", Tone::Good),
         Verdict::Unchained => ("unchained", Tone::Doubt),
@@ -267,24 +272,24 @@ impl output::Report for Integrity {
             return;
         }
         let rows = self.sources.iter().map(|source| {
-            let (word, tone) = verdict(source.verdict);
+            let (word, tone) = integrity_word(source.verdict);
             vec![
                 (word.to_owned(), Some(tone)),
                 (source.source.clone(), None),
                 (source.drills.to_string(), None),
                 (source.notes.to_string(), None),
                 (source.links.to_string(), None),
-                (remark(source), Some(Tone::Faint)),
+                (describe_source(source), Some(Tone::Faint)),
             ]
         });
         page.table(&["", "source", "drills", "notes", "links", ""], rows.collect());
         for finding in self.sources.iter().flat_map(|source| &source.findings) {
-            let (word, tone) = fault(finding.fault);
+            let (word, tone) = fault_word(finding.fault);
             page.line(format!(
                 "  {} {}: {}",
                 page.toned(tone, word),
-                plain(&finding.file),
-                plain(&finding.message)
+                escape_controls(&finding.file),
+                escape_controls(&finding.message)
             ));
         }
         let heads: Vec<&Checked> = self
@@ -298,13 +303,13 @@ impl output::Report for Integrity {
         }
         for source in heads {
             let hash = source.head.as_ref().map(|head| head.sha256.clone()).unwrap_or_default();
-            page.verbatim(format!("  --expect-head {}={hash}", plain(&source.source)));
+            page.verbatim(format!("  --expect-head {}={hash}", escape_controls(&source.source)));
         }
         page.line(page.toned(Tone::Faint, self.limits));
     }
 }
 
-fn remark(source: &Checked) -> String {
+fn describe_source(source: &Checked) -> String {
     let mut remarks = Vec::new();
     if !source.unchained.is_empty() {
         let since = source.adopted_at.map(|at| format!(", protected since {}", format_time(at)));
@@ -324,7 +329,7 @@ fn remark(source: &Checked) -> String {
     remarks.join("; ")
 }
 
-fn fault(fault: Fault) -> (&'static str, Tone) {
+fn fault_word(fault: Fault) -> (&'static str, Tone) {
     match fault {
         Fault::Altered => ("altered", Tone::Bad),
         Fault::Swapped => ("swapped", Tone::Bad),
