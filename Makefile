@@ -23,6 +23,7 @@ demo: setup-database setup-build $(CLIENTS)/cli
 test: setup
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --no-deps --document-private-items -p lifeboat
 	tests/dependencies
 	cargo build --quiet --workspace --bins --tests
 	tests/in_memory cargo test --quiet --workspace

@@ -2,7 +2,7 @@
 //!
 //! Owns the throwaway instance from the request that creates it to the Describe call that no longer finds it, and the
 //! record in the vault. A drill never writes to its source, and nothing in here deletes an instance that is not proven to
-//! be a throwaway ([`throwaway::prove`]).
+//! be a throwaway ([`throwaway::prove_throwaway`]).
 //!
 //! ```text
 //! fleet            drills of many databases: which, in which order, how many at once, by which of several machines

@@ -134,7 +134,7 @@ pub(crate) struct Schedule {
     pub directory: PathBuf,
     /// As whom it runs.
     pub user: String,
-    /// What tells it from other schedules: [`name_of`] its databases.
+    /// What tells it from other schedules: [`schedule_name`] of its databases.
     pub name: String,
 }
 

@@ -1,7 +1,7 @@
 //! The page of a drill: its record as one HTML file, for an engineer on a phone and for an auditor on paper.
 //!
 //! Pure: a report in, a page out. The page runs no script and loads nothing, and everything that came from outside
-//! (names, queries, answers) passes through maud's escaping and [`spelled`]. The JSON beside it is the record; the
+//! (names, queries, answers) passes through maud's escaping and [`spell_unseen`]. The JSON beside it is the record; the
 //! page carries its hash.
 
 pub(crate) mod words;

@@ -4,7 +4,7 @@
 //! eventually consistent, so one answer proves nothing: it counts as gone when several looks in a row, by its name and by its
 //! resource id, have found nothing. What cannot be proven to be gone is left behind, and said so.
 //!
-//! Nothing else in the tool deletes an instance, and [`remove`] demands a [`Proof`].
+//! Nothing else in the tool deletes an instance, and [`remove_throwaway`] demands a [`Proof`].
 
 use std::time::Duration;
 

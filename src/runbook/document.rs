@@ -21,7 +21,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// As people call it, and as [`super::load`] finds it again.
+    /// As people call it, and as `load_runbook` finds it again.
     pub(crate) fn display_path(&self) -> String {
         match self {
             Origin::Shipped(name) => name.clone(),

@@ -59,7 +59,7 @@ pub(crate) async fn begin_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     run.go_on().await
 }
 
-/// Takes a run up again. `journal` and `found` come from [`Journal::take_up`]; `accepted` says that the runbook has changed since
+/// Takes a run up again. `journal` and `found` come from [`Journal::reopen`]; `accepted` says that the runbook has changed since
 /// and that this one counts from now on.
 pub(crate) async fn resume_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,

@@ -1,5 +1,5 @@
 //! Taking a snapshot, in steps, so that something can be done just before the request and right after the end:
-//! [`plan`], [`wait_for_turn`], [`request`], [`settle`].
+//! [`plan_snapshot`], [`wait_for_turn`], [`request_snapshot`], [`wait_until_complete`].
 //!
 //! There is no client token in `CreateDBSnapshot`, so a lost answer is made good by names and tags: a snapshot that
 //! carries the run's id, or the pipeline's idempotency key, is the one that was asked for.

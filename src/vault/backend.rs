@@ -73,7 +73,7 @@ impl Listing {
     }
 }
 
-/// What [`Vault::recover`] found and put right.
+/// What `Vault::recover` found and put right.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recovered {
     /// Names whose publication was finished.

@@ -96,7 +96,7 @@ impl Depths {
     }
 }
 
-/// Some tables, by patterns as in [`Depths::of`].
+/// Some tables, by patterns as in [`DepthRule`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tables(Vec<String>);
 

@@ -1,6 +1,6 @@
 //! The swap: a restored copy takes the place of a database in one transaction of two renames, so that whoever connects
 //! finds the old one or the new one, never none and never both. What was there is kept under another name, and put back by
-//! [`undo`]; what is kept, and until when, stands in the vault under `restores/`.
+//! [`undo_restore`]; what is kept, and until when, stands in the vault under `restores/`.
 
 use std::time::Duration;
 
