@@ -75,6 +75,24 @@ pub(crate) fn format_rough_span(time: Duration) -> String {
     }
 }
 
+/// An age as a span without what nobody asks of one: `12 s`, `20m`, `3h 5m`, `3d 4h`, `15d`. A negative one, as a clock that
+/// was set back gives it, is `in the future`.
+pub(crate) fn format_age(age: TimeDelta) -> String {
+    let seconds = age.num_seconds();
+    let unit = match seconds {
+        ..0 => return "in the future".to_owned(),
+        0..60 => return format!("{seconds} s"),
+        60..1_209_600 => 60,
+        _ => 86_400,
+    };
+    format_span((seconds - seconds % unit) as f64)
+}
+
+/// How long ago something was: `3d 4h ago`. A moment in the future is named.
+pub(crate) fn format_ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    if then > now { format_time(then) } else { format!("{} ago", format_age(now - then)) }
+}
+
 /// Reads a time; `now` and `zone` are the person's.
 pub(crate) fn parse_time<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<DateTime<Utc>>
 where
@@ -522,5 +540,15 @@ mod tests {
         let said: Vec<String> =
             [0.34, 2.44, 72.0, 18_180.0, 86_400.0, 273_661.0].into_iter().map(format_span).collect();
         assert_eq!(said, ["340 ms", "2.4 s", "1m 12s", "5h 3m", "24h", "3d 4h"]);
+    }
+
+    #[test]
+    fn ages_have_two_units_and_a_clock_that_was_set_back_is_said() {
+        let ages = [0, 59, 60, 11_100, 273_600, 1_300_000, -1]
+            .map(|seconds| format_age(TimeDelta::seconds(seconds)));
+        assert_eq!(ages, ["0 s", "59 s", "1m", "3h 5m", "3d 4h", "15d", "in the future"]);
+        let ahead = now() + TimeDelta::hours(1);
+        assert_eq!(format_ago(ahead, now()), format_time(ahead));
+        assert_eq!(format_ago(now(), ahead), "1h ago");
     }
 }

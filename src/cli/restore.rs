@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::connect::ConnectArgs;
 use super::places::Seek;
-use super::snapshot::render::snapshot_age;
 use super::waiting::{Teller, WaitArgs, parse_poll};
 use super::{Session, now};
 use crate::aws::Poll;
@@ -24,7 +23,7 @@ use crate::restore::isolation;
 use crate::restore::plan::{self, From, Moment, Request, SettingsFrom, Unknown};
 use crate::snapshot::{Event, Wait};
 use crate::tables::{self, TableName};
-use crate::when::format_time;
+use crate::when::{format_age, format_time};
 use crate::words::{Tone, format_thousands};
 
 #[derive(Debug, Subcommand)]
@@ -462,7 +461,7 @@ impl output::Report for Window {
         page.line(page.toned(Tone::Strong, head));
         let line = |at: Option<DateTime<Utc>>| {
             at.map_or("none yet: the first backup is still being made".to_owned(), |at| {
-                format!("{}, {} ago", format_time(at), snapshot_age((self.now - at).max(TimeDelta::zero())))
+                format!("{}, {} ago", format_time(at), format_age((self.now - at).max(TimeDelta::zero())))
             })
         };
         page.line(format!("  earliest  {}", line(self.earliest)));

@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use super::places::{Seek, Target};
 use super::policy::render_findings;
-use super::snapshot::render::snapshot_age;
 use super::{Session, now};
 use crate::drill::journal;
 use crate::drill::proof::{self, Last};
@@ -23,6 +22,7 @@ use crate::policy::check::{self, Severity, group_findings};
 use crate::rds::{Instance, InstanceId, Unreached};
 use crate::status::{self, Database, LastDrill, Report, Wanted};
 use crate::vault::Vault;
+use crate::when::{format_age, format_ago};
 use crate::words::Tone;
 
 use publish::PublishArgs;
@@ -299,7 +299,7 @@ impl output::Report for Report {
 type Row = Vec<(String, Option<Tone>)>;
 
 fn status_row(it: &Database, now: DateTime<Utc>) -> Row {
-    let span = |seconds: f64| snapshot_age(TimeDelta::milliseconds((seconds * 1e3) as i64));
+    let span = |seconds: f64| format_age(TimeDelta::milliseconds((seconds * 1e3) as i64));
     let newest =
         |newest: &Option<status::Newest>| newest.as_ref().map_or("-".to_owned(), |it| span(it.age_seconds));
     let retention = match it.retention_days {
@@ -320,7 +320,7 @@ fn status_row(it: &Database, now: DateTime<Utc>) -> Row {
                 "fail" => Tone::Bad,
                 _ => Tone::Doubt,
             };
-            (format!("{} {} ago", last.verdict, snapshot_age(now - last.at)), Some(tone))
+            (format!("{} {}", last.verdict, format_ago(last.at, now)), Some(tone))
         }
     };
     let first = match it.findings.split_first() {

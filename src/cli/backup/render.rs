@@ -1,6 +1,6 @@
 //! How the reports of backups look.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::backup::catalogue::{Catalogue, Entry, State};
@@ -13,7 +13,7 @@ use crate::error::Kind;
 use crate::output::{self, Page};
 use crate::retention::PruneReport;
 use crate::verify::Verdict;
-use crate::when::format_time;
+use crate::when::{format_age, format_ago, format_time};
 use crate::words::{Tone, format_bytes, format_thousands};
 
 impl output::Report for Manifest {
@@ -213,7 +213,7 @@ impl Listing {
                 (manifest.backup_name.to_string(), None),
                 (name, None),
                 (manifest.database_type.title().to_owned(), None),
-                (ago(manifest.timestamp, self.now), None),
+                (format_ago(manifest.timestamp, self.now), None),
                 (format_bytes(manifest.file_size), None),
                 (word, Some(tone)),
                 (describe_retention(manifest), None),
@@ -242,28 +242,13 @@ impl Listing {
                 page.toned(Tone::Bad, "FAILED"),
                 failure.backup_name,
                 output::escape_controls(&failure.database),
-                ago(failure.timestamp, self.now),
+                format_ago(failure.timestamp, self.now),
                 output::escape_controls(&failure.error)
             ));
         }
         if recent.len() > 10 {
             page.line(format!("and {} more that failed since the last good one", recent.len() - 10));
         }
-    }
-}
-
-/// How long ago; a moment in the future is said as such.
-fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    let seconds = (now - then).num_seconds();
-    if seconds < 0 { format_time(then) } else { span(seconds) }
-}
-
-fn span(seconds: i64) -> String {
-    match seconds {
-        ..120 => format!("{seconds} s ago"),
-        120..7_200 => format!("{} min ago", seconds / 60),
-        7_200..172_800 => format!("{} h ago", seconds / 3_600),
-        _ => format!("{} days ago", seconds / 86_400),
     }
 }
 
@@ -524,9 +509,10 @@ impl output::Report for Stats {
                 let sign = if bytes < 0.0 { "-" } else { "+" };
                 format!("{sign}{}/day", format_bytes(bytes.abs() as u64))
             });
-            let last = database
-                .last_success_age_seconds
-                .map_or(("never".to_owned(), Some(Tone::Bad)), |age| (span(age), None));
+            let last =
+                database.last_success_age_seconds.map_or(("never".to_owned(), Some(Tone::Bad)), |age| {
+                    (format!("{} ago", format_age(TimeDelta::seconds(age.max(0)))), None)
+                });
             vec![
                 (name(database), None),
                 (database.database_type.title().to_owned(), None),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::output::{self, Page};
@@ -12,7 +12,7 @@ use crate::snapshot::adopt::AdoptReport;
 use crate::snapshot::create::PlanReport;
 use crate::snapshot::delete::DeleteReport;
 use crate::snapshot::{Report, copy};
-use crate::when::format_time;
+use crate::when::{format_age, format_time};
 use crate::words::Tone;
 
 /// Snapshots of one place, or several.
@@ -40,12 +40,12 @@ impl output::Report for List {
         }
         let is_over_several = self.snapshots.iter().any(|it| it.source.place.account.is_some());
         let rows = self.snapshots.iter().map(|it| {
-            let old = it.created_at.map_or("-".to_owned(), |at| snapshot_age(self.now - at));
+            let old = it.created_at.map_or("-".to_owned(), |at| format_age(self.now - at));
             let expires = match (&it.class, it.expires_at) {
                 (None, _) => "-".to_owned(),
                 (Some(_), None) => "never".to_owned(),
                 (Some(_), Some(at)) if at <= self.now => "expired".to_owned(),
-                (Some(_), Some(at)) => format!("in {}", snapshot_age(at - self.now)),
+                (Some(_), Some(at)) => format!("in {}", format_age(at - self.now)),
             };
             vec![
                 (it.snapshot_id.clone(), None),
@@ -220,21 +220,5 @@ fn tone_of_status(status: &str) -> Tone {
         "available" => Tone::Good,
         "creating" | "copying" => Tone::Doubt,
         _ => Tone::Bad,
-    }
-}
-
-/// An age in its two largest units: `3d 4h`.
-pub(in crate::cli) fn snapshot_age(age: TimeDelta) -> String {
-    let seconds = age.num_seconds();
-    if seconds < 0 {
-        return "in the future".to_owned();
-    }
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, minutes) => format!("{minutes}m"),
-        (0, hours, minutes) => format!("{hours}h {minutes}m"),
-        (days @ 1..14, hours, _) => format!("{days}d {hours}h"),
-        (days, ..) => format!("{days}d"),
     }
 }

@@ -26,21 +26,6 @@ pub(super) fn time(at: DateTime<Utc>) -> Markup {
     html! { time datetime=(exact) { (at.format("%Y-%m-%d %H:%M")) " UTC" } }
 }
 
-/// An age as people say it, to one unit.
-pub(super) fn age(seconds: u64) -> String {
-    let (count, unit) = match seconds {
-        0..=59 => return "just now".to_owned(),
-        60..=3_599 => (seconds / 60, "minute"),
-        3_600..=172_799 => (seconds / 3_600, "hour"),
-        _ => (seconds / 86_400, "day"),
-    };
-    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
-}
-
-pub(super) fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    age(u64::try_from((now - at).num_seconds()).unwrap_or(0))
-}
-
 /// What stands between backquotes as code: names are told from words by how they look.
 pub(super) fn quoted(text: &str) -> Markup {
     html! { @for (at, part) in escape_controls(text).split('`').enumerate() { @if at % 2 == 1 { code { (part) } } @else { (part) } } }

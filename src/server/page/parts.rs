@@ -1,10 +1,11 @@
 //! The parts of the page, from the answer at its top down to the runs of runbooks.
 
+use chrono::TimeDelta;
 use maud::{Markup, html};
 
 use super::charts;
 use super::filter::Filter;
-use super::marks::{age, ago, badge, mark, quoted, time};
+use super::marks::{badge, mark, quoted, time};
 use super::records::{draw_backups, draw_drills, draw_runs};
 use super::view::{DashboardData, Permissions, running_jobs};
 use crate::backup::Level;
@@ -14,7 +15,7 @@ use crate::page::capitalise;
 use crate::policy::check::{Finding, Severity};
 use crate::server::banner::Health;
 use crate::server::overview::{Database, Overview, Told};
-use crate::when::format_span;
+use crate::when::{format_age, format_ago, format_span};
 use crate::words::{format_bytes, format_count};
 
 pub(super) fn draw_dashboard(seen: &DashboardData, may: Permissions, filter: &Filter) -> Markup {
@@ -117,8 +118,8 @@ fn draw_answer(seen: &DashboardData, may: Permissions) -> Markup {
             h1 class=(tone) { (mark(tone)) span { (quoted(&banner.headline)) } }
             @if !banner.details.is_empty() { p { (quoted(&banner.details)) } }
             dl {
-                div { dt { "Newest proven backup" } dd { (newest.map_or("none".to_owned(), |at| ago(at, now))) } }
-                div { dt { "Last drill passed" } dd { (passed.map_or("never".to_owned(), |at| ago(at, now))) } }
+                div { dt { "Newest proven backup" } dd { (newest.map_or("none".to_owned(), |at| format_ago(at, now))) } }
+                div { dt { "Last drill passed" } dd { (passed.map_or("never".to_owned(), |at| format_ago(at, now))) } }
                 div { dt { "Backups" } dd { (seen.catalogue.entries.len()) } }
                 div { dt { "Kept" } dd { (format_bytes(overview.databases.iter().map(|it| it.total_size_bytes).sum())) } }
                 @if let Some(free) = overview.free_bytes { div { dt { "Free in the vault" } dd { (format_bytes(free)) } } }
@@ -168,8 +169,8 @@ fn draw_card(it: &Database, number: usize, overview: &Overview, may: Permissions
             dl.figures {
                 div { dt { "Newest proven" } dd {
                     @if let Some(copy) = &it.newest_proven {
-                        (age(copy.age_seconds))
-                        small { (level(copy.level)) @if let Some(at) = copy.proven_at { ", " (ago(at, overview.timestamp)) } }
+                        (format_age(TimeDelta::seconds(copy.age_seconds as i64))) " ago"
+                        small { (level(copy.level)) @if let Some(at) = copy.proven_at { ", " (format_ago(at, overview.timestamp)) } }
                     } @else { "none" }
                 } }
                 div { dt { "Recovery point" } dd {
@@ -181,7 +182,7 @@ fn draw_card(it: &Database, number: usize, overview: &Overview, may: Permissions
                     small { @if let Some(objective) = it.rto_objective_seconds { "objective " (format_span(objective)) } @else if it.rto_measured_seconds.is_some() { "the last restore" } @else { "never measured" } }
                 } }
                 div { dt { "Proven by restore" } dd {
-                    @if let Some(copy) = &it.newest_restored { (age(copy.age_seconds)) } @else { "never" }
+                    @if let Some(copy) = &it.newest_restored { (format_age(TimeDelta::seconds(copy.age_seconds as i64))) " ago" } @else { "never" }
                 } }
             }
             (charts::draw_growth(&it.trend, overview.timestamp))
@@ -238,7 +239,7 @@ fn draw_instances(seen: &DashboardData, filter: &Filter) -> Markup {
         section id="instances" aria-labelledby="instances-title" {
             div.title {
                 h2 id="instances-title" { "DB instances" }
-                @if let Some(report) = &instances.report { p { (report.region) @if let Some(at) = instances.looked_at { ", seen " (ago(at, now)) } } }
+                @if let Some(report) = &instances.report { p { (report.region) @if let Some(at) = instances.looked_at { ", seen " (format_ago(at, now)) } } }
             }
             @if let Some(error) = &instances.error { p.empty { "AWS could not be reached: " (escape_controls(error)) } }
             @for one in instances.report.iter().flat_map(|report| &report.unreached) {
@@ -270,9 +271,9 @@ fn draw_instance(it: &crate::status::Database, overview: &Overview) -> Markup {
                 small { @if it.place.account.is_some() { (it.place.to_string()) ", " } (escape_controls(&it.engine)) " " (escape_controls(&it.engine_version)) ", " (escape_controls(&it.status)) }
             }
             dl.figures {
-                div { dt { "Newest snapshot" } dd { (newest.map_or("none".to_owned(), |at| ago(at, now))) small { @if it.retention_days == 0 { "automated backups are off" } @else { "kept " (format_count(it.retention_days as usize, "day", "days")) } } } }
+                div { dt { "Newest snapshot" } dd { (newest.map_or("none".to_owned(), |at| format_ago(at, now))) small { @if it.retention_days == 0 { "automated backups are off" } @else { "kept " (format_count(it.retention_days as usize, "day", "days")) } } } }
                 div { dt { "Recovery point" } dd { (it.rpo.measured_seconds.map_or("–".to_owned(), format_span)) small { "objective " (format_span(it.rpo.objective_seconds)) } } }
-                div { dt { "Last drill" } dd { @if let Some(last) = &it.last_drill { a href="#drills" { (escape_controls(&last.verdict)) } small { (ago(last.at, now)) } } @else { "never" } } }
+                div { dt { "Last drill" } dd { @if let Some(last) = &it.last_drill { a href="#drills" { (escape_controls(&last.verdict)) } small { (format_ago(last.at, now)) } } @else { "never" } } }
             }
             (draw_findings(&it.findings, &it.id, place, overview))
         }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::charts;
 use super::filter::Filter;
-use super::marks::{ago, badge, mark, time};
+use super::marks::{badge, mark, time};
 use super::view::{DashboardData, Permissions};
 use crate::backup::catalogue::{Entry, State};
 use crate::backup::identity::{self, Identity};
@@ -21,7 +21,7 @@ use crate::runbook::words;
 use crate::server::drills::Drill;
 use crate::server::overview::Database;
 use crate::verify::Verdict;
-use crate::when::format_span;
+use crate::when::{format_ago, format_span};
 use crate::words::Tone;
 use crate::words::format_bytes;
 
@@ -87,7 +87,7 @@ fn draw_failures(seen: &DashboardData) -> Markup {
     html! {
         p class={ "notice " (tone) } {
             (mark(tone))
-            span { strong { (what) } ": " (escape_controls(name)) ", " (ago(failure.timestamp, seen.overview.timestamp)) ": " (escape_controls(&failure.error)) }
+            span { strong { (what) } ": " (escape_controls(name)) ", " (format_ago(failure.timestamp, seen.overview.timestamp)) ": " (escape_controls(&failure.error)) }
         }
     }
 }
@@ -104,8 +104,8 @@ fn backup(entry: &Entry, label: &str, now: DateTime<Utc>, may: Permissions) -> M
     html! {
         tr {
             th scope="row" { (name) small { (escape_controls(label)) ", " (manifest.database_type.title()) @if manifest.encrypted { ", encrypted" } @if manifest.keep_forever { ", kept forever" } } }
-            td data-label="Taken" { (ago(manifest.timestamp, now)) small { (time(manifest.timestamp)) } }
-            td data-label="Proven" { (badge(tone, word)) @if let Some(proof) = &manifest.verification { small { (ago(proof.at, now)) } } }
+            td data-label="Taken" { (format_ago(manifest.timestamp, now)) small { (time(manifest.timestamp)) } }
+            td data-label="Proven" { (badge(tone, word)) @if let Some(proof) = &manifest.verification { small { (format_ago(proof.at, now)) } } }
             td.number data-label="Size" { (format_bytes(manifest.file_size)) small { (format_bytes(manifest.plain_size)) " of content" } }
             td.actions {
                 @if may.create { (button("verify", "Prove", None)) }
@@ -154,7 +154,7 @@ fn drills_of(label: &str, drills: &[&Drill], now: DateTime<Utc>) -> Markup {
     let Some(newest) = drills.first() else { return html! {} };
     html! {
         article.drill {
-            header { h3 { (escape_controls(label)) } (draw_outcome(newest.outcome)) small { (newest.report.finished_at.map_or("not finished".to_owned(), |at| ago(at, now))) } }
+            header { h3 { (escape_controls(label)) } (draw_outcome(newest.outcome)) small { (newest.report.finished_at.map_or("not finished".to_owned(), |at| format_ago(at, now))) } }
             div.two {
                 (charts::draw_recovery_times(drills))
                 div { p { small { "Phases of the newest drill" } } (charts::draw_timeline(&newest.report)) }
@@ -180,7 +180,7 @@ fn drill_row(drill: &Drill, now: DateTime<Utc>) -> Markup {
     html! {
         tr data-live[drill.outcome == Outcome::Running] {
             th scope="row" { @if report.finished_at.is_some() { a href=(page) { (escape_controls(&report.run)) } } @else { (escape_controls(&report.run)) } }
-            td data-label="When" { (ago(report.started_at, now)) }
+            td data-label="When" { (format_ago(report.started_at, now)) }
             td data-label="Verdict" { (draw_outcome(drill.outcome)) }
             td data-label="Recovery time" { (report.rto.measured_seconds.map_or("–".to_owned(), format_span)) (met(report.rto.verdict, report.rto.measured_seconds)) }
             td data-label="Recovery point" { (report.rpo.measured_seconds.map_or("–".to_owned(), format_span)) (met(report.rpo.verdict, report.rpo.measured_seconds)) }
@@ -222,7 +222,7 @@ fn run_row(run: &RunReport, now: DateTime<Utc>) -> Markup {
                 @if is_written { a href=(page) { (escape_controls(&run.runbook)) } } @else { (escape_controls(&run.runbook)) }
                 small { (escape_controls(&run.run)) @if run.mode == Mode::Rehearse { ", rehearsed" } }
             }
-            td data-label="Began" { (ago(run.started_at, now)) }
+            td data-label="Began" { (format_ago(run.started_at, now)) }
             td data-label="State" { (badge(tone, run.state.word())) }
             td data-label="Steps" {
                 (done) " of " (run.steps.len())
