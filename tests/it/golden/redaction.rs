@@ -49,10 +49,11 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (regex("[\u{2800}-\u{28ff}] [^\r\n]*\r\u{1b}\\[2K"), ""),
         (regex("\r\u{1b}\\[2K"), ""),
         // What an instance or a snapshot goes through, as far as it was seen.
-        (regex(r"(?m)^(?:\[[^\]]*\] +)?(?:snapshot )?`[^`\n]+` is (?:[a-z]+ing|[a-z]+-up)\n"), ""),
+        (regex(r"(?m)^(?:\[[^\]]*\] +)?(?:snapshot )?`[^`\n]+` is (?:[a-z]+ing|[a-z]+-up|available)\n"), ""),
         (regex(r"\b(20\d{6}(?:-\d{6})?)-[a-z0-9]{6}\b"), "$1-000000"),
         (regex(r"(T\d\d:\d\d:\d\d)\.\d+Z"), "${1}Z"),
-        (regex(r"\b(?:\d+ s|\d+m) ago"), "0 s ago"),
+        (regex(r"\b(?:\d+m )?\d+s ago"), "0s ago"),
+        (regex(r"\b\d+ s ago"), "0 s ago"),
         (regex(r", (?:about [^(\n]* left|longer than ever before) \([^)\n]*\)"), ""),
         (regex(r"worst_rpo=\d+s"), "worst_rpo=0s"),
         (regex(r#"\b(port(?:=| +|": "?))\d+"#), "${1}00000"),
