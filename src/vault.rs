@@ -21,6 +21,7 @@ mod directory;
 mod lease;
 mod log;
 mod pulse;
+mod renewal;
 mod scratch;
 mod store;
 mod trial;

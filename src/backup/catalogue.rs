@@ -151,7 +151,7 @@ pub(super) fn rename_backup(vault: &Vault, backup: &Manifest, keys: &SealKeys) -
     for (from, to) in backup.files().iter().zip(renamed.files()).rev() {
         vault.copy(from, &to)?;
     }
-    quiet.check()?;
+    quiet.require_held()?;
     vault.write(&manifest::manifest_name(&name), &text)?;
     if vault.directory().is_some() {
         vault.forget(&next)?;
@@ -169,7 +169,7 @@ pub(crate) fn amend_manifest(
     let quiet = vault.quiet()?;
     let mut manifest = find(vault, name.as_str())?.manifest;
     change(&mut manifest);
-    quiet.check()?;
+    quiet.require_held()?;
     vault.write(&manifest::manifest_name(name), &serialize_manifest(&manifest)?)?;
     Ok(manifest)
 }
@@ -194,7 +194,7 @@ pub(crate) fn record_proof(vault: &Vault, examined: &Manifest, proof: Verificati
             .hint("Verify it again: `lifeboat backup list` shows what the vault holds now."));
     };
     manifest.looked_at(proof);
-    quiet.check()?;
+    quiet.require_held()?;
     vault.write(&manifest::manifest_name(&manifest.backup_name), &serialize_manifest(&manifest)?)?;
     Ok(manifest)
 }

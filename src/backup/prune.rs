@@ -268,7 +268,7 @@ pub(super) fn remove_backup(vault: &Vault, judged: &Manifest) -> Result<()> {
     if current.keep_forever && !judged.keep_forever {
         return Err(Error::new(Kind::Guard, "it was marked to be kept in the meantime"));
     }
-    quiet.check()?;
+    quiet.require_held()?;
     vault.delete(judged.backup_name.as_str(), &current.files())
 }
 

@@ -254,7 +254,7 @@ impl<'a> Chain<'a> {
         };
         let text = to_json(&link)?;
         // A process that was stopped for long may have lost its turn.
-        self.lock.check()?;
+        self.lock.require_held()?;
         self.vault.write(&self.vault_path(&link_name(link.seq)), &text)?;
         Ok((link, text))
     }
@@ -265,7 +265,7 @@ impl<'a> Chain<'a> {
         if head.seq != link.seq {
             return Err(Error::new(Kind::Bug, "a link was confirmed out of its turn"));
         }
-        self.lock.check()?;
+        self.lock.require_held()?;
         self.vault.write(&self.vault_path("head.json"), &head.to_json()?)?;
         self.head = head;
         self.links.push(link.clone());

@@ -42,7 +42,7 @@ pub(crate) async fn run_alone(plan: Plan, cx: &Context<'_>) -> Result<Report> {
 /// is written. An error is returned only when nothing was begun. The caller holds the lease of the source; a drill that
 /// loses it ends, since somebody else may begin one.
 pub(crate) async fn run_drill(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<Report> {
-    lease.check()?;
+    lease.require_held()?;
     let journal = Journal::open(cx.vault, plan.source.id.as_str(), plan.run.as_str())?;
     let caller = cx.aws.caller().await.ok();
     let mut report = begin_report(&plan, cx, caller, journal.evidence_paths());
@@ -492,7 +492,7 @@ impl Drill<'_> {
 /// Waits until the drill must not go on, and says why.
 async fn wait_for_stop(lease: &Lease, cx: &Context<'_>) -> Error {
     loop {
-        if let Some(reason) = lease.check().err().or_else(cx.stop) {
+        if let Some(reason) = lease.require_held().err().or_else(cx.stop) {
             return Error::new(reason.kind(), "the drill was broken off").caused_by(reason);
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -91,22 +91,22 @@ pub(crate) struct Lock(pub(super) Box<dyn HeldLock>);
 
 /// A lock as a directory or an object store holds it.
 pub(super) trait HeldLock: fmt::Debug + Send + Sync {
-    /// Whether it is still held.
-    fn check(&self) -> Result<()>;
+    /// Fails unless it is still held.
+    fn require_held(&self) -> Result<()>;
 }
 
 /// The kernel's lock on a file, which nobody takes away.
 impl HeldLock for File {
-    fn check(&self) -> Result<()> {
+    fn require_held(&self) -> Result<()> {
         Ok(())
     }
 }
 
 impl Lock {
-    /// Whether it is still held, to be asked before something is destroyed: a process that was stopped for long may have
+    /// Fails unless it is still held; to be asked before something is destroyed: a process that was stopped for long may have
     /// lost its lock to another.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.0.check()
+    pub(crate) fn require_held(&self) -> Result<()> {
+        self.0.require_held()
     }
 }
 

@@ -6,14 +6,11 @@
 //! measured by the watcher's own stopwatch, from the moment when it first saw the note as it is: no clock of any machine, right or wrong,
 //! counts. In a directory the kernel knows more: the lease of a dead process of this machine is free at once.
 //!
-//! What a holder may rely on: until [`Lease::check`] fails, nobody else holds it. It fails before others may take it.
+//! What a holder may rely on: until [`Lease::require_held`] fails, nobody else holds it. It fails before others may take it.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -21,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Vault;
 use super::backend::{Backend, LeaseLock, Version, checked_name};
-use super::pulse::{Overwritten, Pulse};
+use super::pulse::Pulse;
+use super::renewal::{Renewable, Renewal, Renewals, locked};
 use crate::error::{Error, Kind, Result};
 
 const PULSE: Pulse = Pulse {
@@ -47,11 +45,8 @@ pub(crate) struct Holder {
     pub what: String,
     /// Since when, by its clock.
     pub since: DateTime<Utc>,
-    /// How often it was renewed.
-    renewed: u64,
-    /// For how long it holds without being renewed, where that is longer than usual.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    lasts_seconds: Option<u64>,
+    #[serde(flatten)]
+    renewals: Renewals,
     /// When it was let go, by the holder's clock; nobody holds it since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released_at: Option<DateTime<Utc>>,
@@ -70,8 +65,7 @@ impl Holder {
             process: std::process::id(),
             what: what.into(),
             since: now,
-            renewed: 0,
-            lasts_seconds: None,
+            renewals: Renewals::default(),
             released_at: None,
         }
     }
@@ -81,8 +75,16 @@ impl Holder {
         let since = crate::when::format_time(self.since);
         format!("process {} on {} ({}), since {since}", self.process, self.host, self.what)
     }
+}
 
-    fn written(&self) -> Vec<u8> {
+impl Renewable for Holder {
+    const NOUN: &'static str = "lease";
+
+    fn renewals(&mut self) -> &mut Renewals {
+        &mut self.renewals
+    }
+
+    fn to_json(&self) -> Vec<u8> {
         let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
         text.push(b'\n');
         text
@@ -113,25 +115,10 @@ pub(crate) struct Theirs {
 /// A lease that is held until the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    shared: Arc<Shared>,
+    renewal: Renewal<Holder>,
     /// The dead holder that it was taken from.
     pub taken_from: Option<Holder>,
-    end: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
     _flock: Option<File>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    backend: Arc<dyn Backend>,
-    name: String,
-    /// At first.
-    pulse: Pulse,
-    overwritten: Overwritten,
-    state: Mutex<(Holder, Version)>,
-    /// When it was renewed, and what holds since then.
-    renewed_at: Mutex<(Instant, Pulse)>,
-    is_lost: AtomicBool,
 }
 
 /// A note as this process saw it last.
@@ -146,10 +133,6 @@ struct Watched {
 
 static WATCHED: LazyLock<Mutex<HashMap<String, Watched>>> = LazyLock::new(Mutex::default);
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Vault {
     /// Wants the lease `name`. Of a dead holder of another machine it is ours only after this was asked again and again
     /// for as long as that lease lasts.
@@ -158,17 +141,17 @@ impl Vault {
     }
 
     fn lease_with(&self, pulse: Pulse, name: &str, holder: Holder) -> Result<Leased> {
-        let backend = Arc::clone(&self.backend);
+        let backend = &self.backend;
+        let find_holder = || -> Result<Leased> {
+            let seen =
+                backend.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
+            Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true, lasts: pulse.lasts }))
+        };
         let flock = match backend.lease_lock(name)? {
-            LeaseLock::Held => {
-                let seen =
-                    backend.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
-                return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true, lasts: pulse.lasts }));
-            }
+            LeaseLock::Held => return find_holder(),
             LeaseLock::Ours(file) => Some(file),
             LeaseLock::None => None,
         };
-        let asked_at = Instant::now();
         let (seen, taken_from) = match backend.versioned(name)? {
             None => (None, None),
             Some((content, version)) => {
@@ -178,43 +161,17 @@ impl Vault {
                     there.released_at.is_some()
                         || (flock.is_some() && !there.machine.is_empty() && there.machine == holder.machine)
                 });
-                if !is_free && let Some(theirs) = watch(&backend, name, &version, there.as_ref(), pulse) {
+                if !is_free && let Some(theirs) = watch(backend, name, &version, there.as_ref(), pulse) {
                     return Ok(Leased::Theirs(theirs));
                 }
                 (Some(version), there.filter(|there| there.released_at.is_none()))
             }
         };
-        let Some(version) = backend.put_if(name, &holder.written(), seen.as_ref())? else {
-            // Somebody was quicker.
-            let seen =
-                backend.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
-            return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true, lasts: pulse.lasts }));
+        let Some(renewal) = Renewal::start(Arc::clone(backend), name, holder, seen.as_ref(), pulse)? else {
+            return find_holder();
         };
         locked(&WATCHED).remove(&backend.shown(name));
-        let shared = Arc::new(Shared {
-            overwritten: backend.overwritten(),
-            backend,
-            name: name.to_owned(),
-            pulse,
-            state: Mutex::new((holder, version)),
-            renewed_at: Mutex::new((asked_at, pulse)),
-            is_lost: AtomicBool::new(false),
-        });
-        let (end, ended) = channel();
-        let renewing = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("lease".to_owned()).spawn(move || {
-            let mut pause = renewing.pulse.every;
-            while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                pause = match renewing.renew() {
-                    Ok(true) => locked(&renewing.renewed_at).1.every,
-                    Ok(false) => return,
-                    // It is tried again soon, however rarely it is renewed.
-                    Err(_) => renewing.pulse.every,
-                };
-            }
-        });
-        let thread = thread.map_err(|error| Error::outside("cannot start a thread").caused_by(error))?;
-        Ok(Leased::Ours(Lease { shared, taken_from, end: Some(end), thread: Some(thread), _flock: flock }))
+        Ok(Leased::Ours(Lease { renewal, taken_from, _flock: flock }))
     }
 }
 
@@ -236,7 +193,7 @@ fn watch(
     if known.version != *version {
         *known = Watched { version: version.clone(), since: now, has_changed: true };
     }
-    let lasts = pulse.lasts(there.and_then(|there| there.lasts_seconds));
+    let lasts = pulse.lasts(there.and_then(|there| there.renewals.lasts_seconds));
     (known.since.elapsed() <= lasts).then(|| Theirs {
         holder: there.cloned(),
         is_alive: known.has_changed,
@@ -244,49 +201,11 @@ fn watch(
     })
 }
 
-impl Shared {
-    /// Writes the note anew; says whether it is still ours.
-    fn renew(&self) -> Result<bool> {
-        self.change(|holder| holder.renewed += 1)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Holder)) -> Result<bool> {
-        let mut state = locked(&self.state);
-        let at = Instant::now();
-        let mut next = state.0.clone();
-        change(&mut next);
-        let pulse = self.pulse.after(next.renewed, self.overwritten);
-        next.lasts_seconds = pulse.written(self.pulse);
-        match self.backend.put_if(&self.name, &next.written(), Some(&state.1))? {
-            Some(version) => {
-                *state = (next, version);
-                *locked(&self.renewed_at) = (at, pulse);
-                Ok(true)
-            }
-            None => {
-                self.is_lost.store(true, Ordering::Relaxed);
-                Ok(false)
-            }
-        }
-    }
-}
-
 impl Lease {
-    /// Whether it is still ours, and will be for some seconds: to be asked before something is done that must not be done
-    /// twice. A process that was stopped for long, or that cannot reach the vault, has lost it.
-    pub(crate) fn check(&self) -> Result<()> {
-        let shared = &self.shared;
-        let shown = shared.backend.shown(&shared.name);
-        if shared.is_lost.load(Ordering::Relaxed) {
-            return Err(Error::outside(format!("the lease `{shown}` was lost to another process"))
-                .hint("This process was suspended for too long or could not reach the vault: run the command again."));
-        }
-        let (at, pulse) = *locked(&shared.renewed_at);
-        if at.elapsed() > pulse.relied_on {
-            return Err(Error::outside(format!("the lease `{shown}` could not be renewed"))
-                .hint("The vault is unreachable, or this process was suspended for too long: run the command again."));
-        }
-        Ok(())
+    /// Fails unless it is still ours, and will be for some seconds: to be asked before something is done that must not be
+    /// done twice.
+    pub(crate) fn require_held(&self) -> Result<()> {
+        self.renewal.require_held()
     }
 
     /// Lets it go.
@@ -295,18 +214,9 @@ impl Lease {
     }
 
     fn let_go(&mut self, now: Option<DateTime<Utc>>) {
-        let Some(end) = self.end.take() else { return };
-        drop(end);
-        // A renewal that hangs at a vault that is gone is not waited for.
-        if self.check().is_err() {
-            return;
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-        if self.check().is_ok() {
+        if self.renewal.stop() {
             // What cannot be written now is found out by whoever watches.
-            let _ = self.shared.change(|holder| holder.released_at = Some(now.unwrap_or(holder.since)));
+            let _ = self.renewal.change(|holder| holder.released_at = Some(now.unwrap_or(holder.since)));
         }
     }
 }
@@ -369,14 +279,14 @@ mod tests {
         }
         lease.release(DateTime::UNIX_EPOCH);
         let again = ours(vault.lease_with(CALM, "leases/a", holder("n")).unwrap());
-        assert!(again.taken_from.is_none() && again.check().is_ok());
+        assert!(again.taken_from.is_none() && again.require_held().is_ok());
     }
 
     #[test]
     fn the_lease_of_a_dead_process_of_this_machine_is_free_at_once() {
         let (_place, vault) = vault();
         // Its lock ended with it, its note did not.
-        vault.write("leases/a", &holder("m").written()).unwrap();
+        vault.write("leases/a", &holder("m").to_json()).unwrap();
         let lease = ours(vault.lease_with(QUICK, "leases/a", holder("m")).unwrap());
         assert!(lease.taken_from.is_some());
     }
@@ -384,7 +294,7 @@ mod tests {
     #[test]
     fn the_lease_of_another_machine_is_taken_over_when_it_was_not_renewed_while_we_watched() {
         let (_place, vault) = vault();
-        vault.write("leases/a", &holder("other").written()).unwrap();
+        vault.write("leases/a", &holder("other").to_json()).unwrap();
         let began = Instant::now();
         let lease = loop {
             match vault.lease_with(QUICK, "leases/a", holder("m")).unwrap() {
@@ -401,11 +311,11 @@ mod tests {
     fn one_that_is_renewed_is_never_taken_over() {
         let (_place, vault) = vault();
         let mut theirs = holder("other");
-        vault.write("leases/a", &theirs.written()).unwrap();
+        vault.write("leases/a", &theirs.to_json()).unwrap();
         let pulse = Pulse { lasts: Duration::from_secs(2), ..CALM };
         for round in 0..30 {
-            theirs.renewed += round % 3;
-            vault.write("leases/a", &theirs.written()).unwrap();
+            theirs.renewals.renewed += round % 3;
+            vault.write("leases/a", &theirs.to_json()).unwrap();
             let Leased::Theirs(seen) = vault.lease_with(pulse, "leases/a", holder("m")).unwrap() else {
                 panic!("it was taken over")
             };
@@ -420,13 +330,13 @@ mod tests {
     fn whoever_has_lost_a_lease_is_told() {
         let (backend, vault) = vault();
         let lease = ours(vault.lease_with(CALM, "leases/a", holder("m")).unwrap());
-        vault.write("leases/a", &holder("thief").written()).unwrap();
+        vault.write("leases/a", &holder("thief").to_json()).unwrap();
         let began = Instant::now();
-        while lease.check().is_ok() {
+        while lease.require_held().is_ok() {
             assert!(began.elapsed() < Duration::from_secs(60));
             std::thread::sleep(CALM.every);
         }
-        assert!(lease.check().unwrap_err().chain().contains("lost to another"));
+        assert!(lease.require_held().unwrap_err().chain().contains("lost to another"));
         drop(lease);
         // And does not take it back on leaving.
         assert!(std::fs::read_to_string(backend.path().join("leases/a")).unwrap().contains("thief"));
@@ -439,7 +349,7 @@ mod tests {
         std::fs::remove_dir_all(backend.path()).unwrap();
         std::fs::write(backend.path(), "in the way").unwrap();
         let began = Instant::now();
-        while lease.check().is_ok() {
+        while lease.require_held().is_ok() {
             assert!(began.elapsed() < Duration::from_secs(60));
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -449,7 +359,7 @@ mod tests {
     #[test]
     fn of_many_who_want_it_one_gets_it() {
         let (_place, vault) = vault();
-        vault.write("leases/a", &holder("m").written()).unwrap();
+        vault.write("leases/a", &holder("m").to_json()).unwrap();
         let got: Vec<Option<Lease>> = std::thread::scope(|scope| {
             let all: Vec<_> = (0..16)
                 .map(|_| {

@@ -7,17 +7,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use object_store::path::Path;
-use object_store::{ObjectStoreExt as _, UpdateVersion};
+use object_store::ObjectStoreExt as _;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use super::client::Store;
-use crate::error::{Error, Result};
-use crate::vault::backend::HeldLock;
-use crate::vault::pulse::{Overwritten, Pulse};
+use crate::error::Result;
+use crate::vault::backend::{Backend as _, HeldLock, Version};
+use crate::vault::pulse::Pulse;
+use crate::vault::renewal::{Renewable, Renewal, Renewals};
 
 /// Between the last two is what requests take that take their time.
 const PULSE: Pulse = Pulse {
@@ -26,6 +25,9 @@ const PULSE: Pulse = Pulse {
     lasts: Duration::from_secs(30),
 };
 
+/// For how long its removal may take; it is left to time then.
+const RELEASE: Duration = Duration::from_secs(10);
+
 /// What stands in a lock.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Note {
@@ -33,10 +35,8 @@ pub(super) struct Note {
     /// Its holder, by a number that nobody else has.
     holder: String,
     process: u32,
-    renewed: u64,
-    /// For how long it holds without being renewed, where that is longer than usual.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    lasts_seconds: Option<u64>,
+    #[serde(flatten)]
+    renewals: Renewals,
     /// What its holder is making, so that others can remove it if it dies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) draft: Option<Drafted>,
@@ -58,27 +58,18 @@ pub(super) struct Drafted {
 /// A lock that is held.
 #[derive(Debug)]
 pub(super) struct Lease {
-    shared: Arc<Shared>,
-    renewing: tokio::task::AbortHandle,
-}
-
-#[derive(Debug)]
-struct Shared {
     store: Store,
-    path: Path,
     name: String,
-    overwritten: Overwritten,
-    state: Mutex<State>,
-    /// When it was renewed, and what holds since then.
-    renewed_at: std::sync::Mutex<(Instant, Pulse)>,
-    is_lost: AtomicBool,
+    renewal: Renewal<Note>,
     is_left: AtomicBool,
 }
 
-#[derive(Debug)]
-struct State {
-    note: Note,
-    version: UpdateVersion,
+/// A lock that somebody has.
+struct Seen {
+    version: Version,
+    /// Whether it was left by a process that died.
+    is_abandoned: bool,
+    draft: Option<Drafted>,
 }
 
 impl Note {
@@ -87,13 +78,20 @@ impl Note {
             schema: "lifeboat.lock/1".to_owned(),
             holder: format!("{:032x}", rand::random::<u128>()),
             process: std::process::id(),
-            renewed: 0,
-            lasts_seconds: None,
+            renewals: Renewals::default(),
             draft,
         }
     }
+}
 
-    fn written(&self) -> Vec<u8> {
+impl Renewable for Note {
+    const NOUN: &'static str = "lock";
+
+    fn renewals(&mut self) -> &mut Renewals {
+        &mut self.renewals
+    }
+
+    fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 }
@@ -102,164 +100,77 @@ impl Store {
     /// Takes a lock; `None` while somebody else holds it. That of a draft is not taken over, whoever left it: what it
     /// says has to be removed first, by [`Store::inherit`].
     pub(super) fn lease(&self, name: &str, draft: Option<Drafted>) -> Result<Option<Lease>> {
-        let (store, path, note) = (self.clone(), self.path(name), Note::new(draft));
-        let (taken_at, wanted) = (Instant::now(), note.clone());
-        let at = path.clone();
-        let taken = self.wait(async move { store.take(&at, &wanted).await })?;
-        let Some(version) = taken.map_err(|error| self.told("cannot lock", name, error))? else {
-            return Ok(None);
+        let note = Note::new(draft);
+        let start =
+            |seen: Option<&Version>| Renewal::start(Arc::new(self.clone()), name, note.clone(), seen, PULSE);
+        let started = match start(None)? {
+            Some(renewal) => Some(renewal),
+            None => match self.seen(name)? {
+                Some(seen) if seen.is_abandoned && note.draft.is_none() => start(Some(&seen.version))?,
+                Some(_) => None,
+                // It was let go this very moment.
+                None => start(None)?,
+            },
         };
-        let shared = Arc::new(Shared {
+        Ok(started.map(|renewal| Lease {
             store: self.clone(),
-            path,
             name: name.to_owned(),
-            overwritten: self.overwritten_versions(),
-            state: Mutex::new(State { note, version }),
-            renewed_at: std::sync::Mutex::new((taken_at, PULSE)),
-            is_lost: AtomicBool::new(false),
+            renewal,
             is_left: AtomicBool::new(false),
-        });
-        let renewing = Arc::clone(&shared);
-        let task = self.thread.spawn(async move { renewing.keep().await });
-        let lost = || Error::new(crate::error::Kind::Bug, "the thread of the object store has ended");
-        Ok(Some(Lease { shared, renewing: task.ok_or_else(lost)?.abort_handle() }))
+        }))
     }
 
-    async fn take(&self, path: &Path, note: &Note) -> object_store::Result<Option<UpdateVersion>> {
-        if let Some(version) = self.create(path, note.written()).await? {
-            return Ok(Some(version));
-        }
-        match self.seen(path).await? {
-            Some(_) if note.draft.is_some() => Ok(None),
-            Some((version, true)) => self.replace(path, note.written(), version).await,
-            Some((_, false)) => Ok(None),
-            // It was let go this very moment.
-            None => self.create(path, note.written()).await,
-        }
-    }
-
-    /// The version of a lock, and whether it was left by a process that died.
-    async fn seen(&self, path: &Path) -> object_store::Result<Option<(UpdateVersion, bool)>> {
-        let found = match self.bucket.get(path).await {
+    fn seen(&self, name: &str) -> Result<Option<Seen>> {
+        let (bucket, path) = (self.bucket.clone(), self.path(name));
+        let read = self.wait(async move {
+            let found = bucket.get(&path).await?;
+            Ok((found.meta.clone(), found.bytes().await?))
+        })?;
+        let (meta, content) = match read {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            found => found?,
+            read => read.map_err(|error| self.told("cannot lock", name, error))?,
         };
-        let (age, meta) = (self.now() - found.meta.last_modified, found.meta.clone());
-        let note = serde_json::from_slice::<Note>(&found.bytes().await?).ok();
-        let lasts = PULSE.lasts(note.and_then(|note| note.lasts_seconds));
-        let is_abandoned = age.to_std().is_ok_and(|age| age > lasts);
-        Ok(Some((UpdateVersion { e_tag: meta.e_tag, version: meta.version }, is_abandoned)))
+        let note = serde_json::from_slice::<Note>(&content).ok();
+        let lasts = PULSE.lasts(note.as_ref().and_then(|note| note.renewals.lasts_seconds));
+        Ok(Some(Seen {
+            version: Version::Tag(meta.e_tag, meta.version),
+            is_abandoned: (self.now() - meta.last_modified).to_std().is_ok_and(|age| age > lasts),
+            draft: note.and_then(|note| note.draft),
+        }))
     }
 
     /// Takes over the lock of a draft whose maker has died, with what it says; `None` if its maker lives.
     pub(super) fn inherit(&self, name: &str) -> Result<Option<Drafted>> {
-        let (store, path) = (self.clone(), self.path(name));
-        let inherited = self.wait(async move {
-            let Some((version, true)) = store.seen(&path).await? else { return Ok(None) };
-            let content = store.bucket.get(&path).await?.bytes().await?;
-            let draft = serde_json::from_slice::<Note>(&content).ok().and_then(|note| note.draft);
-            let ours = Note::new(draft.clone());
-            let taken = store.replace(&path, ours.written(), version).await?;
-            Ok(taken.map(|_| draft.unwrap_or_default()))
-        })?;
-        inherited.map_err(|error| self.told("cannot lock", name, error))
-    }
-}
-
-impl Shared {
-    /// Renews the lock until it is let go or lost.
-    async fn keep(&self) {
-        let mut pause = PULSE.every;
-        loop {
-            tokio::time::sleep(pause).await;
-            pause = match self.change(|_| ()).await {
-                Ok(true) => self.renewed().1.every,
-                Ok(false) => return,
-                // It is tried again soon, however rarely it is renewed.
-                Err(_) => PULSE.every,
-            };
-        }
-    }
-
-    fn renewed(&self) -> (Instant, Pulse) {
-        *self.renewed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Writes the lock anew; says whether it is still ours.
-    async fn change(&self, change: impl FnOnce(&mut Note)) -> object_store::Result<bool> {
-        let mut state = self.state.lock().await;
-        let at = Instant::now();
-        state.note.renewed += 1;
-        let pulse = PULSE.after(state.note.renewed, self.overwritten);
-        state.note.lasts_seconds = pulse.written(PULSE);
-        change(&mut state.note);
-        let (content, seen) = (state.note.written(), state.version.clone());
-        match self.store.replace(&self.path, content, seen).await? {
-            Some(version) => {
-                state.version = version;
-                *self.renewed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (at, pulse);
-                Ok(true)
-            }
-            None => {
-                self.is_lost.store(true, Ordering::Relaxed);
-                Ok(false)
-            }
-        }
+        let Some(seen) = self.seen(name)?.filter(|seen| seen.is_abandoned) else { return Ok(None) };
+        let ours = Note::new(seen.draft.clone()).to_json();
+        Ok(self.put_if(name, &ours, Some(&seen.version))?.map(|_| seen.draft.unwrap_or_default()))
     }
 }
 
 impl HeldLock for Lease {
-    /// Whether it is still ours, and will be for some seconds.
-    fn check(&self) -> Result<()> {
-        let (at, pulse) = self.shared.renewed();
-        if self.shared.is_lost.load(Ordering::Relaxed) || at.elapsed() > pulse.relied_on {
-            return Err(self.lost());
-        }
-        Ok(())
+    fn require_held(&self) -> Result<()> {
+        self.renewal.require_held()
     }
 }
 
 impl Lease {
-    fn lost(&self) -> Error {
-        Error::outside(format!("the lock `{}` was lost", self.shared.store.shown_as(&self.shared.name))).hint(
-            "The store was unreachable for too long, or this process was suspended: run the command again.",
-        )
-    }
-
     /// Notes what is being made under it.
-    pub(super) fn note(&self, change: impl FnOnce(&mut Drafted) + Send + 'static) -> Result<()> {
-        let shared = Arc::clone(&self.shared);
-        let changed = shared
-            .store
-            .clone()
-            .wait(async move { shared.change(|note| change(note.draft.get_or_insert_default())).await })?;
-        match changed {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(self.lost()),
-            Err(error) => Err(self.shared.store.told("cannot write", &self.shared.name, error)),
-        }
+    pub(super) fn note(&self, change: impl FnOnce(&mut Drafted)) -> Result<()> {
+        self.renewal.change(|note| change(note.draft.get_or_insert_default()))
     }
 
     /// Leaves it to time: whoever comes after it will find out what became of what was made under it.
     pub(super) fn leave(&self) {
-        self.shared.is_left.store(true, Ordering::Relaxed);
+        self.is_left.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.renewing.abort();
-        if self.shared.is_left.load(Ordering::Relaxed) || self.check().is_err() {
-            return;
+        if self.renewal.stop() && !self.is_left.load(Ordering::Relaxed) {
+            let (store, path) = (self.store.clone(), self.store.path(&self.name));
+            let erase = async move { tokio::time::timeout(RELEASE, store.erase(&path)).await };
+            let _ = self.store.wait(erase);
         }
-        let shared = Arc::clone(&self.shared);
-        let _ = self.shared.store.wait(async move {
-            let erase = async {
-                // A renewal that is under way would bring it back.
-                let _state = shared.state.lock().await;
-                shared.store.erase(&shared.path).await
-            };
-            tokio::time::timeout(Duration::from_secs(10), erase).await
-        });
     }
 }

@@ -170,7 +170,7 @@ fn send(sending: &mut Sending, store: &Store, path: &Path, lease: &Lease) -> Res
     while sending.under_way >= ABREAST {
         take_one(sending, store, path)?;
     }
-    lease.check()?;
+    lease.require_held()?;
     let index = sending.parts.len();
     sending.parts.push(None);
     sending.under_way += 1;
@@ -222,7 +222,7 @@ impl DraftFile for Upload {
         for (name, content) in beside {
             self.store.put_new(name, content.clone())?;
         }
-        self.lease.check()?;
+        self.lease.require_held()?;
         let name = format!("{}.json", self.stem);
         let (store, path, content) = (self.store.clone(), self.store.path(&name), manifest.to_vec());
         match self.store.wait(async move { store.create(&path, content).await })? {
@@ -282,7 +282,7 @@ impl Upload {
             parts.ok_or_else(|| Error::outside(format!("a part of `{}` is missing", self.payload)))?;
         let upload = sending.upload.clone().unwrap_or_default();
         drop(sending);
-        self.lease.check()?;
+        self.lease.require_held()?;
         let (bucket, at) = (self.store.bucket.clone(), path.clone());
         let done = self.store.wait(async move { bucket.complete_multipart(&at, &upload, parts).await })?;
         let Err(error) = done else { return Ok(()) };
@@ -307,7 +307,7 @@ impl Drop for Upload {
         }
         let files = std::iter::once(self.payload.clone()).chain(mem::take(&mut self.beside)).collect();
         // If the lock has gone to somebody else, what has a name may be theirs; the upload is ours in any case.
-        let size = self.size.filter(|_| self.lease.check().is_ok());
+        let size = self.size.filter(|_| self.lease.require_held().is_ok());
         let draft = Drafted { files, upload: sending.upload.take(), size };
         if self.store.discard(&draft, self.complete.as_ref()).is_err() {
             self.lease.leave();
