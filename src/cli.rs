@@ -30,7 +30,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::notify::Nature;
+use crate::notify::{Nature, NotifiedCommand};
 use crate::output::{Color, Format, Output};
 use session::{Global, Session, actor, host_name, is_unset, now, parse_day, user_name};
 
@@ -95,9 +95,9 @@ fn notified_command(command: &Command) -> Option<(&'static str, Nature)> {
     match command {
         Command::Drill(command) => command.notified_as(),
         Command::Status(_) => Some(("status", Nature::Condition)),
-        Command::Backup(command) => command.spoken().map(|name| (name, Nature::Event)),
+        Command::Backup(command) => command.notified_as().map(|name| (name, Nature::Event)),
         Command::Snapshot(command) => command.notified_as().map(|name| (name, Nature::Event)),
-        Command::Runbook(command) => command.spoken().map(|name| (name, Nature::Event)),
+        Command::Runbook(command) => command.notified_as().map(|name| (name, Nature::Event)),
         _ => None,
     }
 }
@@ -176,8 +176,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     let ended = runtime.block_on(async {
-        let spoken = notified_command(&cli.command)
-            .and_then(|(name, nature)| notify::Spoken::begin(name, nature, ping(&cli.command), &session));
+        let notified = notified_command(&cli.command).and_then(|(name, nature)| {
+            NotifiedCommand::begin(name, nature, notify::notifier(&session).with_ping(ping(&cli.command)))
+        });
         let ended = match cli.command {
             Command::Drill(command) => drill::run(command, &session).await,
             Command::Verify(args) => verify::run(*args, &session).await,
@@ -196,8 +197,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Man(args) => man::run(&args, Cli::command(), &session.output),
         };
         session.output.settle();
-        if let Some(spoken) = spoken {
-            spoken.end(&ended, &session).await;
+        if let Some(notified) = notified {
+            let vault = std::sync::Arc::clone(&session);
+            let warnings = notified.end(&ended, session.take_saying(), move || vault.vault(), now()).await;
+            warnings.into_iter().for_each(|warning| session.output.warn(warning));
         }
         ended
     });

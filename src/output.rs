@@ -22,9 +22,9 @@ use crate::verify::Verdict;
 use crate::when::format_span;
 use crate::words::Tone;
 
+pub(crate) use crate::words::escape_controls;
 pub(crate) use commands::Repeated;
 use live::Live;
-pub(crate) use terminal::escape_controls;
 use terminal::{colorize, escaped_json, printable, terminal_width};
 
 /// When to use colour.

@@ -20,7 +20,6 @@ pub(crate) mod delete;
 pub(crate) mod prune;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -59,15 +58,6 @@ fn proof_of(snapshot: &Snapshot, region: &str, proofs: &Proofs) -> Proof {
 
 /// Where events go.
 pub(crate) type Tell<'a> = &'a (dyn Fn(Event<'_>) + Sync);
-
-/// How long to wait for the end of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// At most so long.
-    AtMost(Duration),
-    /// Not at all: it goes on by itself.
-    No,
-}
 
 /// A snapshot as reports show it (`lifeboat.snapshot/1`).
 #[derive(Clone, Debug, Serialize)]

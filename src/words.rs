@@ -77,6 +77,19 @@ pub(crate) fn quote_names(names: impl IntoIterator<Item = impl AsRef<str>>) -> S
     quoted.join(", ")
 }
 
+/// Whether a terminal obeys a character, or a reader is misled by it: control characters, and those that break a line or
+/// turn the direction of what follows.
+pub(crate) fn is_obeyed(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
+/// Without characters that a terminal obeys, and on one line.
+pub(crate) fn escape_controls(text: &str) -> String {
+    text.chars().flat_map(|c| if is_obeyed(c) { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,7 +59,7 @@ pub(super) enum BackupCommand {
 
 impl BackupCommand {
     /// The name by which notifications know the command.
-    pub(super) fn spoken(&self) -> Option<&'static str> {
+    pub(super) fn notified_as(&self) -> Option<&'static str> {
         let BackupCommand::Create(args) = self else { return None };
         args.notified_as()
     }

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 
 use super::places::{Seek, Target};
 use super::waiting::parse_poll;
-use super::{Session, host_name, notify, now};
+use super::{Session, host_name, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::drill::journal;
@@ -26,7 +26,7 @@ use crate::drill::verify_evidence;
 use crate::drill::{self, Context, Event, Plan, Report, Request};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::notify::{Nature, Subject};
+use crate::notify::{Announcement, Nature, Subject};
 use crate::output::Output;
 use crate::rds::Instance;
 use crate::vault::Vault;
@@ -222,11 +222,11 @@ async fn run_drill(
         Ok(Drilled::Run(report)) => {
             output.settle();
             warn_of_left_behind(output, report);
-            notify::drill_outcome(report)
+            report.announcement()
         }
-        Err(error) => notify::outcome_of_error(Subject::Database(id.to_string()), error),
+        Err(error) => Announcement::of_error(Subject::Database(id.to_string()), error),
     };
-    session.note_outcome(notify::with_location(news, &aws.location()));
+    session.announce(news.located_in(&aws.location()));
     drilled
 }
 

@@ -15,7 +15,6 @@ use crate::output::{self, Page, escape_controls};
 use crate::policy::check::{Severity, Shared, group_findings};
 use crate::policy::{self, Database, Lost, Plan, Report, Request, State};
 use crate::rds::{InstanceId, Place, account_of};
-use crate::snapshot::Wait;
 use crate::words::Tone;
 
 #[derive(Debug, Subcommand)]
@@ -183,9 +182,9 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
             continue;
         }
         session.output.say(format!("changing `{}`", plan.instance.id));
-        let wait = args.waiting.wait() != Wait::No;
         let id = plan.instance.id.clone();
-        match policy::apply_change(plan, aws, args.waiting.poll_since(began), wait).await {
+        match policy::apply_change(plan, aws, args.waiting.poll_since(began), args.waiting.is_wanted()).await
+        {
             Ok((database, kind)) => {
                 worst = worst.or(kind);
                 databases.push(database);

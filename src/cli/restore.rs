@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::connect::ConnectArgs;
 use super::places::Seek;
-use super::waiting::{Teller, WaitArgs, parse_poll};
+use super::waiting::{Teller, WaitArgs, conclude_wait, parse_poll};
 use super::{Session, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
@@ -21,7 +21,7 @@ use crate::restore::activity::{ActivityGuard, guard_against_activity};
 use crate::restore::apply::{self, Report};
 use crate::restore::isolation;
 use crate::restore::plan::{self, From, Moment, Request, SettingsFrom, Unknown};
-use crate::snapshot::{Event, Wait};
+use crate::snapshot::Event;
 use crate::tables::{self, TableName};
 use crate::when::{format_age, format_time};
 use crate::words::{Tone, format_thousands};
@@ -395,23 +395,14 @@ async fn restore_instance(request: Request, args: &TargetArgs, session: &Session
             return Err(error);
         },
     }
-    let ended = match args.waiting.wait() {
-        Wait::No => Ok(None),
-        Wait::AtMost(_) => tokio::select! {
-            biased;
-            kind = interrupt.wait(1) => Ok(Some(kind)),
-            ended = apply::finish_restore(&aws, plan, &mut report, args.waiting.poll_since(began), &tell) => ended,
-        },
-    };
-    session.output.conclude(&report, ended.as_ref().map_or_else(|error| Some(error.kind()), |kind| *kind))?;
-    let ended = ended?;
-    if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
-        session.output.warn(format!(
+    let finish = apply::finish_restore(&aws, plan, &mut report, args.waiting.poll_since(began), &tell);
+    let ended = args.waiting.wait_for(&interrupt, finish).await;
+    conclude_wait(&session.output, ended, &report, || {
+        format!(
             "instance `{}` is still `{}` in AWS and is billed; the settings that a restore does not take are not set yet",
             report.instance_id, report.status
-        ));
-    }
-    Ok(ended)
+        )
+    })
 }
 
 /// From when to when (`lifeboat.restore-window/1`).

@@ -5,19 +5,20 @@ mod by_hand;
 mod render;
 mod watch;
 
-use super::{Session, host_name, notify, now, own_calls};
+use super::{Session, host_name, now, own_calls};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::notify::Subject;
+use crate::notify::{Announcement, Subject};
 use crate::rds::RunId;
 use crate::runbook::actor::{identify_actor, list_variables};
 use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{self, Actor};
-use crate::runbook::resumption::{self, Resumed};
+use crate::runbook::resumption;
 use crate::runbook::run::{self as engine, Context, Outcome};
 use crate::runbook::state::Story;
 use crate::runbook::{self, Mode, Runbook, Severity, lint, parameters, plan, record, values};
+use crate::vault::Vault;
 use crate::when;
 use crate::words::Tone;
 
@@ -28,7 +29,7 @@ use watch::Watch;
 
 impl RunbookCommand {
     /// What those who listen know the command as.
-    pub(super) fn spoken(&self) -> Option<&'static str> {
+    pub(super) fn notified_as(&self) -> Option<&'static str> {
         match self {
             RunbookCommand::Run(args) if !args.dry_run => Some("runbook run"),
             RunbookCommand::Resume(_) => Some("runbook run"),
@@ -175,48 +176,53 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         return show_plan(&args.runbook, &args.values, mode, session).await;
     }
     let runbook = runbook::load_valid_runbook(&args.runbook)?;
-    if let Some(from) = &args.from {
+    let go = Go { set: &args.values.set, from: args.from.as_deref(), ..Go::new(&args.go) };
+    if let Some(from) = go.from {
         let run = resumption::find_run_to_resume(&session.vault_to_read()?, &runbook, from, mode)?;
         session.output.say(format!("resuming run {run}"));
-        let go = Go {
-            set: &args.values.set,
-            accepted: None,
-            from: Some(from),
-            done: &[],
-            redo: &[],
-            go: &args.go,
-        };
-        return resume_run(&run, go, session).await;
+        return resume_run(&run, &go, session).await;
     }
     let run = RunId::new(now());
-    let said = ask_for_missing(&runbook, &args.values.set, mode, session).await?;
+    let said = ask_for_missing(&runbook, go.set, mode, session).await?;
     let values =
         parameters::resolve_parameters(&runbook.front, &said, mode, &run, &|text| session.read_time(text))?;
-    runbook::refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
+    go.refuse_unknown_steps(&runbook)?;
     warn_of_shortfalls(&runbook, session);
+    act_on_run(&runbook, session.vault()?, &go, session, async |cx, watch| {
+        watch.begin(run.as_str(), mode, &cx.by);
+        engine::begin_run(&runbook, &run, mode, values, cx).await
+    })
+    .await
+}
+
+/// Gives a run what it works with here, and reports how it ends.
+async fn act_on_run(
+    runbook: &Runbook,
+    vault: Vault,
+    go: &Go<'_>,
+    session: &Session,
+    act: impl AsyncFnOnce(&Context<'_>, &Watch<'_>) -> Result<Outcome>,
+) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
-    let (aws, by) = actor_of(session, &runbook).await?;
-    let vault = session.vault()?;
-    let variables = list_variables(&session.access, &session.vault, aws.as_ref());
-    let watch = Watch::new(&session.output, &runbook);
-    watch.begin(run.as_str(), mode, &by);
-    let to = Context {
+    let (aws, by) = actor_of(session, runbook).await?;
+    let watch = Watch::new(&session.output, runbook);
+    let cx = Context {
         vault: &vault,
         aws: aws.as_ref(),
         interrupt: &interrupt,
-        tell: &|tell| watch.tell(&tell),
+        tell: &|progress| watch.tell(&progress),
         clock: now,
         by,
-        ask: async |gate: &Gate| watch.ask(gate).await,
-        answers: &args.go.answers,
-        done: &[],
-        redo: &[],
-        variables: &variables,
-        poll: args.go.poll,
-        without_preflight: args.go.without_preflight,
+        ask: &|gate| watch.ask_later(gate),
+        answers: &go.go.answers,
+        done: go.done,
+        redo: go.redo,
+        variables: &list_variables(&session.access, &session.vault, aws.as_ref()),
+        poll: go.go.poll,
+        without_preflight: go.go.without_preflight,
         reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
-    report_outcome(engine::begin_run(&runbook, &run, mode, values, &to).await?, session)
+    report_outcome(act(&cx, &watch).await?, session)
 }
 
 /// What is known to be wrong with it is said, and does not keep anybody at 3 a.m. from running it.
@@ -242,88 +248,59 @@ fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
 
 struct Go<'a> {
     set: &'a [(String, String)],
-    accepted: Option<&'a str>,
     from: Option<&'a str>,
+    accepted: Option<&'a str>,
     done: &'a [String],
     redo: &'a [String],
     go: &'a GoArgs,
 }
 
+impl<'a> Go<'a> {
+    fn new(go: &'a GoArgs) -> Self {
+        Go { set: &[], from: None, accepted: None, done: &[], redo: &[], go }
+    }
+
+    fn refuse_unknown_steps(&self, runbook: &Runbook) -> Result<()> {
+        let answered = self.go.answers.iter().map(|(step, _)| step);
+        runbook::refuse_unknown_steps(runbook, self.done.iter().chain(self.redo).chain(answered))
+    }
+}
+
 async fn resume(args: &ResumeArgs, session: &Session) -> Result<Option<Kind>> {
     let go = Go {
         set: &args.values.set,
-        accepted: args.accept_changed.as_deref(),
         from: args.from.as_deref(),
+        accepted: args.accept_changed.as_deref(),
         done: &args.done,
         redo: &args.redo,
         go: &args.go,
     };
-    resume_run(&args.run, go, session).await
+    resume_run(&args.run, &go, session).await
 }
 
-async fn resume_run(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind>> {
+async fn resume_run(run: &str, go: &Go<'_>, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let Resumed { journal, found, story, runbook, is_changed } =
-        resumption::resume(&vault, run, go.from, go.accepted)?;
-    runbook::refuse_unknown_steps(
-        &runbook,
-        go.done.iter().chain(go.redo).chain(go.go.answers.iter().map(|(step, _)| step)),
-    )?;
-    let values = resumption::restore_values(&runbook, &story, go.set, &read_local_time)?;
-    let interrupt = Interrupt::listen()?;
-    let (aws, by) = actor_of(session, &runbook).await?;
-    let variables = list_variables(&session.access, &session.vault, aws.as_ref());
-    let watch = Watch::new(&session.output, &runbook);
-    watch.resume(&story, &by);
-    let to = Context {
-        vault: &vault,
-        aws: aws.as_ref(),
-        interrupt: &interrupt,
-        tell: &|tell| watch.tell(&tell),
-        clock: now,
-        by,
-        ask: async |gate: &Gate| watch.ask(gate).await,
-        answers: &go.go.answers,
-        done: go.done,
-        redo: go.redo,
-        variables: &variables,
-        poll: go.go.poll,
-        without_preflight: go.go.without_preflight,
-        reads_only: &|words| own_calls::only_reads(&session.command_line, words),
-    };
-    report_outcome(
-        engine::resume_run(&runbook, journal, &found, values, is_changed, go.from, &to).await?,
-        session,
-    )
+    let (runbook, reopened) = resumption::resume(&vault, run, go.from, go.accepted)?;
+    go.refuse_unknown_steps(&runbook)?;
+    let values = resumption::restore_values(&runbook, &reopened.story, go.set, &read_local_time)?;
+    act_on_run(&runbook, vault, go, session, async |cx, watch| {
+        watch.resume(&reopened.story, &cx.by);
+        engine::resume_run(&runbook, reopened, values, go.from, cx).await
+    })
+    .await
 }
 
 async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let Resumed { journal, found, story, runbook, .. } = resumption::resume_to_undo(&vault, &args.run)?;
-    runbook::refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
-    let values = resumption::restore_values(&runbook, &story, &args.values.set, &read_local_time)?;
-    let interrupt = Interrupt::listen()?;
-    let (aws, by) = actor_of(session, &runbook).await?;
-    let variables = list_variables(&session.access, &session.vault, aws.as_ref());
-    let watch = Watch::new(&session.output, &runbook);
+    let (runbook, reopened) = resumption::resume_to_undo(&vault, &args.run)?;
+    let go = Go::new(&args.go);
+    go.refuse_unknown_steps(&runbook)?;
+    let values = resumption::restore_values(&runbook, &reopened.story, &args.values.set, &read_local_time)?;
     let undoing = runbook::Undoing { keep: args.keep.as_deref(), is_dry: args.dry_run };
-    let to = Context {
-        vault: &vault,
-        aws: aws.as_ref(),
-        interrupt: &interrupt,
-        tell: &|tell| watch.tell(&tell),
-        clock: now,
-        by,
-        ask: async |gate: &Gate| watch.ask(gate).await,
-        answers: &args.go.answers,
-        done: &[],
-        redo: &[],
-        variables: &variables,
-        poll: args.go.poll,
-        without_preflight: args.go.without_preflight,
-        reads_only: &|words| own_calls::only_reads(&session.command_line, words),
-    };
-    report_outcome(runbook::undo_run(&runbook, journal, &found, values, undoing, &to).await?, session)
+    act_on_run(&runbook, vault, &go, session, async |cx, _| {
+        runbook::undo_run(&runbook, reopened, values, undoing, cx).await
+    })
+    .await
 }
 
 fn report_outcome(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
@@ -331,14 +308,9 @@ fn report_outcome(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
     session.output.report(&outcome.report)?;
     let (subject, evidence) =
         (Subject::Runbook(outcome.report.runbook.clone()), Some(outcome.report.evidence.html.clone()));
-    session.note_outcome(match &outcome.error {
-        None => notify::outcome_of_exit(subject, None, evidence),
-        Some(error) => notify::Told { evidence, ..notify::outcome_of_error(subject, error) },
-    });
-    match outcome.error {
-        Some(error) => Err(error),
-        None => Ok(None),
-    }
+    let ended = outcome.error.map_or(Ok(None), Err);
+    session.announce(Announcement { evidence, ..Announcement::of_result(subject, &ended) });
+    ended
 }
 
 async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> {
@@ -356,7 +328,7 @@ async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> 
         Some(typed) => typed.clone(),
         None => {
             let gate = Gate { role: "confirm", ..request.gate.clone() };
-            match gate.ask_until_right(&async |gate: &Gate| watch.ask(gate).await).await? {
+            match gate.ask_until_right(&|gate| watch.ask_later(gate)).await? {
                 Reply::Typed(typed) => typed,
                 _ => {
                     let what = format!("`{}` was not approved: nobody answered", request.gate.step);

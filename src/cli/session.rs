@@ -9,7 +9,7 @@ use crate::aws::{Access, Aws};
 use crate::backup::schedule::quote_for_shell;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::notify::Told;
+use crate::notify::{Announcement, Ping, Saying};
 use crate::output::{Color, Output, Repeated};
 use crate::postgres::refuse_quotes;
 use crate::vault::{Actor, Trigger, Vault};
@@ -239,40 +239,24 @@ pub(super) fn parse_day(text: &str) -> Result<NaiveDate> {
     when::parse_day(text, now().date_naive())
 }
 
-/// What commands have said so far, for those who listen.
-#[derive(Debug, Default)]
-struct Saying {
-    told: Vec<Told>,
-    line: Option<String>,
-    ping_code: Option<u8>,
-}
-
 impl Session {
     /// Notes what is to be said when the command has ended.
-    pub(super) fn note_outcome(&self, told: Told) {
+    pub(super) fn announce(&self, announcement: Announcement) {
         if let Ok(mut saying) = self.saying.lock() {
-            saying.told.push(told);
+            saying.announcements.push(announcement);
         }
     }
 
     /// What a dead man's switch is to be told, where that is not what the exit code says.
-    pub(super) fn say_line(&self, line: String, is_well: bool) {
+    pub(super) fn ping_with(&self, ping: Ping) {
         if let Ok(mut saying) = self.saying.lock() {
-            saying.line = Some(line);
-            saying.ping_code = Some(u8::from(!is_well));
+            saying.ping = Some(ping);
         }
     }
 
-    pub(super) fn take_outcomes(&self) -> Vec<Told> {
-        self.saying.lock().map(|mut saying| std::mem::take(&mut saying.told)).unwrap_or_default()
-    }
-
-    pub(super) fn line(&self) -> Option<String> {
-        self.saying.lock().ok().and_then(|saying| saying.line.clone())
-    }
-
-    pub(super) fn ping_code(&self) -> Option<u8> {
-        self.saying.lock().ok().and_then(|saying| saying.ping_code)
+    /// What the command has said.
+    pub(super) fn take_saying(&self) -> Saying {
+        self.saying.lock().map(|mut saying| std::mem::take(&mut *saying)).unwrap_or_default()
     }
 }
 

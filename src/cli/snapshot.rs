@@ -12,20 +12,20 @@ use clap::{Args, Subcommand};
 use super::confirm::Act;
 use super::connect::{ConnectArgs, LookArgs, Reading};
 use super::places::{Seek, Target};
-use super::waiting::{Teller, WaitArgs};
-use super::{Session, notify, now};
-use crate::aws::{Aws, Poll};
+use super::waiting::{Teller, WaitArgs, conclude_wait};
+use super::{Session, now};
+use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::drill::proof;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::notify::Subject;
+use crate::notify::{Announcement, Subject};
 use crate::rds::{InstanceId, Place, SnapshotId, Tags, account_of, tag};
 use crate::retention::{Lifetime, Rules};
 use crate::snapshot::baseline::{self, Baseline};
 use crate::snapshot::copy::{self, CopySource};
 use crate::snapshot::create::{self, Request, Taken};
-use crate::snapshot::{self, Report, Tell, Wait, adopt, delete, prune};
+use crate::snapshot::{self, Report, adopt, delete, prune};
 use crate::verify::observe::Progress;
 use crate::when::format_time;
 
@@ -222,13 +222,11 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
             let subject = Subject::Database(args.database.to_string());
             let mut place = None;
             let taken = take_snapshot(*args, session, &mut place).await;
-            let told = match &taken {
-                Ok(kind) => notify::outcome_of_exit(subject, *kind, None),
-                Err(error) => notify::outcome_of_error(subject, error),
-            };
-            session.note_outcome(
-                place.into_iter().fold(told, |told, place| notify::with_location(told, &place)),
-            );
+            let announcement = Announcement::of_result(subject, &taken);
+            session.announce(match &place {
+                Some(place) => announcement.located_in(place),
+                None => announcement,
+            });
             taken
         }
         SnapshotCommand::List(args) => list_snapshots(&args, session).await,
@@ -330,8 +328,8 @@ async fn take_snapshot(
             None => Ok(()),
         }
     };
-    let (ended, read) =
-        tokio::join!(wait_for_snapshot(&aws, &mut taken, &args.waiting, began, &interrupt, &tell), read);
+    let complete = create::wait_until_complete(&aws, &mut taken, args.waiting.poll_since(began), &tell);
+    let (ended, read) = tokio::join!(args.waiting.wait_for(&interrupt, complete), read);
     let mut kept = read;
     if let (Ok(None), Ok(()), Some(vault)) = (&ended, &kept, &vault) {
         kept = match recording {
@@ -355,44 +353,21 @@ async fn take_snapshot(
     }
 }
 
-/// Waits for the end, as far as that is wanted.
-async fn wait_for_snapshot(
-    aws: &Aws,
-    taken: &mut Taken,
-    waiting: &WaitArgs,
-    began: Instant,
-    interrupt: &Interrupt,
-    tell: Tell<'_>,
-) -> Result<Option<Kind>> {
-    match waiting.wait() {
-        Wait::No => Ok(None),
-        Wait::AtMost(_) => tokio::select! {
-            biased;
-            kind = interrupt.wait(1) => Ok(Some(kind)),
-            ended = create::wait_until_complete(aws, taken, waiting.poll_since(began), tell) => ended,
-        },
-    }
-}
-
-/// The report comes first, so that the id of what goes on at AWS is known whatever happened.
 fn report_snapshot(ended: Result<Option<Kind>>, report: &Report, session: &Session) -> Result<Option<Kind>> {
-    session.output.conclude(report, ended.as_ref().map_or_else(|error| Some(error.kind()), |kind| *kind))?;
-    let ended = ended?;
-    if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
-        session.output.warn(format!(
-            "snapshot `{}` is still being created in AWS; `lifeboat snapshot show {}` shows its progress",
-            report.snapshot_id, report.snapshot_id
-        ));
-    }
-    Ok(ended)
+    conclude_wait(&session.output, ended, report, || {
+        let id = &report.snapshot_id;
+        format!(
+            "snapshot `{id}` is still being created in AWS; `lifeboat snapshot show {id}` shows its progress"
+        )
+    })
 }
 
 /// A snapshot that could not be begun is none, so one's turn is waited for with `--no-wait` too.
 fn turn_poll(waiting: &WaitArgs, began: Instant) -> Poll {
     let poll = waiting.poll_since(began);
-    match waiting.wait() {
-        Wait::No => Poll { give_up_after: poll.give_up_after.min(Duration::from_secs(1800)), ..poll },
-        Wait::AtMost(_) => poll,
+    match waiting.is_wanted() {
+        true => poll,
+        false => Poll { give_up_after: poll.give_up_after.min(Duration::from_secs(1800)), ..poll },
     }
 }
 
@@ -423,7 +398,8 @@ async fn copy_snapshot(request: copy::Request, args: &TargetArgs, session: &Sess
         taken = copy::request_copy(&there, plan, &tell) => taken?,
     };
     announce_snapshot(session, &taken);
-    let ended = wait_for_snapshot(&there, &mut taken, &args.waiting, began, &interrupt, &tell).await;
+    let complete = create::wait_until_complete(&there, &mut taken, args.waiting.poll_since(began), &tell);
+    let ended = args.waiting.wait_for(&interrupt, complete).await;
     report_snapshot(ended, &taken.report(&there.location()), session)
 }
 

@@ -16,7 +16,7 @@ use super::{Session, now};
 use crate::drill::journal;
 use crate::drill::proof::{self, Last};
 use crate::error::{Error, Kind, Result};
-use crate::notify::{Nature, State, Subject, Told};
+use crate::notify::{Announcement, Nature, Ping, State, Subject};
 use crate::output::{self, Format, Page, escape_controls};
 use crate::policy::check::{self, Severity, group_findings};
 use crate::rds::{Instance, InstanceId, Unreached};
@@ -68,9 +68,10 @@ impl StatusArgs {
 pub(super) async fn run(args: &StatusArgs, session: &Session) -> Result<Option<Kind>> {
     args.publish.check_target()?;
     let report = read_status(args, session).await?;
-    session.say_line(render_nagios(&report), worst_severity(&report) != Some(Severity::Critical));
+    let code = u8::from(worst_severity(&report) == Some(Severity::Critical));
+    session.ping_with(Ping { line: render_nagios(&report), code });
     for database in &report.databases {
-        session.note_outcome(news_of(database));
+        session.announce(announce_database(database));
     }
     show_report(args, session, &report)
 }
@@ -83,7 +84,7 @@ impl StatusArgs {
 }
 
 /// What there is to say of a database. The same findings again are no news.
-fn news_of(database: &Database) -> Told {
+fn announce_database(database: &Database) -> Announcement {
     let worst = database.findings.iter().min_by_key(|finding| finding.severity);
     let state = match check::worst_severity(&database.findings) {
         Some(Severity::Critical) => State::Fail,
@@ -95,7 +96,7 @@ fn news_of(database: &Database) -> Told {
     let mut codes: Vec<&str> = codes.map(|finding| finding.code).collect();
     codes.sort_unstable();
     let shown = worst.filter(|_| state != State::Ok);
-    Told {
+    Announcement {
         subject: Subject::Database(database.id.clone()),
         place: database.place.account.is_some().then(|| database.place.to_string()),
         nature: Nature::Condition,

@@ -7,8 +7,10 @@ use clap::Args;
 
 use crate::aws::Poll;
 use crate::config::parse_duration;
-use crate::output::Output;
-use crate::snapshot::{Event, Wait};
+use crate::error::{Kind, Result};
+use crate::interrupt::Interrupt;
+use crate::output::{self, Output};
+use crate::snapshot::Event;
 
 /// How long to wait, and how often to look.
 #[derive(Args, Debug)]
@@ -25,15 +27,46 @@ pub(super) struct WaitArgs {
 }
 
 impl WaitArgs {
-    /// How long to wait for the end.
-    pub(super) fn wait(&self) -> Wait {
-        if self.no_wait { Wait::No } else { Wait::AtMost(self.wait) }
+    /// Whether the end is waited for.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.no_wait
     }
 
     /// What is left of the time since `began`.
     pub(super) fn poll_since(&self, began: Instant) -> Poll {
         Poll { every: self.poll, give_up_after: self.wait.saturating_sub(began.elapsed()) }
     }
+
+    /// Waits for the end, as far as that is wanted.
+    pub(super) async fn wait_for(
+        &self,
+        interrupt: &Interrupt,
+        end: impl Future<Output = Result<Option<Kind>>>,
+    ) -> Result<Option<Kind>> {
+        if self.no_wait {
+            return Ok(None);
+        }
+        tokio::select! {
+            biased;
+            kind = interrupt.wait(1) => Ok(Some(kind)),
+            ended = end => ended,
+        }
+    }
+}
+
+/// The report comes first, so that the id of what goes on at AWS is known whatever happened; `going_on` says what does.
+pub(super) fn conclude_wait(
+    output: &Output,
+    ended: Result<Option<Kind>>,
+    report: &impl output::Report,
+    going_on: impl FnOnce() -> String,
+) -> Result<Option<Kind>> {
+    output.conclude(report, ended.as_ref().map_or_else(|error| Some(error.kind()), |kind| *kind))?;
+    let ended = ended?;
+    if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
+        output.warn(going_on());
+    }
+    Ok(ended)
 }
 
 /// Reads `--poll`.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::database::Which;
 use crate::error::{Error, Kind, Result};
+use crate::notify::{self, Announcement, Nature, Subject};
 use crate::rds::account_of;
 use crate::restore::Way;
 use crate::verify::judge::DefinitionVerdict;
@@ -304,6 +305,48 @@ impl Throwaway {
 }
 
 impl Report {
+    /// What it has to say for those who are notified.
+    pub(crate) fn announcement(&self) -> Announcement {
+        let word = self.verdict.word().to_owned();
+        let (state, reason, next) = match (&self.throwaway.left_behind, self.verdict) {
+            (Some(why), _) => {
+                let name = self.throwaway.current_name();
+                let reason = format!("throwaway `{name}` was left behind and costs money: {why}");
+                (notify::State::Fail, reason, "lifeboat drill sweep".to_owned())
+            }
+            (None, verdict) => {
+                let reason = self.reasons.first().cloned();
+                let annotate = || {
+                    format!(
+                        "read the evidence, then say what was done: lifeboat drill annotate {} --note …",
+                        self.run
+                    )
+                };
+                let (state, next) = match verdict {
+                    Verdict::Pass => (notify::State::Ok, "nothing to do".to_owned()),
+                    Verdict::Fail => {
+                        (notify::State::Fail, self.hints.first().cloned().unwrap_or_else(annotate))
+                    }
+                    Verdict::Unknown => {
+                        (notify::State::Unknown, self.hints.first().cloned().unwrap_or_else(annotate))
+                    }
+                };
+                (state, reason.unwrap_or("the backup was restored and holds what it should".to_owned()), next)
+            }
+        };
+        Announcement {
+            subject: Subject::Database(self.source.id.clone()),
+            place: None,
+            nature: Nature::Event,
+            state,
+            verdict: word.clone(),
+            reason,
+            mark: word,
+            evidence: Some(self.evidence.html.clone()),
+            next,
+        }
+    }
+
     /// Which database it was. Whoever drilled it was of its account.
     pub(crate) fn database_key(&self) -> Which {
         let caller = || self.ran_by.caller.as_deref().and_then(account_of).map(str::to_owned);

@@ -5,10 +5,11 @@ use std::time::Duration;
 use ring::hmac;
 use serde_json::json;
 
-use super::Delivery;
+use super::announcement::State;
+use super::delivery::Delivery;
 use super::mail;
 use super::message::Message;
-use super::state::{Change, State};
+use super::state::Change;
 use crate::aws::{Access, Aws};
 use crate::config::{ChannelKind, ChannelSettings, Secret};
 use crate::web::{self, Call};

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use super::Item;
-use super::state::{Change, Kept, State, Subject};
+use super::announcement::{State, Subject};
+use super::state::{Change, Item, Kept};
 use crate::postgres::redact_urls;
 
 /// Name and version of the document.

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use super::announcement::{Announcement, Nature, State, Subject};
 use crate::error::Result;
 use crate::vault::Vault;
 
@@ -13,84 +14,6 @@ use crate::vault::Vault;
 const SCHEMA: &str = "lifeboat.notify-state/1";
 
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
-
-/// How it is with something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum State {
-    /// As it should be.
-    Ok,
-    /// Worth a look.
-    Warning,
-    /// It could not be found out.
-    Unknown,
-    /// Not as it should be.
-    Fail,
-}
-
-impl State {
-    /// In a word.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            State::Ok => "ok",
-            State::Warning => "warning",
-            State::Unknown => "unknown",
-            State::Fail => "fail",
-        }
-    }
-
-    /// How urgent that is.
-    pub(crate) fn severity(self) -> &'static str {
-        match self {
-            State::Ok => "info",
-            State::Warning | State::Unknown => "warning",
-            State::Fail => "critical",
-        }
-    }
-}
-
-/// What something is said of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
-    /// A database.
-    Database(String),
-    /// A runbook.
-    Runbook(String),
-    /// The command as a whole.
-    Whole,
-}
-
-/// Whether something happens or lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nature {
-    /// Each failure is news, such as that of a drill.
-    Event,
-    /// The same again is no news, such as what `status` finds every quarter of an hour.
-    Condition,
-}
-
-/// What a command has to say.
-#[derive(Clone, Debug)]
-pub(crate) struct Told {
-    /// Of what.
-    pub subject: Subject,
-    /// In which account and Region, where there are several.
-    pub place: Option<String>,
-    /// Whether it happens or lasts.
-    pub nature: Nature,
-    /// How it is.
-    pub state: State,
-    /// The command's own word for it.
-    pub verdict: String,
-    /// The first reason.
-    pub reason: String,
-    /// What makes it the same as before or another.
-    pub mark: String,
-    /// Where the evidence is.
-    pub evidence: Option<String>,
-    /// One step to take.
-    pub next: String,
-}
 
 /// Why something is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +67,7 @@ impl Kept {
 /// One thing that a command said.
 #[derive(Debug)]
 pub(crate) struct Item {
-    pub(crate) told: Told,
+    pub(crate) told: Announcement,
     pub(crate) kept: Option<Kept>,
     pub(crate) change: Option<Change>,
 }
@@ -179,7 +102,7 @@ pub(crate) fn list_states(vault: &Vault) -> Result<Vec<Kept>> {
 /// Whether something is to be said, and why.
 pub(super) fn decide_change(
     kept: Option<&Kept>,
-    told: &Told,
+    told: &Announcement,
     remind_after: Duration,
     now: DateTime<Utc>,
 ) -> Option<Change> {
@@ -238,8 +161,8 @@ mod tests {
         "2026-11-22T05:00:00Z".parse().unwrap()
     }
 
-    fn told(nature: Nature, state: State, mark: &str) -> Told {
-        Told {
+    fn told(nature: Nature, state: State, mark: &str) -> Announcement {
+        Announcement {
             subject: Subject::Database("orders".into()),
             place: None,
             nature,

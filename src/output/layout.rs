@@ -3,8 +3,9 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::terminal::{escape_controls, tone_at};
+use super::terminal::tone_at;
 use crate::words::Tone;
+use crate::words::escape_controls;
 
 /// What a line may begin with before its text: an indent, and the bar beside what a person is asked.
 const BARS: [char; 3] = [' ', '┃', '│'];

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::terminal::{escape_controls, terminal_width};
+use super::terminal::terminal_width;
+use crate::words::escape_controls;
 
 /// Says what happens at the moment, in so many columns.
 type Text = Box<dyn Fn(usize) -> String + Send>;

@@ -2,20 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::words::Tone;
-
-/// Whether a terminal obeys a character, or a reader is misled by it: control characters, and those that break a line or
-/// turn the direction of what follows.
-pub(super) fn is_obeyed(c: char) -> bool {
-    let turns =
-        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns
-}
-
-/// Without characters that a terminal obeys, and on one line.
-pub(crate) fn escape_controls(text: &str) -> String {
-    text.chars().flat_map(|c| if is_obeyed(c) { c.escape_default().collect() } else { vec![c] }).collect()
-}
+use crate::words::{Tone, is_obeyed};
 
 /// What may go to a terminal: lines and tabs, the tones that we paint with where there is colour, and nothing else that it
 /// would obey. Everything that is printed for people passes through here, whatever vault, database or server it came from.
@@ -92,6 +79,7 @@ pub(super) fn terminal_width(stream: &impl std::os::fd::AsFd) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::escape_controls;
 
     #[test]
     fn control_characters_of_names_are_shown_not_obeyed() {

@@ -3,6 +3,7 @@
 //! file which somebody has written by hand is none. Without AWS, who approves is what they say, and the record says so.
 
 use chrono::{DateTime, Utc};
+use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Kind as StepKind, Runbook, Step};
@@ -34,6 +35,9 @@ pub(crate) struct Gate {
     #[serde(skip)]
     pub refused: Option<String>,
 }
+
+/// Asks a person on the terminal.
+pub(crate) type Ask<'a> = &'a dyn Fn(Gate) -> LocalBoxFuture<'a, Result<Reply>>;
 
 /// What came of asking a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,12 +99,9 @@ impl Gate {
     }
 
     /// Asks until the answer is the one that is wanted, or until nobody answers.
-    pub(crate) async fn ask_until_right(
-        mut self,
-        ask: &impl AsyncFn(&Gate) -> Result<Reply>,
-    ) -> Result<Reply> {
+    pub(crate) async fn ask_until_right(mut self, ask: Ask<'_>) -> Result<Reply> {
         loop {
-            match ask(&self).await? {
+            match ask(self.clone()).await? {
                 Reply::Typed(typed) => match self.judge(&typed) {
                     Ok(()) => return Ok(Reply::Typed(typed.trim().to_owned())),
                     Err(why) => self.refused = Some(why),

@@ -121,10 +121,7 @@ pub(crate) async fn plan_run(
     mut values: Values,
     to: &PlanContext<'_>,
 ) -> Result<Plan> {
-    let mut redactor = Redactor::of_environment();
-    for secret in values.secrets() {
-        redactor.hide(secret);
-    }
+    let mut redactor = Redactor::hiding(values.secrets());
     let open = values.list_public().into_iter().map(|(name, value)| (name, redactor.clean(&value))).collect();
     let mut plan = Plan {
         schema: "lifeboat.runbook.plan/1",

@@ -27,8 +27,14 @@ pub(crate) struct Redactor {
 }
 
 impl Redactor {
-    /// Knows what the environment keeps secret.
-    pub(crate) fn of_environment() -> Self {
+    /// Knows what the environment keeps secret, and these.
+    pub(super) fn hiding<'s>(secrets: impl Iterator<Item = &'s str>) -> Self {
+        let mut redactor = Redactor::of_environment();
+        secrets.for_each(|secret| redactor.hide(secret));
+        redactor
+    }
+
+    fn of_environment() -> Self {
         let mut redactor = Redactor::default();
         for (name, value) in std::env::vars() {
             let name = name.to_ascii_uppercase();

@@ -10,28 +10,26 @@ use crate::error::{Error, Kind, Result};
 use crate::rds::RunId;
 use crate::vault::Vault;
 
-/// A run that is taken up: its journal, and the runbook that it goes on with.
-pub(crate) struct Resumed {
+/// A run that is taken up.
+pub(crate) struct Reopened {
     /// Its journal, which nobody else writes to now.
     pub journal: Journal,
     /// What stood in the journal.
     pub found: Found,
     /// What the journal tells.
     pub story: Story,
-    /// The runbook.
-    pub runbook: Runbook,
     /// Whether the runbook was changed since the run began.
     pub is_changed: bool,
 }
 
-/// Takes up a run to resume it. A run that is over is refused unless a step is named; a runbook that was changed since, unless
+/// Takes up a run to resume it, with the runbook that it goes on with. A run that is over is refused unless a step is named; a runbook that was changed since, unless
 /// `accepted` is the beginning of its hash.
 pub(crate) fn resume(
     vault: &Vault,
     run: &str,
     from: Option<&str>,
     accepted: Option<&str>,
-) -> Result<Resumed> {
+) -> Result<(Runbook, Reopened)> {
     let (journal, found) = Journal::reopen(vault, run)?;
     let story = Story::replay(journal.lines())?;
     if story.state.is_over() && from.is_none() {
@@ -44,15 +42,15 @@ pub(crate) fn resume(
     if is_changed {
         refuse_changed(run, &runbook, &story, accepted)?;
     }
-    Ok(Resumed { journal, found, story, runbook, is_changed })
+    Ok((runbook, Reopened { journal, found, story, is_changed }))
 }
 
 /// Takes up a run to undo it, with the copy of the runbook that lies beside its journal.
-pub(crate) fn resume_to_undo(vault: &Vault, run: &str) -> Result<Resumed> {
+pub(crate) fn resume_to_undo(vault: &Vault, run: &str) -> Result<(Runbook, Reopened)> {
     let (journal, found) = Journal::reopen(vault, run)?;
     let story = Story::replay(journal.lines())?;
     let runbook = record::load_copy(vault, run, &story)?;
-    Ok(Resumed { journal, found, story, runbook, is_changed: false })
+    Ok((runbook, Reopened { journal, found, story, is_changed: false }))
 }
 
 /// The latest run of this very runbook whose journal proves that everything before a step is done.

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use super::document::{Kind as StepKind, Mode, Runbook, Step};
 use super::evidence;
-use super::gate::{Gate, Reply};
-use super::journal::{Actor, Event, Found, Journal, Start};
+use super::journal::{Actor, Event, Journal, Start};
 use super::preflight::{self, PreflightContext};
 use super::redact::Redactor;
 use super::report::Report;
+use super::resumption::Reopened;
 use super::state::{StepState, Story};
 use super::values::Values;
 use crate::error::{Error, Kind, Result};
@@ -28,19 +28,19 @@ pub(super) use context::{Run, Stop};
 use doubt::{Doubt, stop_for_lost_values};
 
 /// Begins a run.
-pub(crate) async fn begin_run<A: AsyncFn(&Gate) -> Result<Reply>>(
+pub(crate) async fn begin_run(
     runbook: &Runbook,
     run: &RunId,
     mode: Mode,
     values: Values,
-    to: &Context<'_, A>,
+    cx: &Context<'_>,
 ) -> Result<Outcome> {
-    refuse_wrong_place(runbook, &to.by)?;
-    let redactor = redactor_of(&values);
+    refuse_wrong_place(runbook, &cx.by)?;
+    let redactor = Redactor::hiding(values.secrets());
     let doubts =
-        preflight_run(runbook, mode, &values, &|_| StepState::Todo, to, "the run was not begun").await?;
+        preflight_run(runbook, mode, &values, &|_| StepState::Todo, cx, "the run was not begun").await?;
     let doubts = doubts.iter().map(|doubt| redactor.clean(doubt)).collect();
-    let mut journal = Journal::create(to.vault, run.as_str())?;
+    let mut journal = Journal::create(cx.vault, run.as_str())?;
     journal.write_beside("runbook.md", runbook.text.as_bytes())?;
     let open = values.list_public().into_iter().map(|(name, value)| (name, redactor.clean(&value))).collect();
     let start = Start {
@@ -50,31 +50,28 @@ pub(crate) async fn begin_run<A: AsyncFn(&Gate) -> Result<Reply>>(
         sha256: runbook.sha256.clone(),
         mode,
         values: open,
-        by: to.by.clone(),
+        by: cx.by.clone(),
         doubts,
     };
-    journal.add(Event::Start(Box::new(start)), (to.clock)())?;
+    journal.add(Event::Start(Box::new(start)), (cx.clock)())?;
     let story = Story::replay(journal.lines())?;
-    let run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
+    let run = Run { runbook, journal, story, values, redactor, cx, suspects: Vec::new() };
     run.go_on().await
 }
 
-/// Takes a run up again. `journal` and `found` come from [`Journal::reopen`]; `accepted` says that the runbook has changed since
-/// and that this one counts from now on.
-pub(crate) async fn resume_run<A: AsyncFn(&Gate) -> Result<Reply>>(
+/// Takes a run up again. If the runbook was changed since, this one counts from now on.
+pub(crate) async fn resume_run(
     runbook: &Runbook,
-    journal: Journal,
-    found: &Found,
+    reopened: Reopened,
     mut values: Values,
-    accepted: bool,
     from: Option<&str>,
-    to: &Context<'_, A>,
+    cx: &Context<'_>,
 ) -> Result<Outcome> {
-    let story = Story::replay(journal.lines())?;
-    refuse_wrong_place(runbook, &to.by)?;
+    let Reopened { journal, found, story, is_changed } = reopened;
+    refuse_wrong_place(runbook, &cx.by)?;
     if story.start.by.account.is_some()
-        && to.by.account.is_some()
-        && (&story.start.by.account, &story.start.by.region) != (&to.by.account, &to.by.region)
+        && cx.by.account.is_some()
+        && (&story.start.by.account, &story.start.by.region) != (&cx.by.account, &cx.by.region)
     {
         return Err(Error::new(Kind::Guard, "the run was begun in another AWS account or Region").hint(
             format!(
@@ -85,23 +82,23 @@ pub(crate) async fn resume_run<A: AsyncFn(&Gate) -> Result<Reply>>(
         ));
     }
     values.take_over(&story.values, &runbook.free_names())?;
-    let redactor = redactor_of(&values);
+    let redactor = Redactor::hiding(values.secrets());
     let state_of = |id: &str| story.state_of(id);
-    preflight_run(runbook, story.start.mode, &values, &state_of, to, "the run was not resumed").await?;
-    let mut run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
+    preflight_run(runbook, story.start.mode, &values, &state_of, cx, "the run was not resumed").await?;
+    let mut run = Run { runbook, journal, story, values, redactor, cx, suspects: Vec::new() };
     run.suspect(found.lost_lines);
-    let accepted = accepted.then(|| runbook.sha256.clone());
+    let accepted = is_changed.then(|| runbook.sha256.clone());
     if accepted.is_some() {
         run.journal.write_beside("runbook.md", runbook.text.as_bytes())?;
     }
     run.add(Event::Resumed {
-        by: to.by.clone(),
+        by: cx.by.clone(),
         accepted,
         dropped_bytes: found.dropped_bytes,
         lost_lines: found.lost_lines,
     })?;
     if found.dropped_bytes > 0 {
-        (to.tell)(Progress::Note(&format!(
+        (cx.tell)(Progress::Note(&format!(
             "the journal ended in mid-line: {} bytes were dropped",
             found.dropped_bytes
         )));
@@ -113,39 +110,31 @@ pub(crate) async fn resume_run<A: AsyncFn(&Gate) -> Result<Reply>>(
 }
 
 /// Looks at what the steps that are left need. What is certainly missing is an error; what is doubtful is told and handed back.
-async fn preflight_run<A>(
+async fn preflight_run(
     runbook: &Runbook,
     mode: Mode,
     values: &Values,
     state_of: &dyn Fn(&str) -> StepState,
-    to: &Context<'_, A>,
+    cx: &Context<'_>,
     what: &str,
 ) -> Result<Vec<String>> {
-    if to.without_preflight {
+    if cx.without_preflight {
         return Ok(vec!["what later steps need was not checked beforehand".to_owned()]);
     }
     let ground = PreflightContext {
         runbook,
         mode,
         values,
-        aws: to.aws,
-        variables: to.variables,
-        identity: &to.by.identity,
-        now: (to.clock)(),
+        aws: cx.aws,
+        variables: cx.variables,
+        identity: &cx.by.identity,
+        now: (cx.clock)(),
     };
     let doubts = preflight::refuse_missing(preflight::find_missing(&ground, state_of).await?, what)?;
     for doubt in &doubts {
-        (to.tell)(Progress::Doubt(doubt));
+        (cx.tell)(Progress::Doubt(doubt));
     }
     Ok(doubts)
-}
-
-fn redactor_of(values: &Values) -> Redactor {
-    let mut redactor = Redactor::of_environment();
-    for secret in values.secrets() {
-        redactor.hide(secret);
-    }
-    redactor
 }
 
 /// The account and the Region that a runbook names are the only ones in which it is run.
@@ -170,9 +159,9 @@ fn refuse_wrong_place(runbook: &Runbook, by: &Actor) -> Result<()> {
     Ok(())
 }
 
-impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
+impl Run<'_, '_> {
     pub(super) fn add(&mut self, event: Event) -> Result<()> {
-        self.journal.add(event, (self.to.clock)())?;
+        self.journal.add(event, (self.cx.clock)())?;
         if let Some(line) = self.journal.lines().last() {
             self.story.hear(line);
         }
@@ -180,13 +169,13 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     }
 
     pub(super) fn tell(&self, tell: Progress<'_>) {
-        (self.to.tell)(tell);
+        (self.cx.tell)(tell);
     }
 
     fn clock(&self, step: &Step) -> Clock {
         let number =
             self.runbook.steps.iter().position(|other| other.id == step.id).map_or(0, |index| index + 1);
-        let elapsed = ((self.to.clock)() - self.story.began).to_std().unwrap_or_default();
+        let elapsed = ((self.cx.clock)() - self.story.began).to_std().unwrap_or_default();
         let recovery = evidence::measure_rto(self.runbook, &self.story);
         let recovered =
             recovery.recovered_by.map(|_| Duration::from_secs_f64(recovery.measured_seconds.max(0.0)));
@@ -322,7 +311,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     async fn steps(&mut self) -> Result<std::result::Result<(), Stop>> {
         let runbook = self.runbook;
         for step in &runbook.steps {
-            if let Some(kind) = self.to.interrupt.first() {
+            if let Some(kind) = self.cx.interrupt.first() {
                 return Ok(Err(stop_interrupted(step, kind)));
             }
             match self.story.state_of(&step.id) {

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::document::{Mode, Runbook, Step};
 use super::gate::{Gate, Reply};
-use super::journal::{Answer, Event, Found, Journal, Made};
+use super::journal::{Answer, Event, Made};
 use super::objects::{self, Seen};
 use super::preflight;
 use super::redact::Redactor;
+use super::resumption::Reopened;
 use super::run::{Context, Outcome, Progress, Run};
 use super::script::{self, Done, Ended, Settings};
-use super::state::{StepState, Story};
+use super::state::StepState;
 use super::values::Values;
 use crate::error::{Error, Kind, Result};
 
@@ -61,15 +62,14 @@ pub(crate) struct Undoing<'a> {
 }
 
 /// Takes back what a run did; on a real run somebody types the name of each thing that goes.
-pub(crate) async fn undo_run<A: AsyncFn(&Gate) -> Result<Reply>>(
+pub(crate) async fn undo_run(
     runbook: &Runbook,
-    journal: Journal,
-    found: &Found,
+    reopened: Reopened,
     mut values: Values,
     undoing: Undoing<'_>,
-    to: &Context<'_, A>,
+    cx: &Context<'_>,
 ) -> Result<Outcome> {
-    let story = Story::replay(journal.lines())?;
+    let Reopened { journal, found, story, .. } = reopened;
     if found.lost_lines > 0 {
         return Err(Error::new(
             Kind::Guard,
@@ -77,11 +77,8 @@ pub(crate) async fn undo_run<A: AsyncFn(&Gate) -> Result<Reply>>(
         ));
     }
     values.take_over(&story.values, &runbook.free_names())?;
-    let mut redactor = Redactor::of_environment();
-    for secret in values.secrets() {
-        redactor.hide(secret);
-    }
-    let mut run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
+    let redactor = Redactor::hiding(values.secrets());
+    let mut run = Run { runbook, journal, story, values, redactor, cx, suspects: Vec::new() };
     let kept = kept_steps(runbook, undoing.keep)?;
     let items = run.plan_undo(kept).await?;
     for item in &items {
@@ -96,7 +93,7 @@ pub(crate) async fn undo_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     if run.story.start.mode == Mode::Real {
         run.confirm_all(&items).await?;
     }
-    run.add(Event::Undo { by: to.by.clone(), kept: undoing.keep.map(str::to_owned) })?;
+    run.add(Event::Undo { by: cx.by.clone(), kept: undoing.keep.map(str::to_owned) })?;
     let left = match run.story.start.mode {
         Mode::Rehearse => run.undo_all().await?,
         Mode::Real => run.undo_in_order(items).await?,
@@ -117,7 +114,7 @@ fn kept_steps(runbook: &Runbook, keep: Option<&str>) -> Result<usize> {
     place.map(|place| place + 1).ok_or_else(|| super::unknown_step_error(runbook, keep))
 }
 
-impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
+impl<'r> Run<'r, '_> {
     /// What is to be taken back of the steps behind the first `kept`, newest first. Nothing is touched; of a real run, whatever stands
     /// in the way is an error, all of it at once.
     async fn plan_undo(&self, kept: usize) -> Result<Vec<Item<'r>>> {
@@ -188,7 +185,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         }
         let mut there: Vec<Made> = Vec::new();
         for object in objects::fill_names(creates, &self.values)? {
-            let seen = objects::find_object(&object, self.to.aws).await?;
+            let seen = objects::find_object(&object, self.cx.aws).await?;
             let made = told.made.iter().find(|made| made.object == object);
             let unproven = || format!("the journal does not prove that this run made `{object}`");
             match (seen, made) {
@@ -222,7 +219,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         };
         let mut obstacles = preflight::missing_programs(&undo.text, &self.values);
         if let Some(check) = &item.step.undo_check {
-            let settings = self.settings(check.timeout.unwrap_or(USUAL_CHECK), self.to.interrupt);
+            let settings = self.settings(check.timeout.unwrap_or(USUAL_CHECK), self.cx.interrupt);
             let done = script::shell(&check.text, &[], &settings, |_| Ok(()), |_| ()).await?;
             if !is_well(&done) {
                 obstacles.push(self.words_of(&done));
@@ -237,7 +234,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         for item in items.iter().filter(|item| !item.is_gone) {
             let gate = self.gate_of(item).await?;
             let given =
-                self.to.answers.iter().find(|(id, _)| *id == item.step.id).map(|(_, text)| text.as_str());
+                self.cx.answers.iter().find(|(id, _)| *id == item.step.id).map(|(_, text)| text.as_str());
             let reply = match given {
                 Some(given) => gate.judge(given).map(|()| Reply::Typed(String::new())).map_err(|why| {
                     Error::new(
@@ -246,8 +243,8 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                     )
                 })?,
                 None => tokio::select! {
-                    reply = gate.clone().ask_until_right(&self.to.ask) => reply?,
-                    kind = self.to.interrupt.wait(1) => {
+                    reply = gate.clone().ask_until_right(self.cx.ask) => reply?,
+                    kind = self.cx.interrupt.wait(1) => {
                         return Err(Error::new(kind, "interrupted before anything was taken back"));
                     }
                 },
@@ -271,7 +268,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         if missing.is_empty() {
             return Ok(());
         }
-        let place = match (&self.to.by.account, &self.to.by.region) {
+        let place = match (&self.cx.by.account, &self.cx.by.region) {
             (Some(account), Some(region)) => format!(" in account {account}, Region {region}"),
             _ => String::new(),
         };
@@ -287,7 +284,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         let step = item.step;
         let mut facts = Vec::new();
         for made in &item.there {
-            facts.extend(objects::describe(&made.object, self.to.aws).await?);
+            facts.extend(objects::describe(&made.object, self.cx.aws).await?);
         }
         let name = item.there.first().and_then(|made| made.object.split_once(':'));
         // The path of a file is nothing to type at night.
@@ -297,8 +294,8 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             role: "confirm",
             text: self.what(item),
             answer: Some(answer.to_owned()),
-            account: self.to.by.account.clone(),
-            region: self.to.by.region.clone(),
+            account: self.cx.by.account.clone(),
+            region: self.cx.by.region.clone(),
             facts,
             refused: None,
         })
@@ -405,9 +402,9 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         let began = Instant::now();
         let never = crate::interrupt::Interrupt::never();
         // What costs money is put away even if somebody is impatient; a second signal lets go.
-        let interrupt = if self.to.interrupt.first().is_some() { &never } else { self.to.interrupt };
+        let interrupt = if self.cx.interrupt.first().is_some() { &never } else { self.cx.interrupt };
         let settings = self.settings(timeout, interrupt);
-        let tell = self.to.tell;
+        let tell = self.cx.tell;
         let done = script::shell(text, &[], &settings, |_| Ok(()), |line| tell(Progress::Says(line))).await?;
         let is_well = is_well(&done);
         // A deletion that was asked for before is refused, and goes on.
@@ -417,20 +414,20 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         }
         for made in there {
             loop {
-                match objects::find_object(&made.object, self.to.aws).await? {
+                match objects::find_object(&made.object, self.cx.aws).await? {
                     Seen::Absent => break,
                     Seen::Untold if is_well => break,
                     _ => {}
                 }
-                let is_hasty = !is_well && self.to.poll.is_some() && began.elapsed() > Duration::from_secs(3);
+                let is_hasty = !is_well && self.cx.poll.is_some() && began.elapsed() > Duration::from_secs(3);
                 if began.elapsed() > patience || is_hasty {
                     return Ok(Err(format!("`{}` is still there: {}", made.object, self.words_of(&done))));
                 }
                 self.tell(Progress::Waits(&format!("`{}` to be gone", made.object)));
                 tokio::select! {
-                    () = tokio::time::sleep(self.to.poll.unwrap_or(Duration::from_secs(15))) => {}
+                    () = tokio::time::sleep(self.cx.poll.unwrap_or(Duration::from_secs(15))) => {}
                     // Whoever insists is let go, and told what is left.
-                    _ = self.to.interrupt.wait(2) => return Ok(Err(format!("`{}` is still there", made.object))),
+                    _ = self.cx.interrupt.wait(2) => return Ok(Err(format!("`{}` is still there", made.object))),
                 }
             }
         }
@@ -440,7 +437,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
     fn settings<'s>(&'s self, timeout: Duration, interrupt: &'s crate::interrupt::Interrupt) -> Settings<'s> {
         Settings {
             values: &self.values,
-            variables: self.to.variables,
+            variables: self.cx.variables,
             timeout,
             lock: None,
             interrupt,

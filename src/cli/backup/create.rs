@@ -12,11 +12,11 @@ use crate::backup::create::{self, AuditFrom, Created, Plan};
 use crate::backup::prune::Occasion;
 use crate::backup::request::{Asked, Compress, DumpFormat, Observe, Request, Roles};
 use crate::backup::{BackupName, Compression, Event, Level, Manifest};
-use crate::cli::{Session, actor, notify};
+use crate::cli::{Session, actor};
 use crate::config::parse_duration;
 use crate::error::{Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::notify::Subject;
+use crate::notify::{Announcement, Subject};
 use crate::output::Output;
 use crate::vault::{Trigger, Vault};
 
@@ -261,8 +261,8 @@ fn notify_of(session: &Session, vault: &Vault, database: &str, outcome: &Result<
         Ok(Done::Planned(_)) => {}
         Ok(Done::Made(created)) => {
             let file = vault.shown(&created.manifest.file_path);
-            session.note_outcome(notify::outcome_of_exit(subject, None, Some(file)));
+            session.announce(Announcement::of_exit(subject, None, Some(file)));
         }
-        Err(error) => session.note_outcome(notify::outcome_of_error(subject, error)),
+        Err(error) => session.announce(Announcement::of_error(subject, error)),
     }
 }

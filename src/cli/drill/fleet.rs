@@ -8,14 +8,14 @@ use super::live::LiveFleet;
 use crate::aws::Aws;
 use crate::cli::host_name;
 use crate::cli::places::{Seek, Targets};
-use crate::cli::{Session, notify, now};
+use crate::cli::{Session, now};
 use crate::drill::estimate::Earlier;
 use crate::drill::fleet::{self, Crew, Fleet, Outcome, Row, Todo, record};
 use crate::drill::journal;
 use crate::drill::{Event, Report};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::notify::Subject;
+use crate::notify::{Announcement, Subject};
 use crate::output::{self, Page};
 use crate::rds::{Instance, InstanceId, Place};
 use crate::when;
@@ -129,18 +129,19 @@ fn fleet_context(
                 row.id,
                 if row.outcome == Outcome::Pass { String::new() } else { why }
             ));
-            if let Some(report) = report {
-                warn_of_left_behind(&session.output, report);
-                session.note_outcome(notify::with_location(
-                    notify::drill_outcome(report),
-                    &place_of_row(row, &session),
-                ));
-            } else if row.outcome == Outcome::Refused {
-                let refused =
-                    notify::outcome_of_exit(Subject::Database(row.id.to_string()), Some(Kind::Outside), None);
-                let reason = row.reasons.first().cloned().unwrap_or_default();
-                let told = notify::Told { reason, ..refused };
-                session.note_outcome(notify::with_location(told, &place_of_row(row, &session)));
+            let announcement = match report {
+                Some(report) => {
+                    warn_of_left_behind(&session.output, report);
+                    Some(report.announcement())
+                }
+                None if row.outcome == Outcome::Refused => Some(Announcement {
+                    reason: row.reasons.first().cloned().unwrap_or_default(),
+                    ..Announcement::of_exit(Subject::Database(row.id.to_string()), Some(Kind::Outside), None)
+                }),
+                None => None,
+            };
+            if let Some(announcement) = announcement {
+                session.announce(announcement.located_in(&place_of_row(row, &session)));
             }
             live.show(&session.output);
         }

@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use futures::future::LocalBoxFuture;
+
 use super::super::terminal;
 use super::render::{escape_line, step_tone};
 use crate::error::Result;
@@ -206,7 +208,11 @@ impl<'a> Watch<'a> {
     }
 
     /// Asks a person on the terminal. For a second person's gate it only shows what is asked.
-    pub(super) async fn ask(&self, gate: &Gate) -> Result<Reply> {
+    pub(super) fn ask_later(&self, gate: Gate) -> LocalBoxFuture<'_, Result<Reply>> {
+        Box::pin(async move { self.ask(&gate).await })
+    }
+
+    async fn ask(&self, gate: &Gate) -> Result<Reply> {
         self.output.settle();
         if !terminal::is_terminal() {
             return Ok(Reply::NoTerminal);

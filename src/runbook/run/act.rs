@@ -6,7 +6,6 @@ use super::{Progress, Run, Stop, USUAL};
 use crate::error::{Error, Kind, Result};
 use crate::runbook::document::{Act, Kind as StepKind, Step};
 use crate::runbook::expect::Observed;
-use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{End, Ending, Event, Made, Output};
 use crate::runbook::objects::{self, Seen};
 use crate::runbook::script::{self, Done, Ended, Settings};
@@ -17,13 +16,13 @@ use crate::when::format_span;
 const LINES_KEPT: usize = 200;
 const LETTERS_KEPT: usize = 16_000;
 
-impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
+impl Run<'_, '_> {
     pub(super) async fn act(&mut self, step: &Step, act: &Act) -> Result<std::result::Result<(), Stop>> {
         let told = self.story.step(&step.id);
         let objects = objects::fill_names(&act.creates, &self.values)?;
         let mut absent = Vec::new();
         for object in &objects {
-            match objects::find_object(object, self.to.aws).await? {
+            match objects::find_object(object, self.cx.aws).await? {
                 Seen::Absent | Seen::Untold => absent.push(object.clone()),
                 Seen::There(_) if told.absent.contains(object) => {}
                 Seen::There(_) => return Ok(Err(stop_for_existing(step, object))),
@@ -55,13 +54,13 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let (journal, story) = (&mut self.journal, &mut self.story);
         let settings = Settings {
             values: &self.values,
-            variables: self.to.variables,
+            variables: self.cx.variables,
             timeout: step.timeout.unwrap_or(USUAL),
             lock: Some(&lock),
-            interrupt: self.to.interrupt,
+            interrupt: self.cx.interrupt,
             redactor: &self.redactor,
         };
-        let (clock, tell) = (self.to.clock, self.to.tell);
+        let (clock, tell) = (self.cx.clock, self.cx.tell);
         let started = |group: u32| {
             journal.add(Event::Process { step: step.id.clone(), group }, clock())?;
             if let Some(line) = journal.lines().last() {
@@ -75,12 +74,12 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             }
         };
         // A plan would run it in the same way.
-        if let Ok(reading) = reading::confine_step(step, self.runbook, &self.values, self.to.reads_only) {
-            return reading::run_reading(reading, self.to.aws, &settings, started, says).await;
+        if let Ok(reading) = reading::confine_step(step, self.runbook, &self.values, self.cx.reads_only) {
+            return reading::run_reading(reading, self.cx.aws, &settings, started, says).await;
         }
         match &step.kind {
             StepKind::Sql(act, place) => {
-                let mut psql = sql::command(&act.script.text, place, &self.values, self.to.aws).await?;
+                let mut psql = sql::command(&act.script.text, place, &self.values, self.cx.aws).await?;
                 if act.read_only {
                     psql.read_only();
                 }
@@ -185,7 +184,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     async fn made(&self, objects: &[String], result: Ending) -> Vec<Made> {
         for pause in [0, 1, 2, 4] {
             tokio::time::sleep(Duration::from_secs(pause)).await;
-            match objects::made(objects, result != Ending::Failed, self.to.aws).await {
+            match objects::made(objects, result != Ending::Failed, self.cx.aws).await {
                 // Describe may lag behind the request that it should show.
                 Ok(made) if made.len() == objects.len() || result != Ending::Done => return made,
                 Ok(made) if pause == 4 => return made,

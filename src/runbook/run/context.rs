@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::runbook::confined::ReadsOnly;
 use crate::runbook::document::{Runbook, Step};
+use crate::runbook::gate::Ask;
 use crate::runbook::journal::{Actor, Answer, Ending, Journal};
 use crate::runbook::redact::Redactor;
 use crate::runbook::report::Report;
@@ -57,7 +58,7 @@ pub(crate) struct Clock {
 }
 
 /// What a run works with.
-pub(crate) struct Context<'a, A> {
+pub(crate) struct Context<'a> {
     /// Where journals lie.
     pub vault: &'a Vault,
     /// AWS, if the runbook needs it.
@@ -70,8 +71,8 @@ pub(crate) struct Context<'a, A> {
     pub clock: fn() -> DateTime<Utc>,
     /// Who runs it.
     pub by: Actor,
-    /// Asks a person on the terminal; `None` where there is none.
-    pub ask: A,
+    /// Asks a person on the terminal.
+    pub ask: Ask<'a>,
     /// Answers that were given beforehand, by step.
     pub answers: &'a [(String, String)],
     /// Steps of which somebody says that they happened.
@@ -104,13 +105,13 @@ pub(in crate::runbook) struct Stop {
 }
 
 /// A run that goes on.
-pub(in crate::runbook) struct Run<'a, A> {
+pub(in crate::runbook) struct Run<'a, 'cx> {
     pub(in crate::runbook) runbook: &'a Runbook,
     pub(in crate::runbook) journal: Journal,
     pub(in crate::runbook) story: Story,
     pub(in crate::runbook) values: Values,
     pub(in crate::runbook) redactor: Redactor,
-    pub(in crate::runbook) to: &'a Context<'a, A>,
+    pub(in crate::runbook) cx: &'a Context<'cx>,
     /// Steps that may have begun in lines that the journal has lost.
     pub(in crate::runbook) suspects: Vec<String>,
 }

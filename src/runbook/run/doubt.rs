@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::{Progress, Run, Stop, USUAL};
 use crate::error::{Error, Kind, Result};
 use crate::runbook::document::Step;
-use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{Answer, Event, Made, folder};
 use crate::runbook::objects;
 use crate::runbook::reading;
@@ -36,18 +35,18 @@ impl ProbeFound {
     }
 }
 
-impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
+impl Run<'_, '_> {
     /// Settles whether a step may be run now.
     pub(super) async fn settle_doubt(&mut self, step: &Step) -> Result<Doubt> {
         let told = self.story.step(&step.id);
         let is_suspect = self.suspects.contains(&step.id);
         let Some(act) = step.kind.act().filter(|_| !self.only_reads(step)) else { return Ok(Doubt::Run) };
-        if self.to.redo.contains(&step.id) && told.state != StepState::Done {
-            self.add(Event::Said { step: step.id.clone(), word: "redo".to_owned(), by: self.to.by.clone() })?;
+        if self.cx.redo.contains(&step.id) && told.state != StepState::Done {
+            self.add(Event::Said { step: step.id.clone(), word: "redo".to_owned(), by: self.cx.by.clone() })?;
             return Ok(Doubt::Run);
         }
-        if self.to.done.contains(&step.id) && told.state != StepState::Todo {
-            self.add(Event::Said { step: step.id.clone(), word: "done".to_owned(), by: self.to.by.clone() })?;
+        if self.cx.done.contains(&step.id) && told.state != StepState::Todo {
+            self.add(Event::Said { step: step.id.clone(), word: "done".to_owned(), by: self.cx.by.clone() })?;
             self.tell(Progress::Passed(step, "somebody says that it is done"));
             return Ok(Doubt::Happened);
         }
@@ -100,7 +99,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
 
     /// Whether a step may be run as often as one likes: it says so, and all that it does is known to read.
     pub(super) fn only_reads(&self, step: &Step) -> bool {
-        reading::confine_step(step, self.runbook, &self.values, self.to.reads_only).is_ok()
+        reading::confine_step(step, self.runbook, &self.values, self.cx.reads_only).is_ok()
     }
 
     /// A command whose process died before it may still be under way.
@@ -108,7 +107,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let path = self.lock_path(step).ok()?;
         let began = Instant::now();
         while script::is_under_way(&path) {
-            if began.elapsed() > ORPHANS || self.to.interrupt.first().is_some() {
+            if began.elapsed() > ORPHANS || self.cx.interrupt.first().is_some() {
                 let which = group.map(|group| format!(" (process group {group})")).unwrap_or_default();
                 return Some(Stop {
                     state: "unknown",
@@ -153,10 +152,10 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     ) -> Result<ProbeFound> {
         let settings = Settings {
             values: &self.values,
-            variables: self.to.variables,
+            variables: self.cx.variables,
             timeout: timeout.unwrap_or(USUAL),
             lock: None,
-            interrupt: self.to.interrupt,
+            interrupt: self.cx.interrupt,
             redactor: &self.redactor,
         };
         let done = script::shell(text, &[], &settings, |_| Ok(()), |_| ()).await?;
@@ -167,7 +166,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             && let Some(act) = step.kind.act()
         {
             let objects = objects::fill_names(&act.creates, &self.values)?;
-            made = objects::made(&objects, true, self.to.aws).await?;
+            made = objects::made(&objects, true, self.cx.aws).await?;
         }
         Ok(ProbeFound { answer, reason, made })
     }
@@ -199,7 +198,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                 (_, false) => self.add(Event::Said {
                     step: step.id.clone(),
                     word: "redo".to_owned(),
-                    by: self.to.by.clone(),
+                    by: self.cx.by.clone(),
                 })?,
                 (Some(probe), true) => {
                     self.probe(step, &probe.text, probe.timeout).await?;

@@ -16,7 +16,7 @@ use crate::when::format_span;
 /// How long a wait may take that does not say.
 const USUAL_WAIT: Duration = Duration::from_secs(3600);
 
-impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
+impl Run<'_, '_> {
     pub(super) async fn wait(
         &mut self,
         step: &Step,
@@ -31,10 +31,10 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             absent: Vec::new(),
         })?;
         let (began, limit) = (Instant::now(), step.timeout.unwrap_or(USUAL_WAIT));
-        let poll = Poll { every: self.to.poll.unwrap_or(waiting.every), give_up_after: limit };
+        let poll = Poll { every: self.cx.poll.unwrap_or(waiting.every), give_up_after: limit };
         let mut seen: String;
         let (result, reason, kind) = loop {
-            match waiting.condition.poll(self.to.aws, &self.values, &waiting.fails_on).await? {
+            match waiting.condition.poll(self.cx.aws, &self.values, &waiting.fails_on).await? {
                 Ok(PollResult::There(what)) => break (Ending::Done, what, Kind::No),
                 Ok(PollResult::Never(why)) => {
                     break (Ending::Failed, format!("will not come true: {why}"), Kind::Outside);
@@ -54,7 +54,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             tokio::select! {
                 () = poll.pause() => {}
                 () = tokio::time::sleep(left) => {}
-                kind = self.to.interrupt.wait(1) => break (Ending::Unknown, "was interrupted".to_owned(), kind),
+                kind = self.cx.interrupt.wait(1) => break (Ending::Unknown, "was interrupted".to_owned(), kind),
             }
         };
         let seconds = began.elapsed().as_secs_f64();
@@ -83,18 +83,18 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     }
 
     pub(super) async fn gate(&mut self, step: &Step) -> Result<std::result::Result<(), Stop>> {
-        let mut gate = Gate::of_step(step, &self.values, &self.to.by)?
+        let mut gate = Gate::of_step(step, &self.values, &self.cx.by)?
             .ok_or_else(|| Error::new(Kind::Bug, "a gate is none"))?;
-        if let Some(answer) = gate.answer.as_ref().filter(|_| self.to.aws.is_some()) {
+        if let Some(answer) = gate.answer.as_ref().filter(|_| self.cx.aws.is_some()) {
             // What is typed may be the name of something else than a DB instance.
-            gate.facts = objects::describe(&format!("db:{answer}"), self.to.aws).await.unwrap_or_default();
+            gate.facts = objects::describe(&format!("db:{answer}"), self.cx.aws).await.unwrap_or_default();
         }
         let waiting = |error: Error| Stop { state: "waiting", step: Some(step.id.clone()), error };
         self.add(Event::Asked { step: step.id.clone() })?;
         if gate.role == "approve" {
             return self.approval(step, &gate).await;
         }
-        let given = self.to.answers.iter().find(|(id, _)| *id == step.id).map(|(_, text)| text.clone());
+        let given = self.cx.answers.iter().find(|(id, _)| *id == step.id).map(|(_, text)| text.clone());
         let typed = match given {
             Some(given) => {
                 if let Err(why) = gate.judge(&given) {
@@ -105,8 +105,8 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             }
             None => {
                 let reply = tokio::select! {
-                    reply = gate.clone().ask_until_right(&self.to.ask) => reply?,
-                    kind = self.to.interrupt.wait(1) => return Ok(Err(stop_interrupted(step, kind))),
+                    reply = gate.clone().ask_until_right(self.cx.ask) => reply?,
+                    kind = self.cx.interrupt.wait(1) => return Ok(Err(stop_interrupted(step, kind))),
                 };
                 match reply {
                     Reply::Typed(typed) => typed,
@@ -115,7 +115,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             }
         };
         let answer = self.redactor.clean(typed.trim());
-        self.add(Event::Gate { step: step.id.clone(), answer: answer.clone(), by: self.to.by.clone() })?;
+        self.add(Event::Gate { step: step.id.clone(), answer: answer.clone(), by: self.cx.by.clone() })?;
         self.tell(Progress::Answered(step, &answer, &self.clock(step)));
         Ok(Ok(()))
     }
@@ -129,7 +129,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let mut is_watched = None;
         loop {
             if let Some(approval) = gate::approval(self.journal.vault(), &run, &step.id)? {
-                match gate::judge_approval(&approval, &self.story, self.to.aws).await? {
+                match gate::judge_approval(&approval, &self.story, self.cx.aws).await? {
                     Ok(certainty) => {
                         let answer = format!("approved by {} ({})", approval.by.identity, certainty.words());
                         if certainty == gate::Certainty::Claimed {
@@ -153,7 +153,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                 }
             }
             if is_watched.is_none() {
-                is_watched = Some((self.to.ask)(gate).await? != Reply::NoTerminal);
+                is_watched = Some((self.cx.ask)(gate.clone()).await? != Reply::NoTerminal);
             }
             if is_watched != Some(true) || began.elapsed() > limit {
                 let error = Error::new(
@@ -169,8 +169,8 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             }
             self.tell(Progress::Waits(&format!("a second person: lifeboat runbook approve {run}")));
             tokio::select! {
-                () = tokio::time::sleep(self.to.poll.unwrap_or(Duration::from_secs(1))) => {}
-                kind = self.to.interrupt.wait(1) => return Ok(Err(stop_interrupted(step, kind))),
+                () = tokio::time::sleep(self.cx.poll.unwrap_or(Duration::from_secs(1))) => {}
+                kind = self.cx.interrupt.wait(1) => return Ok(Err(stop_interrupted(step, kind))),
             }
         }
     }
