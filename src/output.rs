@@ -13,13 +13,13 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
 pub(crate) use crate::postgres::redact_urls;
 use crate::verify::Verdict;
-use crate::when::format_span;
+use crate::when::{format_span, format_time};
 use crate::words::Tone;
 
 pub(crate) use crate::words::escape_controls;
@@ -445,7 +445,7 @@ fn stamp_lines(log: &Log, severity: Severity, text: &str) -> String {
         Severity::Warning => "WARN ",
         Severity::Info => "INFO ",
     };
-    let time = (log.clock)().to_rfc3339_opts(SecondsFormat::Secs, true);
+    let time = format_time((log.clock)());
     let lines: Vec<String> =
         text.lines().map(|line| format!("{time} {level} {line}").trim_end().to_owned()).collect();
     lines.join("\n")

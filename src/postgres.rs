@@ -34,7 +34,7 @@ pub(crate) use failure::{ConnectFailure, QueryFailure, Refusal};
 pub(crate) use overrides::{ConnectionOverrides, read_database_url, read_url};
 pub(crate) use password::{PassFile, Password, generate};
 pub(crate) use private::{PrivateServer, can_start};
-pub(crate) use programs::{Connecting, Programs};
+pub(crate) use programs::{Connecting, Programs, collect_stderr};
 pub(crate) use psql::Psql;
 pub(crate) use quote::{quote_identifier, quote_literal};
 pub(crate) use raw_text::{AS_IT_IS, RawText};

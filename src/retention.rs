@@ -245,6 +245,20 @@ pub(crate) struct PruneReport {
     pub unreached: Vec<Unreached>,
 }
 
+impl PruneReport {
+    /// What would be removed.
+    pub(crate) fn planned(verdicts: Vec<Verdict>) -> Self {
+        PruneReport {
+            schema: "lifeboat.prune/1",
+            dry_run: true,
+            verdicts,
+            deleted: Vec::new(),
+            failed: Vec::new(),
+            unreached: Vec::new(),
+        }
+    }
+}
+
 /// A copy that could not be removed.
 #[derive(Debug, Serialize)]
 pub(crate) struct PruneFailure {

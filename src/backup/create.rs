@@ -36,6 +36,7 @@ use crate::verify::observation::Carried;
 use crate::verify::schema::{self, Definitions};
 use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, read_wordings};
 use crate::verify::{self, Copies, Databases, Depth, Depths, Look, Recorded, Recording, judge};
+use crate::when::format_time;
 
 /// A backup that is going to be made.
 #[derive(Debug)]
@@ -342,7 +343,7 @@ fn move_aside(plan: &Plan, name: &BackupName, cx: &Context<'_>) -> Result<()> {
     let moved = catalogue::rename_backup(cx.vault, &earlier.manifest, &plan.request.read.seal_keys)?;
     (cx.tell)(Event::Note(&format!(
         "the earlier backup `{name}` of {} was renamed to `{moved}`",
-        earlier.manifest.timestamp.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+        format_time(earlier.manifest.timestamp)
     )));
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! A dump is complete when pg_dump has ended well *and* its output has the beginning and the end that it should have:
 //! an exit code alone was not enough for others. When lifeboat dies, pg_dump dies with it, of its closed output.
 
-use std::io::Read as _;
+use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use super::manifest::Format;
 use super::stream::{Inflow, Packing, Target, Totals};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::postgres::{Programs, Server};
+use crate::postgres::{Programs, Server, collect_stderr};
 
 /// What is to be dumped.
 pub(super) struct Order<'a> {
@@ -42,39 +42,40 @@ pub(super) struct Dumped {
 }
 
 /// How long pg_dump waits for a lock of somebody's migration.
-pub(super) const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
+const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
+
+/// Starts pg_dump, which says on stderr what is wrong.
+pub(super) fn spawn_pg_dump(
+    order: &Order<'_>,
+    arguments: &[impl AsRef<OsStr>],
+    stdout: Stdio,
+) -> Result<Child> {
+    let mut connecting = order.programs.connecting("pg_dump", order.server, order.dbname)?;
+    let command = &mut connecting.command;
+    command.args(arguments).args(["--no-password", LOCK_WAIT]);
+    if let Some(snapshot) = order.snapshot {
+        command.arg(format!("--snapshot={snapshot}"));
+    }
+    command
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| cannot_run(order.programs, "pg_dump", error))
+}
 
 impl Running {
     pub(super) fn start(order: &Order<'_>) -> Result<Self> {
-        let mut connecting = order.programs.connecting("pg_dump", order.server, order.dbname)?;
-        let command = &mut connecting.command;
-        match order.format {
-            Format::Custom => command.args(["--format=custom", "--compress=0"]),
+        let format: &[&str] = match order.format {
+            Format::Custom => &["--format=custom", "--compress=0"],
             Format::Directory | Format::Sql | Format::Sqlite => {
-                command.args(["--format=plain", "--clean", "--if-exists", "--create"])
+                &["--format=plain", "--clean", "--if-exists", "--create"]
             }
         };
-        command.args(["--no-password", LOCK_WAIT]);
-        if let Some(snapshot) = order.snapshot {
-            command.arg(format!("--snapshot={snapshot}"));
-        }
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| cannot_run(order.programs, "pg_dump", error))?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (Some(stdout), Some(mut stderr)) = (stdout, stderr) else {
-            return Err(Error::outside("pg_dump has no output"));
-        };
+        let mut child = spawn_pg_dump(order, format, Stdio::piped())?;
+        let stderr = collect_stderr(&mut child);
+        let stdout = child.stdout.take().ok_or_else(|| Error::outside("pg_dump has no output"))?;
         // A larger pipe lets the two sides work in longer turns; without it things are slower, not wrong.
         let _ = rustix::pipe::fcntl_setpipe_size(stdout.as_fd(), 1 << 20);
-        let stderr = std::thread::spawn(move || {
-            let mut said = Vec::new();
-            let _ = stderr.by_ref().take(64 << 10).read_to_end(&mut said);
-            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
-            String::from_utf8_lossy(&said).into_owned()
-        });
         Ok(Running { child, stdout, stderr, format: order.format })
     }
 

@@ -23,7 +23,7 @@ use super::sqlite_url::absolute_path;
 use super::stream::{Outflow, Totals, Unpacking, hash_file};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::postgres::Programs;
+use crate::postgres::{Programs, collect_stderr};
 use crate::vault::{Content, Scratch, Secrecy, Vault};
 
 /// Looks at a file. `path` is where it lies, if SQLite may open it there.
@@ -222,7 +222,7 @@ impl Reading {
         };
         let mut child =
             command.spawn().map_err(|error| Error::outside("cannot run pg_restore").caused_by(error))?;
-        let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        let Some(mut stdout) = child.stdout.take() else {
             return Err(Error::new(Kind::Bug, "pg_restore has no output"));
         };
         let reader = std::thread::spawn(move || {
@@ -232,12 +232,7 @@ impl Reading {
             }
             reader.finish()
         });
-        let said = std::thread::spawn(move || {
-            let mut said = Vec::new();
-            let _ = stderr.by_ref().take(64 << 10).read_to_end(&mut said);
-            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
-            String::from_utf8_lossy(&said).into_owned()
-        });
+        let said = collect_stderr(&mut child);
         Ok(Reading { child, reader, said })
     }
 

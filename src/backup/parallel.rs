@@ -5,6 +5,7 @@
 //! tables that are being dumped, not the whole dump. By hand: `tar xzf NAME.tar.gz && pg_restore -j 4 -d DATABASE dump`.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -14,11 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::dump::{Dumped, LOCK_WAIT, Order, cannot_run, explain_failure};
+use super::dump::{Dumped, Order, explain_failure, spawn_pg_dump};
 use super::event::{cannot_write, stop_if_interrupted};
 use super::stream::{Inflow, Packing, Target};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::postgres::collect_stderr;
 use crate::vault::Scratch;
 
 /// The table of contents.
@@ -43,28 +45,13 @@ impl Running {
         fs::DirBuilder::new().mode(0o700).create(&folder).map_err(cannot)?;
         let folder = fs::canonicalize(folder).map_err(cannot)?;
         let closed = Closed::watch(&folder).map_err(cannot)?;
-        let mut connecting = order.programs.connecting("pg_dump", order.server, order.dbname)?;
-        let command = &mut connecting.command;
+        let (jobs, mut file) = (format!("--jobs={jobs}"), OsString::from("--file="));
+        file.push(&folder);
         // We compress, with more threads and better than its workers would.
-        command.args(["--format=directory", "--compress=0", "--no-sync", "--no-password", LOCK_WAIT]);
-        command.arg(format!("--jobs={jobs}")).arg("--file").arg(&folder);
-        if let Some(snapshot) = order.snapshot {
-            command.arg(format!("--snapshot={snapshot}"));
-        }
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| cannot_run(order.programs, "pg_dump", error))?;
-        let stderr = child.stderr.take();
-        let stderr = std::thread::spawn(move || {
-            let mut said = String::new();
-            if let Some(mut stderr) = stderr {
-                let _ = stderr.by_ref().take(64 << 10).read_to_string(&mut said);
-                let _ = io::copy(&mut stderr, &mut io::sink());
-            }
-            said
-        });
+        let arguments = ["--format=directory", "--compress=0", "--no-sync", &jobs].map(OsStr::new);
+        let arguments = [&arguments[..], &[&file]].concat();
+        let mut child = spawn_pg_dump(order, &arguments, Stdio::null())?;
+        let stderr = collect_stderr(&mut child);
         Ok(Running { child, stderr, folder, closed, name: order.dbname.to_owned(), _scratch: scratch })
     }
 

@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::retention::{self, Copy, Lifetime, Proof, PruneFailure, PruneReport, Rule, Rules, Verdict};
 use crate::vault::{Actor, Vault};
 use crate::verify;
+use crate::when::format_time;
 
 /// The class of backups that were given none.
 pub(crate) const USUAL_CLASS: &str = "backup";
@@ -195,11 +196,11 @@ pub(super) fn is_good(entry: &Entry) -> bool {
 fn proof_of(manifest: &Manifest) -> Proof {
     match &manifest.verification {
         Some(standing) if standing.result == verify::Verdict::Pass && standing.level == Level::Restore => {
-            let at = standing.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+            let at = format_time(standing.at);
             Proof::Good(format!("the restore of {at}"))
         }
         Some(standing) if standing.result == verify::Verdict::Fail => {
-            let at = standing.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+            let at = format_time(standing.at);
             Proof::Bad(format!("the verification of {at}"))
         }
         _ => Proof::Unknown,
@@ -217,14 +218,7 @@ fn confirmed_time(copies: &[Copy]) -> DateTime<Utc> {
 impl Plan {
     /// What would be done, for a dry run.
     pub(crate) fn preview(&self) -> PruneReport {
-        PruneReport {
-            schema: "lifeboat.prune/1",
-            dry_run: true,
-            verdicts: self.verdicts.clone(),
-            deleted: Vec::new(),
-            failed: Vec::new(),
-            unreached: Vec::new(),
-        }
+        PruneReport::planned(self.verdicts.clone())
     }
 
     /// How many would be removed.
@@ -251,14 +245,7 @@ pub(crate) fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
             }
         }
     }
-    Ok(PruneReport {
-        schema: "lifeboat.prune/1",
-        dry_run: false,
-        verdicts: plan.verdicts,
-        deleted,
-        failed,
-        unreached: Vec::new(),
-    })
+    Ok(PruneReport { dry_run: false, deleted, failed, ..PruneReport::planned(plan.verdicts) })
 }
 
 /// Under the lock of manifests: nobody may just be pinning it.

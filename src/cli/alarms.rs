@@ -2,11 +2,10 @@
 
 mod render;
 
-use std::cell::Cell;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use parking_lot::Mutex;
 
 use super::confirm::Act;
 use super::places::{Looked, Seek, Target};
@@ -235,13 +234,13 @@ async fn audit(session: &Session) -> Result<Option<Kind>> {
 struct Progress<'a> {
     output: &'a Output,
     began: Instant,
-    said: Mutex<Cell<Instant>>,
+    said: Mutex<Instant>,
 }
 
 impl<'a> Progress<'a> {
     fn new(output: &'a Output) -> Self {
         let began = Instant::now();
-        Progress { output, began, said: Mutex::new(Cell::new(began)) }
+        Progress { output, began, said: Mutex::new(began) }
     }
 
     fn tell(&self, done: usize, total: usize, now: &str) {
@@ -249,9 +248,9 @@ impl<'a> Progress<'a> {
             return;
         }
         self.output.show_live(format!("{done} of {total}: {now}"), self.began);
-        let Ok(said) = self.said.lock() else { return };
-        if !self.output.is_live() && said.get().elapsed() >= SAY_EVERY {
-            said.set(Instant::now());
+        let mut said = self.said.lock();
+        if !self.output.is_live() && said.elapsed() >= SAY_EVERY {
+            *said = Instant::now();
             self.output.say(format!("{done} of {total} set, three a second is what CloudWatch takes"));
         }
     }

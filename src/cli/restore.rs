@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -426,7 +426,7 @@ async fn show_window(args: &WindowArgs, session: &Session) -> Result<Option<Kind
     let (backup, _) = plan::automated_backup(&aws, &args.database).await?;
     let now = aws.now(now());
     let window = backup.window;
-    let latest = window.latest.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let latest = window.latest.map(format_time);
     session.output.report(&Window {
         schema: "lifeboat.restore-window/1",
         restore_command: format!(

@@ -15,6 +15,7 @@ use crate::output::{Page, Report};
 use crate::server::tokens::{self, Scope, Token};
 use crate::server::{CheckInstances, Server, Setup};
 use crate::vault::Trigger;
+use crate::when::format_time;
 use crate::words::Tone;
 
 /// Serve the REST API and the dashboard.
@@ -206,7 +207,7 @@ impl Report for Tokens {
             words.join(", ")
         };
         let rows = self.tokens.iter().map(|token| {
-            let made = token.created_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+            let made = format_time(token.created_at);
             vec![(token.name.clone(), None), (words(token), None), (made, Some(Tone::Faint))]
         });
         page.table(&["token", "scopes", "made"], rows.collect());

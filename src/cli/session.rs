@@ -93,7 +93,7 @@ pub(super) struct Session {
     pub(super) vault: String,
     pub(super) output: Output,
     /// What is to be said when the command has ended.
-    saying: std::sync::Mutex<Saying>,
+    saying: parking_lot::Mutex<Saying>,
     /// The grammar of the command line, for calls of this tool inside runbooks.
     pub(super) command_line: clap::Command,
 }
@@ -142,7 +142,7 @@ impl Session {
             (None, None, Some(vault)) => vault_place(vault, "`vault` in lifeboat.toml")?,
             (None, None, None) => "./backups".to_owned(),
         };
-        let saying = std::sync::Mutex::default();
+        let saying = parking_lot::Mutex::default();
         Ok(Session { config_file, config, access, narrow, vault, output, saying, command_line })
     }
 
@@ -242,21 +242,17 @@ pub(super) fn parse_day(text: &str) -> Result<NaiveDate> {
 impl Session {
     /// Notes what is to be said when the command has ended.
     pub(super) fn announce(&self, announcement: Announcement) {
-        if let Ok(mut saying) = self.saying.lock() {
-            saying.announcements.push(announcement);
-        }
+        self.saying.lock().announcements.push(announcement);
     }
 
     /// What a dead man's switch is to be told, where that is not what the exit code says.
     pub(super) fn ping_with(&self, ping: Ping) {
-        if let Ok(mut saying) = self.saying.lock() {
-            saying.ping = Some(ping);
-        }
+        self.saying.lock().ping = Some(ping);
     }
 
     /// What the command has said.
     pub(super) fn take_saying(&self) -> Saying {
-        self.saying.lock().map(|mut saying| std::mem::take(&mut *saying)).unwrap_or_default()
+        std::mem::take(&mut *self.saying.lock())
     }
 }
 

@@ -6,7 +6,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 
 use super::confirm::Act;
@@ -485,9 +484,7 @@ impl GithubOutput {
     }
 
     fn write(&self, report: &Report) -> Result<()> {
-        let stamp = |at: Option<chrono::DateTime<chrono::Utc>>| {
-            at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default()
-        };
+        let stamp = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(format_time).unwrap_or_default();
         let lines = format!(
             "snapshot_id={}\nsnapshot_arn={}\nsnapshot_time={}\ndatabase_time={}\nrollback_command={}\n",
             report.snapshot_id,

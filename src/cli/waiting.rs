@@ -1,9 +1,9 @@
 //! Flags of commands that wait, and the progress that they show.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use parking_lot::Mutex;
 
 use crate::aws::Poll;
 use crate::config::parse_duration;
@@ -95,14 +95,12 @@ impl<'a> Teller<'a> {
         match event {
             Event::Status { what, status } => {
                 self.output.say(format!("{what} is {status}"));
-                if let Ok(mut live) = self.what.lock() {
-                    *live = format!("{what} is {status}");
-                    self.output.show_live(live.clone(), self.began);
-                }
+                let mut live = self.what.lock();
+                *live = format!("{what} is {status}");
+                self.output.show_live(live.clone(), self.began);
             }
             Event::Progress { percent } => {
-                let what = self.what.lock().map(|what| what.clone()).unwrap_or_default();
-                self.output.show_live(format!("{what}, {percent} %"), self.began);
+                self.output.show_live(format!("{}, {percent} %", self.what.lock()), self.began);
             }
             Event::Note(text) => self.output.say(text),
         }

@@ -1,10 +1,11 @@
 //! The instance that a drill makes: its name, its tags, and the proof that it is one.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::error::Result;
 use crate::rds::tag::{EXPIRES, PURPOSE, RUN, SOURCE, SOURCE_RESOURCE};
 use crate::rds::{Instance, InstanceId, ResourceId, RunId, THROWAWAY_PREFIX, Tags};
+use crate::when::format_time;
 
 /// How far the clocks of this machine and of AWS may differ before a throwaway is not believed to be one.
 const CLOCK_SKEW: chrono::TimeDelta = chrono::TimeDelta::hours(1);
@@ -25,7 +26,7 @@ pub(crate) fn throwaway_tags(source: &Instance, run: &RunId, expires: DateTime<U
         (RUN.to_owned(), run.to_string()),
         (SOURCE.to_owned(), source.id.to_string()),
         (SOURCE_RESOURCE.to_owned(), source.resource_id.to_string()),
-        (EXPIRES.to_owned(), expires.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        (EXPIRES.to_owned(), format_time(expires)),
     ])
 }
 

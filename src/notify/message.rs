@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::announcement::{State, Subject};
 use super::state::{Change, Item, Kept};
 use crate::postgres::redact_urls;
+use crate::when::format_time;
 
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.notification/1";
@@ -157,7 +158,7 @@ impl Message {
                 let mut item = Message::new(&kept.command, Change::Digest, kept.state, sender, now);
                 item.database = kept.subject.as_deref().map(escape_mentions);
                 item.place = kept.place.as_deref().map(escape_mentions);
-                let since = kept.since.to_rfc3339_opts(SecondsFormat::Secs, true);
+                let since = format_time(kept.since);
                 item.reason = format!("{} (since {since})", escape_mentions(&kept.reason));
                 item
             })
@@ -216,7 +217,7 @@ impl Message {
         if let Some(evidence) = &self.evidence {
             let _ = write!(text, "\nEvidence: {evidence}");
         }
-        let at = self.at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let at = format_time(self.at);
         let _ = write!(
             text,
             "\nNext: {}\nSent by lifeboat {} on {}, {at}",

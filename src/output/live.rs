@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use parking_lot::Mutex;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::terminal::terminal_width;
@@ -29,7 +30,7 @@ impl Live {
         let drawn = Arc::clone(&text);
         let draw = move |_: &ProgressState, line: &mut dyn fmt::Write| {
             let room = terminal_width(&io::stderr()).unwrap_or(80).saturating_sub(BEFORE + 1);
-            let text = drawn.lock().unwrap_or_else(PoisonError::into_inner)(room);
+            let text = drawn.lock()(room);
             let _ = line.write_str(&cut(&escape_controls(&text), room));
         };
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -40,7 +41,7 @@ impl Live {
     }
 
     pub(super) fn show(&self, text: impl Fn(usize) -> String + Send + 'static, began: Instant) {
-        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(text);
+        *self.text.lock() = Box::new(text);
         if self.bar.is_finished() {
             self.bar.reset();
         }

@@ -5,10 +5,12 @@
 //! so the program whose major version is the server's, or the next above it, is taken.
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 
 use super::tls::TlsVersion;
 use super::{Server, TlsMode};
@@ -22,6 +24,19 @@ pub(crate) struct Programs {
     pub major: u32,
     /// As the program tells it, such as `16.4`.
     pub version: String,
+}
+
+/// Collects what a program says of its errors, so that it never waits for a reader; of very much only the beginning.
+pub(crate) fn collect_stderr(child: &mut Child) -> JoinHandle<String> {
+    let stderr = child.stderr.take();
+    std::thread::spawn(move || {
+        let mut said = Vec::new();
+        if let Some(mut stderr) = stderr {
+            let _ = stderr.by_ref().take(64 << 10).read_to_end(&mut said);
+            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    })
 }
 
 /// Where packages put the programs, besides PATH: Debian, Red Hat, Homebrew, Postgres.app.

@@ -1,12 +1,13 @@
 //! The parameters of a run: from flags, the environment and defaults, each judged once, when it comes in.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 
 use super::document::{Front, Mode, Parameter};
 use super::values::{FREE_TEXT, LONGEST, Values, compile_pattern, judge_plain};
 use crate::backup::schedule::quote_for_shell;
 use crate::error::{Error, Result};
 use crate::rds::RunId;
+use crate::when::format_time;
 
 /// Reads a time as people say it.
 pub(crate) type ReadTime<'a> = &'a dyn Fn(&str) -> Result<DateTime<Utc>>;
@@ -66,7 +67,7 @@ pub(crate) fn list_missing<'a>(
 /// A value as it is used, if the parameter takes it.
 pub(crate) fn read_value(parameter: &Parameter, text: String, read_time: ReadTime<'_>) -> Result<String> {
     let text = match parameter.is_time {
-        true => read_time(&text)?.to_rfc3339_opts(SecondsFormat::Secs, true),
+        true => format_time(read_time(&text)?),
         false => text,
     };
     refuse_unfit(parameter, &text).map(|()| text)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::policy::check::{Finding, Severity, worst_severity};
+use crate::words::Tone;
 
 /// More names than anyone reads in one sentence.
 const NAMED: usize = 6;
@@ -44,12 +45,12 @@ impl Health {
     }
 
     /// How it is drawn.
-    pub(super) const fn tone(self) -> &'static str {
+    pub(super) const fn tone(self) -> Tone {
         match self {
-            Health::AtRisk => "bad",
-            Health::Attention => "doubt",
-            Health::Unknown => "quiet",
-            Health::Safe => "good",
+            Health::AtRisk => Tone::Bad,
+            Health::Attention => Tone::Doubt,
+            Health::Unknown => Tone::Faint,
+            Health::Safe => Tone::Good,
         }
     }
 }

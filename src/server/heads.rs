@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -23,7 +24,7 @@ pub(super) struct Heads(Arc<Mutex<VecDeque<bool>>>);
 impl Heads {
     /// Whether the next request says its length in two ways.
     pub(super) fn next_is_ambiguous(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(false)
+        self.0.lock().pop_front().unwrap_or(false)
     }
 }
 
@@ -51,7 +52,7 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let found = self.scanner.read(&buf.filled()[before..]);
-        self.heads.0.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        self.heads.0.lock().extend(found);
         Poll::Ready(Ok(()))
     }
 }

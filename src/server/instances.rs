@@ -1,9 +1,10 @@
 //! The DB instances of a Region, checked once a minute.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use super::setup::Setup;
@@ -62,7 +63,7 @@ impl WatchedInstances {
     }
 
     fn lock(&self) -> MutexGuard<'_, Instances> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

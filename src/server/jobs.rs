@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -127,7 +128,7 @@ impl Live {
     }
 
     fn change(&self, change: impl FnOnce(&mut Job)) -> Job {
-        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut record = self.record.lock();
         record.bytes = self.bytes.load(Ordering::Relaxed);
         change(&mut record);
         record.clone()
@@ -239,19 +240,19 @@ impl Jobs {
 
     /// Newest first.
     pub(super) fn list(&self) -> Vec<Job> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.lock();
         inner.jobs.iter().map(|job| job.shown()).collect()
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Arc<Live>> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.lock();
         inner.jobs.iter().find(|live| live.shown().job == id).cloned()
     }
 
     /// The job that was asked for with the same key, and whether it was asked for the same. One that failed or was broken off
     /// does not count: to ask again is to try again.
     pub(super) fn with_key(&self, key: &str, asked: &str) -> Option<(Arc<Live>, bool)> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.lock();
         let live = inner.jobs.iter().find(|live| {
             let job = live.shown();
             job.key.as_deref() == Some(key) && matches!(job.state, State::Running | State::Succeeded)
@@ -261,12 +262,12 @@ impl Jobs {
 
     /// How many are running.
     pub(super) fn running(&self) -> usize {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.lock();
         inner.lanes.len()
     }
 
     fn enter(&self, job: &Job, lane: &str) -> std::result::Result<Arc<Live>, String> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         if let Some(other) = inner.lanes.get(lane) {
             return Err(other.clone());
         }
@@ -278,11 +279,11 @@ impl Jobs {
     }
 
     fn leave(&self, lane: &str) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).lanes.remove(lane);
+        self.inner.lock().lanes.remove(lane);
     }
 
     fn withdraw(&self, job: &str, lane: &str) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         inner.lanes.remove(lane);
         inner.jobs.retain(|live| live.shown().job != job);
     }

@@ -5,8 +5,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// So many in so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ impl Limits {
         limit: Limit,
         now: Instant,
     ) -> Option<Duration> {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut calls = self.calls.lock();
         calls.get_mut(&(who.to_owned(), what)).and_then(|log| log.full_for(limit, now))
     }
 
@@ -94,13 +95,13 @@ impl Limits {
         limit: Limit,
         now: Instant,
     ) -> Result<(), Duration> {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut calls = self.calls.lock();
         calls.entry((who.to_owned(), what)).or_default().admit(limit, now)
     }
 
     /// Gives back what was taken at an instant, for something that was refused after all.
     pub(super) fn give_back(&self, who: &str, what: &'static str, taken: Instant) {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut calls = self.calls.lock();
         let Some(Log(instants)) = calls.get_mut(&(who.to_owned(), what)) else { return };
         if let Some(at) = instants.iter().rposition(|at| *at == taken) {
             instants.remove(at);
@@ -118,7 +119,7 @@ impl Limits {
     ) {
         let age = age.to_std().unwrap_or_default();
         let Some(then) = now.checked_sub(age).filter(|_| age < limit.window) else { return };
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut calls = self.calls.lock();
         let Log(instants) = calls.entry((who.to_owned(), what)).or_default();
         let at = instants.partition_point(|earlier| *earlier <= then);
         instants.insert(at, then);
@@ -126,7 +127,7 @@ impl Limits {
 
     /// Notes that an address could not say who it is, or says how long it has to wait before it is told so again.
     pub(super) fn failed(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         if failures.len() >= ADDRESSES && !failures.contains_key(&peer) {
             failures.retain(|_, log| {
                 log.0.back().is_some_and(|then| now.saturating_duration_since(*then) < FAILURES.window)
@@ -218,6 +219,6 @@ mod tests {
             let peer = IpAddr::from(std::net::Ipv4Addr::from(number));
             assert_eq!(limits.failed(peer, now + Duration::from_micros(number.into())), Ok(()));
         }
-        assert!(limits.failures.lock().unwrap().len() <= ADDRESSES);
+        assert!(limits.failures.lock().len() <= ADDRESSES);
     }
 }

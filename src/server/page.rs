@@ -5,7 +5,6 @@
 
 mod charts;
 mod filter;
-mod marks;
 mod parts;
 mod records;
 mod view;
@@ -30,7 +29,7 @@ use super::overview;
 use super::tokens::Scope;
 use crate::backup::{catalogue, failures};
 use crate::error::Result;
-use crate::page::BASE_CSS;
+use crate::page::{BASE_CSS, draw_prose};
 use filter::Filter;
 use view::{DashboardData, Permissions};
 
@@ -77,8 +76,8 @@ fn draw_notice(title: &str, words: &str, hints: &[String]) -> Markup {
         main.told {
             div.answer {
                 h1 { (title) }
-                p { (marks::quoted(words)) }
-                @for hint in hints { p { (marks::quoted(hint)) } }
+                p { (draw_prose(words)) }
+                @for hint in hints { p { (draw_prose(hint)) } }
                 p { a href="/" { "Back to the dashboard" } }
             }
         }

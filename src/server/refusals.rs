@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::limits::{Limit, Log};
 
@@ -51,7 +52,7 @@ struct Counts {
 impl Refusals {
     /// Whether a call has a line of its own; if not, it is counted.
     pub(super) fn has_own_line(&self, who: &str, peer: IpAddr, status: u16, now: Instant) -> bool {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         let Counts { alike, own, tallies } = &mut *counts;
         let is_known = who != NOBODY;
         let key = (if is_known { who.to_owned() } else { peer.to_string() }, status);
@@ -87,7 +88,7 @@ impl Refusals {
 
     /// The counts that are due for a line, or all of them.
     pub(super) fn take_tallies(&self, now: Instant, all: bool) -> Vec<Tally> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         let is_due = |tally: &Tally| all || now.saturating_duration_since(tally.since) >= COUNTING;
         counts.tallies.extract_if(|_, tally| is_due(tally)).map(|(_, tally)| tally).collect()
     }
@@ -112,7 +113,7 @@ mod tests {
         }
         let left = refusals.take_tallies(start, true);
         counted += left.iter().map(|tally| tally.calls).sum::<u64>();
-        let counts = refusals.0.lock().unwrap();
+        let counts = refusals.0.lock();
         assert!(counts.alike.len() <= KINDS && counts.own.len() <= 2 && counts.tallies.is_empty());
         (lines, counted)
     }

@@ -129,7 +129,7 @@ fn find_holder(tokens: Vec<Token>, presented: &str) -> Option<Token> {
 /// The tokens as they were a moment ago, to refuse by: on an object store every look is a request that is paid for, and whoever has no
 /// token could make any number of them. Admitted is only who is in the file now.
 #[derive(Debug, Default)]
-pub(super) struct KnownTokens(std::sync::Mutex<Option<(std::time::Instant, Vec<Token>)>>);
+pub(super) struct KnownTokens(parking_lot::Mutex<Option<(std::time::Instant, Vec<Token>)>>);
 
 /// How long a token that was just added may be refused, if somebody was refused just before.
 const STALE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -145,7 +145,7 @@ impl KnownTokens {
         if vault.directory().is_some() {
             return holder(vault, presented);
         }
-        let seen = || self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let seen = || self.0.lock();
         let is_listed =
             seen().as_ref().is_some_and(|(_, tokens)| find_holder(tokens.clone(), presented).is_some());
         if is_listed {

@@ -1,6 +1,6 @@
 //! Taking over a manual snapshot that was made without lifeboat: from then on it has a retention class, and counts.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{Report, class_of};
@@ -8,6 +8,7 @@ use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::rds::{Place, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::{Proof, Proofs, Rules};
+use crate::when::format_time;
 
 /// A snapshot that is going to be taken over. By value: it happens once.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ pub(crate) async fn plan_adoption(
     let mut notes = Vec::new();
     let expires = snapshot.original_created_at.and_then(|taken| rule.keep_for.end(taken));
     if let Some(expires) = expires {
-        let at = expires.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let at = format_time(expires);
         if expires <= now {
             notes.push(format!(
                 "snapshot `{id}` expired at {at} by its class: the next `lifeboat snapshot prune` deletes it, unless it is \

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::aws::{Aws, CopySnapshot, Creation, Failure, Fault};
 use crate::error::{Error, Kind, Result};
 use crate::rds::{InstanceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::Rules;
+use crate::when::format_time;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -148,7 +149,7 @@ pub(crate) async fn plan_copy(
         tags.insert(key.to_owned(), value);
     }
     if let Some(expires) = expires {
-        tags.insert(tag::EXPIRES.to_owned(), expires.to_rfc3339_opts(SecondsFormat::Secs, true));
+        tags.insert(tag::EXPIRES.to_owned(), format_time(expires));
     }
     while tags.len() > tag::MOST {
         let Some(key) = tag::foreign(&tags).into_keys().next_back() else { break };

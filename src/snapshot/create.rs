@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use crate::aws::{Aws, Creation, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::rds::{Health, Instance, InstanceId, Place, RunId, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::{Lifetime, Rules};
+use crate::when::format_time;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -289,7 +290,7 @@ fn snapshot_tags(
     add(tag::SOURCE, source.id.to_string());
     add(tag::CLASS, request.class.clone());
     if let Some(expires) = expires {
-        add(tag::EXPIRES, expires.to_rfc3339_opts(SecondsFormat::Secs, true));
+        add(tag::EXPIRES, format_time(expires));
     }
     if let Some(key) = key {
         add(tag::IDEMPOTENCY_KEY, key.to_owned());

@@ -28,14 +28,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// What would be done.
     pub(crate) fn report(&self) -> PruneReport {
-        PruneReport {
-            schema: "lifeboat.prune/1",
-            dry_run: true,
-            verdicts: self.verdicts.clone(),
-            deleted: Vec::new(),
-            failed: Vec::new(),
-            unreached: Vec::new(),
-        }
+        PruneReport::planned(self.verdicts.clone())
     }
 }
 
@@ -182,14 +175,8 @@ pub(crate) async fn apply_prune(
 
 /// One report over several places.
 pub(crate) fn merge_reports(reports: Vec<PruneReport>, unreached: Vec<Unreached>) -> PruneReport {
-    let mut whole = PruneReport {
-        schema: "lifeboat.prune/1",
-        dry_run: reports.iter().all(|report| report.dry_run),
-        verdicts: Vec::new(),
-        deleted: Vec::new(),
-        failed: Vec::new(),
-        unreached,
-    };
+    let dry_run = reports.iter().all(|report| report.dry_run);
+    let mut whole = PruneReport { dry_run, unreached, ..PruneReport::planned(Vec::new()) };
     for report in reports {
         whole.verdicts.extend(report.verdicts);
         whole.deleted.extend(report.deleted);

@@ -10,16 +10,17 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::Vault;
 use super::backend::{Backend, LeaseLock, Version, checked_name};
 use super::pulse::Pulse;
-use super::renewal::{Renewable, Renewal, Renewals, locked};
+use super::renewal::{Renewable, Renewal, Renewals};
 use crate::error::{Error, Kind, Result};
 
 const PULSE: Pulse = Pulse {
@@ -170,7 +171,7 @@ impl Vault {
         let Some(renewal) = Renewal::start(Arc::clone(backend), name, holder, seen.as_ref(), pulse)? else {
             return find_holder();
         };
-        locked(&WATCHED).remove(&backend.shown(name));
+        WATCHED.lock().remove(&backend.shown(name));
         Ok(Leased::Ours(Lease { renewal, taken_from, _flock: flock }))
     }
 }
@@ -183,7 +184,7 @@ fn watch(
     there: Option<&Holder>,
     pulse: Pulse,
 ) -> Option<Theirs> {
-    let mut watched = locked(&WATCHED);
+    let mut watched = WATCHED.lock();
     let now = Instant::now();
     let known = watched.entry(backend.shown(name)).or_insert_with(|| Watched {
         version: version.clone(),

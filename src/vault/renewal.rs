@@ -4,11 +4,12 @@
 //! who was replaced finds out; [`Pulse`] says how often it is renewed and for how long its holder relies on it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, Version};
@@ -59,10 +60,6 @@ struct Shared<N> {
     is_lost: AtomicBool,
 }
 
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<N: Renewable> Renewal<N> {
     /// Writes a note where nothing is, or over what was seen there, and renews it from then on; `None` if somebody was
     /// quicker.
@@ -98,7 +95,7 @@ impl<N: Renewable> Renewal<N> {
     /// twice. A process that was stopped for long, or that cannot reach the vault, has lost it.
     pub(super) fn require_held(&self) -> Result<()> {
         let Shared { backend, name, is_lost, renewed_at, .. } = &*self.shared;
-        let (at, pulse) = *locked(renewed_at);
+        let (at, pulse) = *renewed_at.lock();
         let (loss, hint) = if is_lost.load(Ordering::Relaxed) {
             (
                 "was lost to another process",
@@ -124,7 +121,7 @@ impl<N: Renewable> Renewal<N> {
         self.end = None;
         // A renewal that hangs at a vault that is gone is not waited for.
         self.require_held().is_ok()
-            && locked(&self.ended).recv_timeout(LAST_RENEWAL) == Err(RecvTimeoutError::Disconnected)
+            && self.ended.lock().recv_timeout(LAST_RENEWAL) == Err(RecvTimeoutError::Disconnected)
             && self.require_held().is_ok()
     }
 }
@@ -135,7 +132,7 @@ impl<N: Renewable> Shared<N> {
         while is_ending.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             pause = match self.change(|_| ()) {
                 Ok(()) if self.is_lost.load(Ordering::Relaxed) => return,
-                Ok(()) => locked(&self.renewed_at).1.every,
+                Ok(()) => self.renewed_at.lock().1.every,
                 // It is tried again soon, however rarely it is renewed.
                 Err(_) => self.pulse.every,
             };
@@ -144,7 +141,7 @@ impl<N: Renewable> Shared<N> {
 
     /// Writes the note anew, unless somebody else has written it.
     fn change(&self, change: impl FnOnce(&mut N)) -> Result<()> {
-        let mut state = locked(&self.state);
+        let mut state = self.state.lock();
         let at = Instant::now();
         let mut next = state.0.clone();
         change(&mut next);
@@ -155,7 +152,7 @@ impl<N: Renewable> Shared<N> {
         match self.backend.put_if(&self.name, &next.to_json(), Some(&state.1))? {
             Some(version) => {
                 *state = (next, version);
-                *locked(&self.renewed_at) = (at, pulse);
+                *self.renewed_at.lock() = (at, pulse);
             }
             None => self.is_lost.store(true, Ordering::Relaxed),
         }

@@ -5,7 +5,8 @@
 //! compared is listed with the reason.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::boundary::Boundary;
 use super::catalog;
@@ -156,7 +157,7 @@ impl Databases {
         };
         let so_far = Mutex::new(*seen);
         let tell = |table: &Table| {
-            let mut seen = so_far.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = so_far.lock();
             seen.add(table);
             progress(seen.progress());
         };
@@ -165,7 +166,7 @@ impl Databases {
             let reader = Reader::new(session, boundary.as_ref(), question.newest_write).await?;
             let mut read = Vec::new();
             loop {
-                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next_group();
+                let next = waiting.lock().next_group();
                 let Some(mut group) = next else { break };
                 reader.read_group(&mut group, &tell).await?;
                 read.append(&mut group);
@@ -173,7 +174,7 @@ impl Databases {
             Ok::<Vec<Table>, Error>(read)
         });
         let read = futures::future::try_join_all(readers).await?;
-        *seen = so_far.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *seen = so_far.into_inner();
         let mut tables: Vec<Table> = read.into_iter().flatten().collect();
         tables.sort_by(|left, right| (&left.schema, &left.name).cmp(&(&right.schema, &right.name)));
         Ok(tables)

@@ -102,12 +102,12 @@ pub(crate) struct Report {
 
 impl Report {
     /// The report of a restore that has just ended; what was checked and kept is filled in by whoever knows it.
-    pub(super) fn new(plan: &Plan, restored_to: &Source) -> Self {
+    pub(super) fn new(backup_name: String, content_of: DateTime<Utc>, restored_to: &Source) -> Self {
         Report {
             schema: "lifeboat.backup-restore/1".to_owned(),
-            backup_name: plan.manifest.backup_name.to_string(),
+            backup_name,
             restored_to: restored_to.shown(),
-            content_of: plan.manifest.timestamp,
+            content_of,
             kept_old: None,
             undo: None,
             kept_until: None,

@@ -130,7 +130,11 @@ async fn restore_into_scratch(
     for doubt in &finding.doubts {
         (cx.tell)(Event::Warning(doubt));
     }
-    let mut report = Report::new(plan, plan.destination.source());
+    let mut report = Report::new(
+        plan.manifest.backup_name.to_string(),
+        plan.manifest.timestamp,
+        plan.destination.source(),
+    );
     (report.tables_checked, report.rows_checked) = finding.checked;
     (report.left_out, report.complaints) = (omissions.left_out, omissions.complaints);
     report.differences = differences;

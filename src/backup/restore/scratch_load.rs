@@ -20,7 +20,7 @@ use crate::backup::examine::{lay_out, read_content, require_unchanged, scratch_f
 use crate::backup::manifest::Format;
 use crate::backup::tolerance::Omissions;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::{Connecting, Programs, Session, quote_identifier};
+use crate::postgres::{Connecting, Programs, Session, collect_stderr, quote_identifier};
 
 /// Creates a scratch database and loads a backup into it.
 pub(super) async fn load_into_scratch(
@@ -214,8 +214,7 @@ impl ScratchLoad<'_> {
             let Some(mut stdout) = child.stdout.take() else {
                 return Err(Error::new(Kind::Bug, "pg_restore has no output"));
             };
-            let stderr = child.stderr.take();
-            let said = std::thread::spawn(move || read_words(stderr));
+            let said = collect_stderr(&mut child);
             let fed = feed_from(&mut stdout, &mut loader, &interrupt, &counted);
             drop(stdout);
             if fed.is_err() {
@@ -266,16 +265,6 @@ fn feed_from(
     }
 }
 
-/// What a program says of its errors; of very much only the beginning.
-fn read_words(stderr: Option<impl Read>) -> String {
-    let mut said = Vec::new();
-    if let Some(mut stderr) = stderr {
-        let _ = stderr.by_ref().take(64 << 10).read_to_end(&mut said);
-        let _ = std::io::copy(&mut stderr, &mut std::io::sink());
-    }
-    String::from_utf8_lossy(&said).into_owned()
-}
-
 fn spawn_program(connecting: &mut Connecting) -> Result<Child> {
     connecting
         .command
@@ -287,8 +276,7 @@ fn spawn_program(connecting: &mut Connecting) -> Result<Child> {
 
 /// Waits for a program, or ends it when we are to end.
 fn wait_for_program(mut child: Child, program: &str, interrupt: &crate::interrupt::Interrupt) -> Result<()> {
-    let stderr = child.stderr.take();
-    let said = std::thread::spawn(move || read_words(stderr));
+    let said = collect_stderr(&mut child);
     loop {
         match child
             .try_wait()

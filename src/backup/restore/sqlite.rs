@@ -74,7 +74,11 @@ pub(super) async fn restore_sqlite(plan: &Plan, path: &Path, cx: &Context<'_>) -
     let path = absolute_path(path);
     let Proven { file, finding } = prove_file(plan, cx).await?;
     let scratch = expand_backup(plan, file, cx).await?;
-    let mut report = Report::new(plan, &Source::Sqlite { path: path.clone() });
+    let mut report = Report::new(
+        plan.manifest.backup_name.to_string(),
+        plan.manifest.timestamp,
+        &Source::Sqlite { path: path.clone() },
+    );
     let recorded = plan.manifest.contents.as_ref();
     if let Some(contents) = finding.contents {
         for warning in &contents.warnings {

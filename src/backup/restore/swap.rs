@@ -268,21 +268,11 @@ pub(crate) async fn undo_restore(server: &Server, dbname: &str, cx: &Context<'_>
     rename_alone(server, &session, &[dbname, &kept.kept], &swap).await?;
     cx.vault.forget(&record)?;
     let source = Source::Postgresql { server: Box::new(server.clone()), dbname: dbname.to_owned() };
+    let content_of = kept.is_of().unwrap_or(now);
     Ok(Report {
-        schema: "lifeboat.backup-restore/1".to_owned(),
-        content_of: kept.is_of().unwrap_or(now),
-        backup_name: kept.kept,
-        restored_to: source.shown(),
-        undo: None,
         kept_old: is_there.then_some(undone),
-        kept_until: None,
-        moved_aside: Vec::new(),
-        tables_checked: 0,
-        rows_checked: 0,
-        left_out: Vec::new(),
-        complaints: Vec::new(),
-        differences: Vec::new(),
         seconds: began.elapsed().as_secs_f64(),
+        ..Report::new(kept.kept, content_of, &source)
     })
 }
 

@@ -2,8 +2,10 @@
 //! drills of the same database.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::cli::connect::Reading;
 use crate::drill::Event;
@@ -41,10 +43,6 @@ impl Going {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What a single drill tells.
 pub(super) struct LiveDrill<'a> {
     output: &'a Output,
@@ -61,10 +59,10 @@ impl<'a> LiveDrill<'a> {
     pub(super) fn show_event(&self, event: &Event<'_>) {
         let elapsed = format!("[{:>7}]", format_span(self.began.elapsed().as_secs_f64()));
         match event {
-            Event::Begun { earlier, .. } => lock(&self.going).earlier = (*earlier).clone(),
+            Event::Begun { earlier, .. } => self.going.lock().earlier = (*earlier).clone(),
             Event::Phase(name) => {
                 let left = {
-                    let mut going = lock(&self.going);
+                    let mut going = self.going.lock();
                     going.begin_phase(name);
                     going.time_left()
                 };
@@ -76,7 +74,7 @@ impl<'a> LiveDrill<'a> {
             }
             Event::Status { id, status, .. } => {
                 self.output.say(format!("{elapsed}   `{id}` is {status}"));
-                (*status).clone_into(&mut lock(&self.going).what);
+                (*status).clone_into(&mut self.going.lock().what);
                 self.show_live();
             }
             Event::Counting { side, tables, of_tables, rows, bytes, of_bytes } => {
@@ -87,7 +85,7 @@ impl<'a> LiveDrill<'a> {
                     bytes: *bytes,
                     of_bytes: *of_bytes,
                 };
-                let mut going = lock(&self.going);
+                let mut going = self.going.lock();
                 // Two guesses would not agree.
                 let told = match going.time_left() {
                     Some(_) => read.describe(),
@@ -105,7 +103,7 @@ impl<'a> LiveDrill<'a> {
     fn show_live(&self) {
         let (going, objective) = (Arc::clone(&self.going), self.objective);
         let text = move |_: usize| {
-            let going = lock(&going);
+            let going = going.lock();
             let what = if going.what.is_empty() { String::new() } else { format!(" ({})", going.what) };
             let left = going.time_left().map_or(String::new(), |left| format!(", {}", left.format_left()));
             // The copy is validated before it is removed.
@@ -145,7 +143,7 @@ impl LiveFleet {
 
     /// Notes what happens to one of them.
     pub(super) fn note_event(&self, id: &str, event: &Event<'_>) {
-        let mut drills = lock(&self.drills);
+        let mut drills = self.drills.lock();
         match event {
             Event::Begun { earlier, .. } => {
                 drills.waiting.remove(id);
@@ -161,7 +159,7 @@ impl LiveFleet {
 
     /// Notes that one is over; says how many are.
     pub(super) fn end_drill(&self, id: &str) -> usize {
-        let mut drills = lock(&self.drills);
+        let mut drills = self.drills.lock();
         drills.under_way.remove(id);
         drills.waiting.remove(id);
         drills.done += 1;
@@ -174,7 +172,7 @@ impl LiveFleet {
     }
 
     fn live_text(&self, room: usize) -> String {
-        let drills = lock(&self.drills);
+        let drills = self.drills.lock();
         let under_way = drills.under_way.values().map(|going| match going.time_left() {
             Some(Left::About { left, .. }) => Some(left),
             Some(Left::Longer { .. }) | None => None,

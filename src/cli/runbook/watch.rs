@@ -1,9 +1,9 @@
 //! What whoever runs a runbook sees: the list of its steps, where it is, what comes next, and how much time is left.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures::future::LocalBoxFuture;
+use parking_lot::Mutex;
 
 use super::super::terminal;
 use super::render::{escape_line, step_tone};
@@ -143,17 +143,15 @@ impl<'a> Watch<'a> {
     fn step(&self, step: &Step, clock: &Clock) {
         let (number, of) = clock.step;
         let next = self.runbook.steps.get(number).map_or("the end".to_owned(), |next| next.id.clone());
-        if let Ok(mut now) = self.now.lock() {
-            *now = Now {
-                began: Instant::now(),
-                words: format!("{number}/{of} {}", step.id),
-                deadline: clock
-                    .rto
-                    .filter(|_| clock.recovered.is_none())
-                    .map(|rto| Instant::now() + rto.saturating_sub(clock.elapsed)),
-                next,
-            };
-        }
+        *self.now.lock() = Now {
+            began: Instant::now(),
+            words: format!("{number}/{of} {}", step.id),
+            deadline: clock
+                .rto
+                .filter(|_| clock.recovered.is_none())
+                .map(|rto| Instant::now() + rto.saturating_sub(clock.elapsed)),
+            next,
+        };
         let arrow = self.output.toned(Tone::Strong, "▸");
         let place = self.output.toned(Tone::Strong, format!("{number}/{of} {}", step.id));
         let left = self.output.toned(Tone::Faint, format_time_left(clock));
@@ -166,7 +164,7 @@ impl<'a> Watch<'a> {
     }
 
     fn live(&self, text: &str) {
-        let Ok(now) = self.now.lock() else { return };
+        let now = self.now.lock();
         let mut parts = vec![now.words.clone()];
         if !text.is_empty() {
             parts.push(text.to_owned());

@@ -1,10 +1,10 @@
 //! How many throwaways at a time, over all machines, and how many hours of them in all.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 
 use crate::aws::Aws;
 use crate::error::{Error, Result};
@@ -30,18 +30,14 @@ impl Hours {
         Hours { most, used: Mutex::new(Used { gone, ..Used::default() }) }
     }
 
-    fn lock_used(&self) -> MutexGuard<'_, Used> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A throwaway is asked for.
     pub(super) fn start_counting(&self, source: &str) {
-        self.lock_used().there.insert(source.to_owned(), Instant::now());
+        self.used.lock().there.insert(source.to_owned(), Instant::now());
     }
 
     /// It is gone.
     pub(super) fn stop_counting(&self, source: &str) {
-        let mut used = self.lock_used();
+        let mut used = self.used.lock();
         if let Some(since) = used.there.remove(source) {
             used.gone += since.elapsed();
         }
@@ -50,7 +46,7 @@ impl Hours {
     /// Why no more may be used, if that is so.
     pub(super) fn limit_reached(&self) -> Option<Error> {
         let most = self.most?;
-        let used = self.lock_used();
+        let used = self.used.lock();
         let all = used.gone + used.there.values().map(Instant::elapsed).sum::<Duration>();
         (all.as_secs_f64() / 3600.0 >= most).then(|| {
             Error::outside(format!("the ceiling of {most} instance-hours of this fleet run was reached"))
@@ -114,10 +110,10 @@ mod tests {
         let hours = Hours::new(Some(2.0), 3600.0);
         assert!(hours.limit_reached().is_none());
         hours.start_counting("a");
-        hours.lock_used().there.insert("b".to_owned(), Instant::now() - Duration::from_secs(3599));
+        hours.used.lock().there.insert("b".to_owned(), Instant::now() - Duration::from_secs(3599));
         hours.stop_counting("a");
         assert!(hours.limit_reached().is_none());
-        hours.lock_used().gone += Duration::from_secs(1);
+        hours.used.lock().gone += Duration::from_secs(1);
         assert!(hours.limit_reached().unwrap().chain().contains("2 instance-hours"));
         assert!(Hours::new(None, 1e9).limit_reached().is_none());
     }

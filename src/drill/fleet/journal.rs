@@ -11,9 +11,9 @@ use super::record::{Fleet, Progress, Row};
 use super::{Selection, Shard};
 use crate::drill::evidence::{Report, State, to_json};
 use crate::drill::{journal, verify_evidence};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::rds::{Instance, RunId};
-use crate::vault::{Lock, Vault};
+use crate::vault::Vault;
 use crate::verify::Verdict;
 
 /// An incomplete run is resumed for so long; after that, a new one begins. Below a day, so that a daily schedule never
@@ -49,7 +49,7 @@ pub(super) fn join_fleet_run(
     name: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<Joined> {
-    let _lock = lock_fleets(vault)?;
+    let _lock = vault.lock("fleets/.lock")?;
     let tie = |fleet: &str| -> Result<Option<Tie>> {
         let read = vault.read(&format!("fleets/{fleet}/selection.json"))?;
         Ok(read.and_then(|json| serde_json::from_slice(&json).ok()))
@@ -87,23 +87,6 @@ pub(super) fn join_fleet_run(
     let tie = Tie { selection: selection.clone(), shards: shard.map(|shard| shard.count), started_at: now };
     vault.write(&format!("fleets/{fleet}/selection.json"), &to_json(&tie)?)?;
     Ok(Joined { fleet, started_at: now, is_resumed: false })
-}
-
-fn lock_fleets(vault: &Vault) -> Result<Lock> {
-    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(90);
-    loop {
-        if let Some(lock) = vault.try_lock("fleets/.lock")? {
-            return Ok(lock);
-        }
-        if std::time::Instant::now() > give_up {
-            return Err(Error::new(
-                Kind::StillGoing,
-                format!("`{}` is held by another process", vault.shown("fleets/.lock")),
-            )
-            .hint("It is held for moments only: run it again."));
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
 }
 
 /// The file of a shard in the folder of its fleet run.
@@ -216,6 +199,7 @@ mod tests {
     use super::super::record::Outcome;
     use super::super::record::tests::{fleet, row};
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn shards_make_a_whole_and_what_is_missing_is_said() {

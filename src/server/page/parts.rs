@@ -5,21 +5,21 @@ use maud::{Markup, html};
 
 use super::charts;
 use super::filter::Filter;
-use super::marks::{badge, mark, quoted, time};
 use super::records::{draw_backups, draw_drills, draw_runs};
 use super::view::{DashboardData, Permissions, running_jobs};
 use crate::backup::Level;
 use crate::drill::outcome::Outcome;
 use crate::output::escape_controls;
-use crate::page::capitalise;
+use crate::page::{capitalise, draw_badge, draw_mark, draw_prose, draw_symbols, draw_time};
 use crate::policy::check::{Finding, Severity};
 use crate::server::banner::Health;
 use crate::server::overview::{Database, Overview, Told};
 use crate::when::{format_age, format_ago, format_span};
-use crate::words::{format_bytes, format_count};
+use crate::words::{Tone, format_bytes, format_count};
 
 pub(super) fn draw_dashboard(seen: &DashboardData, may: Permissions, filter: &Filter) -> Markup {
     html! {
+        (draw_symbols())
         a.skip href="#content" { "Skip to the content" }
         header.bar {
             strong { a href="/" { "lifeboat" } }
@@ -58,8 +58,8 @@ fn to_do(findings: &[Told]) -> Markup {
             ul.findings { @for (number, told) in findings.iter().enumerate() {
                 @let finding = &told.shared.finding;
                 @let tone = tone_of(finding);
-                li class=(tone) id={ "finding-" (number) } {
-                    p { (mark(tone)) span.unseen { (severity(finding)) ": " } span { (capitalise(&escape_controls(&finding.message))) } }
+                li class=(tone.class()) id={ "finding-" (number) } {
+                    p { (draw_mark(tone)) span.unseen { (severity(finding)) ": " } span { (capitalise(&escape_controls(&finding.message))) } }
                     p.of {
                         @for name in &told.shared.databases { strong { (escape_controls(name)) } " " }
                         @if let Some(place) = &told.place { small { (escape_controls(place)) } }
@@ -71,10 +71,10 @@ fn to_do(findings: &[Told]) -> Markup {
     }
 }
 
-const fn tone_of(finding: &Finding) -> &'static str {
+const fn tone_of(finding: &Finding) -> Tone {
     match finding.severity {
-        Severity::Critical => "bad",
-        Severity::Warning => "doubt",
+        Severity::Critical => Tone::Bad,
+        Severity::Warning => Tone::Doubt,
     }
 }
 
@@ -114,9 +114,9 @@ fn draw_answer(seen: &DashboardData, may: Permissions) -> Markup {
     let banner = &overview.banner;
     let tone = banner.health.tone();
     html! {
-        div class={ "answer " (tone) } {
-            h1 class=(tone) { (mark(tone)) span { (quoted(&banner.headline)) } }
-            @if !banner.details.is_empty() { p { (quoted(&banner.details)) } }
+        div class={ "answer " (tone.class()) } {
+            h1 class=(tone.class()) { (draw_mark(tone)) span { (draw_prose(&banner.headline)) } }
+            @if !banner.details.is_empty() { p { (draw_prose(&banner.details)) } }
             dl {
                 div { dt { "Newest proven backup" } dd { (newest.map_or("none".to_owned(), |at| format_ago(at, now))) } }
                 div { dt { "Last drill passed" } dd { (passed.map_or("never".to_owned(), |at| format_ago(at, now))) } }
@@ -148,7 +148,7 @@ fn draw_databases(seen: &DashboardData, may: Permissions, filter: &Filter) -> Ma
     let shown: Vec<&Database> = overview.databases.iter().filter(is_shown).collect();
     html! {
         section id="databases" aria-labelledby="databases-title" {
-            div.title { h2 id="databases-title" { "Databases" } p { (filter.count(shown.len(), overview.databases.len())) "as of " (time(overview.timestamp)) } }
+            div.title { h2 id="databases-title" { "Databases" } p { (filter.count(shown.len(), overview.databases.len())) "as of " (draw_time(overview.timestamp)) } }
             @if overview.databases.is_empty() { p.empty { "No backups yet, and no database in lifeboat.toml." } }
             @else if shown.is_empty() { p.empty { "No database here matches." } }
             div.cards { @for (number, it) in shown.into_iter().enumerate() { (draw_card(it, number, overview, may)) } }
@@ -195,7 +195,7 @@ fn draw_card(it: &Database, number: usize, overview: &Overview, may: Permissions
 }
 
 fn draw_health(health: Health) -> Markup {
-    badge(health.tone(), health.word())
+    draw_badge(health.tone(), health.word())
 }
 
 /// The findings of one database, each a link to where its command stands.
@@ -210,8 +210,8 @@ fn draw_findings(findings: &[Finding], label: &str, place: Option<String>, overv
     html! { @if !findings.is_empty() {
         ul.brief { @for finding in findings {
             @let tone = tone_of(finding);
-            li class=(tone) {
-                (mark(tone)) span.unseen { (severity(finding)) ": " }
+            li class=(tone.class()) {
+                (draw_mark(tone)) span.unseen { (severity(finding)) ": " }
                 @if let Some(number) = told(finding) { a href={ "#finding-" (number) } { (escape_controls(&finding.message)) } }
                 @else { (escape_controls(&finding.message)) }
             }

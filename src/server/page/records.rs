@@ -5,7 +5,6 @@ use maud::{Markup, html};
 
 use super::charts;
 use super::filter::Filter;
-use super::marks::{badge, mark, time};
 use super::view::{DashboardData, Permissions};
 use crate::backup::catalogue::{Entry, State};
 use crate::backup::identity::{self, Identity};
@@ -13,6 +12,7 @@ use crate::backup::{Level, Verification};
 use crate::drill::evidence::Met;
 use crate::drill::outcome::Outcome;
 use crate::output::escape_controls;
+use crate::page::{draw_badge, draw_mark, draw_time};
 use crate::policy::check::Severity;
 use crate::runbook::Mode;
 use crate::runbook::report::Report as RunReport;
@@ -21,9 +21,8 @@ use crate::runbook::words;
 use crate::server::drills::Drill;
 use crate::server::overview::Database;
 use crate::verify::Verdict;
-use crate::when::{format_ago, format_span};
-use crate::words::Tone;
-use crate::words::format_bytes;
+use crate::when::{format_ago, format_span, format_time};
+use crate::words::{Tone, format_bytes};
 
 /// More rows than anyone reads.
 const BACKUPS_SHOWN: usize = 200;
@@ -40,7 +39,7 @@ pub(super) fn draw_backups(seen: &DashboardData, may: Permissions, filter: &Filt
             let manifest = &entry.manifest;
             filter.shows(
                 &[manifest.backup_name.as_str(), label, manifest.database_type.title(), word],
-                tone == "good",
+                tone == Tone::Good,
             )
         })
         .collect();
@@ -79,14 +78,14 @@ fn draw_failures(seen: &DashboardData) -> Markup {
     let of_it = seen.overview.databases.iter().find(is_its);
     let finding = of_it.and_then(|it| it.findings.iter().find(|finding| finding.code == "backups_fail"));
     let (tone, what) = match finding.map(|finding| finding.severity) {
-        Some(Severity::Critical) => ("bad", "The last backup failed, and data is at risk"),
-        Some(Severity::Warning) => ("doubt", "The last backup failed"),
-        None => ("quiet", "A backup failed, and a later one succeeded"),
+        Some(Severity::Critical) => (Tone::Bad, "The last backup failed, and data is at risk"),
+        Some(Severity::Warning) => (Tone::Doubt, "The last backup failed"),
+        None => (Tone::Faint, "A backup failed, and a later one succeeded"),
     };
     let name = of_it.map_or(&failure.database, |it| &it.label);
     html! {
-        p class={ "notice " (tone) } {
-            (mark(tone))
+        p class={ "notice " (tone.class()) } {
+            (draw_mark(tone))
             span { strong { (what) } ": " (escape_controls(name)) ", " (format_ago(failure.timestamp, seen.overview.timestamp)) ": " (escape_controls(&failure.error)) }
         }
     }
@@ -96,7 +95,7 @@ fn backup(entry: &Entry, label: &str, now: DateTime<Utc>, may: Permissions) -> M
     let manifest = &entry.manifest;
     let name = manifest.backup_name.as_str();
     let (tone, word) = proof(entry, manifest.verification.as_ref());
-    let at = manifest.timestamp.format("%Y-%m-%d %H:%M UTC").to_string();
+    let at = format_time(manifest.timestamp);
     let button = |act: &str, word: &str, class: Option<&str>| {
         html! { button type="button" class=[class] id={ (act) "-" (name) } data-act=(act) data-name=(name)
         data-label=(escape_controls(label)) data-time=(at) aria-label={ (word) " " (name) } { (word) } " " }
@@ -104,8 +103,8 @@ fn backup(entry: &Entry, label: &str, now: DateTime<Utc>, may: Permissions) -> M
     html! {
         tr {
             th scope="row" { (name) small { (escape_controls(label)) ", " (manifest.database_type.title()) @if manifest.encrypted { ", encrypted" } @if manifest.keep_forever { ", kept forever" } } }
-            td data-label="Taken" { (format_ago(manifest.timestamp, now)) small { (time(manifest.timestamp)) } }
-            td data-label="Proven" { (badge(tone, word)) @if let Some(proof) = &manifest.verification { small { (format_ago(proof.at, now)) } } }
+            td data-label="Taken" { (format_ago(manifest.timestamp, now)) small { (draw_time(manifest.timestamp)) } }
+            td data-label="Proven" { (draw_badge(tone, word)) @if let Some(proof) = &manifest.verification { small { (format_ago(proof.at, now)) } } }
             td.number data-label="Size" { (format_bytes(manifest.file_size)) small { (format_bytes(manifest.plain_size)) " of content" } }
             td.actions {
                 @if may.create { (button("verify", "Prove", None)) }
@@ -116,17 +115,17 @@ fn backup(entry: &Entry, label: &str, now: DateTime<Utc>, may: Permissions) -> M
     }
 }
 
-fn proof(entry: &Entry, proof: Option<&Verification>) -> (&'static str, &'static str) {
+fn proof(entry: &Entry, proof: Option<&Verification>) -> (Tone, &'static str) {
     match (&entry.state, proof) {
-        (State::Missing, _) => ("bad", "file missing"),
-        (State::Resized(_), _) => ("bad", "file altered"),
-        (State::Present, None) => ("doubt", "not yet"),
+        (State::Missing, _) => (Tone::Bad, "file missing"),
+        (State::Resized(_), _) => (Tone::Bad, "file altered"),
+        (State::Present, None) => (Tone::Doubt, "not yet"),
         (State::Present, Some(proof)) => match (proof.result, proof.level) {
-            (Verdict::Fail, _) => ("bad", "bad"),
-            (Verdict::Unknown, _) => ("doubt", "unknown"),
-            (Verdict::Pass, Level::Restore) => ("good", "by restore"),
-            (Verdict::Pass, Level::Stream) => ("good", "read to its end"),
-            (Verdict::Pass, Level::Checksum) => ("good", "by checksum"),
+            (Verdict::Fail, _) => (Tone::Bad, "bad"),
+            (Verdict::Unknown, _) => (Tone::Doubt, "unknown"),
+            (Verdict::Pass, Level::Restore) => (Tone::Good, "by restore"),
+            (Verdict::Pass, Level::Stream) => (Tone::Good, "read to its end"),
+            (Verdict::Pass, Level::Checksum) => (Tone::Good, "by checksum"),
         },
     }
 }
@@ -169,7 +168,7 @@ fn drills_of(label: &str, drills: &[&Drill], now: DateTime<Utc>) -> Markup {
 }
 
 fn draw_outcome(outcome: Outcome) -> Markup {
-    badge(outcome.tone().class(), outcome.word())
+    draw_badge(outcome.tone(), outcome.word())
 }
 
 fn drill_row(drill: &Drill, now: DateTime<Utc>) -> Markup {
@@ -214,7 +213,7 @@ fn run_row(run: &RunReport, now: DateTime<Utc>) -> Markup {
     let is_running = run.state == RunState::Running;
     let is_written = !is_running && run.state != RunState::Died;
     let done = run.steps_done;
-    let tone = words::headline(run).tone.class();
+    let tone = words::headline(run).tone;
     html! {
         // What is going on is looked at again in a moment.
         tr data-live[is_running] {
@@ -223,7 +222,7 @@ fn run_row(run: &RunReport, now: DateTime<Utc>) -> Markup {
                 small { (escape_controls(&run.run)) @if run.mode == Mode::Rehearse { ", rehearsed" } }
             }
             td data-label="Began" { (format_ago(run.started_at, now)) }
-            td data-label="State" { (badge(tone, run.state.word())) }
+            td data-label="State" { (draw_badge(tone, run.state.word())) }
             td data-label="Steps" {
                 (done) " of " (run.steps.len())
                 @if let Some(next) = run.next.as_ref().filter(|_| run.verdict != "pass") { small { @if is_running { "at " } @else { "next " } (escape_controls(next)) } }

@@ -1,7 +1,7 @@
 //! The way to an object store: the HTTP client that everything else here uses, so that no second one is built in. It also
 //! sees what the interface of `object_store` does not show: the time by the clock of the store.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
     HttpResponseBody, HttpService,
 };
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 
@@ -34,13 +35,13 @@ impl Clock {
     fn note(&self, headers: &HeaderMap) {
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
         if let Some(date) = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((date.to_utc(), Instant::now()));
+            *self.0.lock() = Some((date.to_utc(), Instant::now()));
         }
     }
 
     /// The time there; `None` before the first answer.
     pub(super) fn now(&self) -> Option<DateTime<Utc>> {
-        let seen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = *self.0.lock();
         let (date, at) = seen?;
         Some(date + TimeDelta::from_std(at.elapsed()).unwrap_or_default())
     }

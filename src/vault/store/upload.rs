@@ -11,12 +11,13 @@
 
 use std::io::{self, Write};
 use std::mem;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use object_store::PutPayload;
 use object_store::multipart::PartId;
 use object_store::path::Path;
+use parking_lot::Mutex;
 
 use super::client::{Store, said};
 use super::lease::{Drafted, Lease};
@@ -126,7 +127,7 @@ struct Writer {
 
 impl Write for Writer {
     fn write(&mut self, content: &[u8]) -> io::Result<usize> {
-        let mut sending = locked(&self.sending);
+        let mut sending = self.sending.lock();
         let room = part_size(sending.parts.len()) - sending.buffer.len();
         let taken = content.len().min(room);
         sending.buffer.extend_from_slice(&content[..taken]);
@@ -141,10 +142,6 @@ impl Write for Writer {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn locked(sending: &Mutex<Sending>) -> MutexGuard<'_, Sending> {
-    sending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn part_size(parts: usize) -> usize {
@@ -251,14 +248,14 @@ impl Upload {
             return Ok(object.clone());
         }
         let path = self.store.path(&self.payload);
-        let size = locked(&self.sending).bytes;
+        let size = self.sending.lock().bytes;
         // From here on the object may be there, even if we die.
         self.lease.note(move |draft| draft.size = Some(size))?;
         self.size = Some(size);
-        if locked(&self.sending).upload.is_some() {
+        if self.sending.lock().upload.is_some() {
             self.complete_parts(&path, size)?;
         } else {
-            let content = mem::take(&mut locked(&self.sending).buffer);
+            let content = mem::take(&mut self.sending.lock().buffer);
             self.store.put_new(&self.payload, content)?;
         }
         let object = self.store.head(&self.payload)?.filter(|found| found.size == size);
@@ -270,7 +267,7 @@ impl Upload {
     }
 
     fn complete_parts(&self, path: &Path, size: u64) -> Result<()> {
-        let mut sending = locked(&self.sending);
+        let mut sending = self.sending.lock();
         if !sending.buffer.is_empty() {
             send(&mut sending, &self.store, path, &self.lease)?;
         }
@@ -299,7 +296,7 @@ impl Drop for Upload {
         if self.is_over {
             return;
         }
-        let mut sending = locked(&self.sending);
+        let mut sending = self.sending.lock();
         let path = self.store.path(&self.payload);
         // A part that arrives after its upload was removed would stay.
         while sending.under_way > 0 {
