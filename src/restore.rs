@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! choose     (here) the backup that a drill goes back to
+//! target     the groups and the class of a new instance, which may not be there
 //! isolation  what keeps a copy from acting by itself
 //! plan       which backup, whose settings, what is changed and what no restore brings back; reads only
 //! apply      asks, adopts what a lost answer hid, waits, sets the rest
@@ -15,6 +16,7 @@ pub(crate) mod apply;
 pub(crate) mod isolation;
 pub(crate) mod log_in;
 pub(crate) mod plan;
+pub(crate) mod target;
 
 use chrono::{DateTime, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::rds::{Instance, Snapshot, SnapshotId};
+use crate::snapshot::{existing_snapshot, is_restorable, require_available};
 use crate::when::{self, format_time};
 
 /// What the user asked to go back to.
@@ -87,6 +90,16 @@ pub(crate) enum Chosen {
     },
 }
 
+impl Chosen {
+    /// The version of PostgreSQL that a copy runs.
+    pub(crate) fn engine_version<'a>(&'a self, source: &'a Instance) -> &'a str {
+        match self {
+            Chosen::Snapshot(snapshot) => &snapshot.engine_version,
+            Chosen::Time(_) | Chosen::Now { .. } => &source.engine_version,
+        }
+    }
+}
+
 /// Finds the backup that brings back what is wanted, or says why there is none.
 pub(crate) async fn choose_backup(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Chosen> {
     match wanted {
@@ -118,14 +131,8 @@ pub(crate) async fn choose_backup(aws: &Aws, source: &Instance, wanted: &Wanted)
 }
 
 async fn named_snapshot(aws: &Aws, source: &Instance, id: &SnapshotId) -> Result<Chosen> {
-    let Some(snapshot) = aws.snapshot(id).await? else {
-        return Err(Error::request(format!("snapshot `{id}` does not exist in {}", aws.region()))
-            .hint(format!("`lifeboat snapshot list {}` lists those that do.", source.id)));
-    };
-    if snapshot.reported_status != "available" {
-        return Err(Error::outside(format!("snapshot `{id}` is `{}`", snapshot.reported_status))
-            .hint("Run it again when the snapshot is available."));
-    }
+    let snapshot = existing_snapshot(aws, id).await?;
+    require_available(&snapshot)?;
     if snapshot.instance != source.id.as_str() {
         return Err(Error::request(format!(
             "snapshot `{id}` is of instance `{}`, not of `{}`",
@@ -147,9 +154,7 @@ async fn newest_snapshot(aws: &Aws, source: &Instance, kind: Option<&str>) -> Re
     let snapshots = aws.backups_of(&source.id).await?;
     let newest = snapshots
         .into_iter()
-        .filter(|snapshot| {
-            of_kind(snapshot) && of_source(snapshot) && snapshot.reported_status == "available"
-        })
+        .filter(|snapshot| of_kind(snapshot) && of_source(snapshot) && is_restorable(snapshot))
         .max_by_key(Snapshot::moment);
     match newest {
         Some(snapshot) => Ok(Chosen::Snapshot(Box::new(snapshot))),
@@ -187,9 +192,13 @@ async fn window(aws: &Aws, source: &Instance) -> Result<(DateTime<Utc>, DateTime
     let latest = window.as_ref().and_then(|window| window.latest).or(source.latest_restorable);
     match (window.and_then(|window| window.earliest), latest) {
         (Some(earliest), Some(latest)) => Ok((earliest, latest)),
-        _ => Err(Error::request(format!("`{}` has no restorable window yet", source.id))
-            .hint("Its first automated backup is still being made: run it again when that is done.")),
+        _ => Err(no_window_error(source.id.as_str())),
     }
+}
+
+fn no_window_error(name: &str) -> Error {
+    Error::request(format!("`{name}` has no restorable window yet"))
+        .hint("Its first automated backup is still being made: run it again when that is done.")
 }
 
 #[cfg(test)]

@@ -184,6 +184,15 @@ pub(crate) fn expiry_of(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
     Some(DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc))
 }
 
+/// Refuses a snapshot that cannot be restored or copied now.
+pub(crate) fn require_available(snapshot: &Snapshot) -> Result<()> {
+    if is_restorable(snapshot) {
+        return Ok(());
+    }
+    Err(Error::outside(format!("snapshot `{}` is `{}`", snapshot.id, snapshot.reported_status))
+        .hint("Run it again when the snapshot is available."))
+}
+
 /// Whether one can restore from it.
 pub(crate) fn is_restorable(snapshot: &Snapshot) -> bool {
     snapshot.reported_status == "available"

@@ -125,7 +125,13 @@ pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result
         DrillCommand::Run(args) => run_drills(*args, session).await,
         DrillCommand::List(args) => match args.period.period()? {
             Some(period) => {
-                evidence::list_period(&args.databases, period, (args.vault_only, args.check), session).await
+                let query = evidence::PeriodQuery {
+                    databases: &args.databases,
+                    period,
+                    is_vault_only: args.vault_only,
+                    is_judged: args.check,
+                };
+                evidence::list_period(query, session).await
             }
             None if args.check => Err(Error::request("`--check` needs a period")
                 .hint("For example `--last-months 12`, or `--last-months 1` in a job that runs monthly.")),

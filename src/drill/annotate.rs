@@ -79,7 +79,8 @@ pub(crate) fn add_note(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<U
     }
     let source = journal::source_of(vault, run)?;
     let mut written = None;
-    chain::append_to_chain(vault, &source, (run, What::Noted), now, |place| {
+    let entry = chain::Entry { run, what: What::Noted, at: now };
+    chain::append_to_chain(vault, &source, entry, |place| {
         let file = format!("{run}/note-{:06}.json", place.seq);
         let note = Note {
             schema: SCHEMA.to_owned(),

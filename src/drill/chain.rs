@@ -91,24 +91,30 @@ pub(super) fn run_of_file(name: &str) -> Option<&str> {
     name.split_once('/').map(|(run, _)| run).filter(|run| RunId::parse(run).is_some())
 }
 
+/// What is recorded of a run.
+pub(super) struct Entry<'a> {
+    pub(super) run: &'a str,
+    pub(super) what: What,
+    pub(super) at: DateTime<Utc>,
+}
+
 /// Records something: writes what `compose` makes for its place, so that the chain names it.
 pub(super) fn append_to_chain(
     vault: &Vault,
     source: &str,
-    (run, what): (&str, What),
-    now: DateTime<Utc>,
+    entry: Entry<'_>,
     compose: impl FnOnce(&ChainPosition) -> Result<Files>,
 ) -> Result<()> {
     let mut chain = Chain::lock(vault, source)?;
-    chain.find_end(now)?;
+    chain.find_end(entry.at)?;
     let place = chain.next_position()?;
     let files = compose(&place)?;
     let hashes = files.iter().map(|(name, content)| (name.clone(), sha256(content))).collect();
-    let link = chain.write_link(Some(run), what, hashes, now)?;
+    let (link, text) = chain.write_link(Some(entry.run), entry.what, hashes, entry.at)?;
     for (name, content) in &files {
         vault.write(&format!("{}/{name}", source_folder(source)), content)?;
     }
-    chain.confirm_link(&link)
+    chain.confirm_link(link, &text)
 }
 
 /// The chain of a source while this process alone adds to it.
@@ -180,8 +186,8 @@ impl<'a> Chain<'a> {
             return Ok(());
         }
         let hashes = self.hash_files(&names)?;
-        let link = self.write_link(None, What::Adopted, hashes, now)?;
-        self.confirm_link(&link)
+        let (link, text) = self.write_link(None, What::Adopted, hashes, now)?;
+        self.confirm_link(link, &text)
     }
 
     fn hash_files(&self, names: &[String]) -> Result<BTreeMap<String, String>> {
@@ -211,7 +217,7 @@ impl<'a> Chain<'a> {
             link.files.get(name) == Some(hash) || before == hash
         });
         if found == link.files {
-            return self.confirm_link(&(link, text));
+            return self.confirm_link(link, &text);
         }
         // The head must not name this link before the next one says how its files were found: both at once.
         let run = link.run.clone();
@@ -220,8 +226,8 @@ impl<'a> Chain<'a> {
         if !is_explained {
             self.notice = Some(format!("files of link {seq} were neither as before it nor as it had them"));
         }
-        let mended = self.write_link(run.as_deref(), What::Mended, found, now)?;
-        self.confirm_link(&mended)
+        let (mended, text) = self.write_link(run.as_deref(), What::Mended, found, now)?;
+        self.confirm_link(mended, &text)
     }
 
     /// Where the next record will stand.
@@ -260,7 +266,7 @@ impl<'a> Chain<'a> {
     }
 
     /// Makes a link the last one.
-    fn confirm_link(&mut self, (link, text): &(Link, Vec<u8>)) -> Result<()> {
+    fn confirm_link(&mut self, link: Link, text: &[u8]) -> Result<()> {
         let head = self.head.after(text);
         if head.seq != link.seq {
             return Err(Error::new(Kind::Bug, "a link was confirmed out of its turn"));
@@ -268,7 +274,7 @@ impl<'a> Chain<'a> {
         self.lock.require_held()?;
         self.vault.write(&self.vault_path("head.json"), &head.to_json()?)?;
         self.head = head;
-        self.links.push(link.clone());
+        self.links.push(link);
         Ok(())
     }
 }

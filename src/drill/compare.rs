@@ -8,9 +8,10 @@ use tokio::time::Instant;
 use super::context::Event;
 use crate::error::Result;
 use crate::postgres::Server;
+use crate::verify::Recorded;
 use crate::verify::depth::{Depth, Tables};
 use crate::verify::indexes::Indexes;
-use crate::verify::judge::{Kinship, Movement, reason_with_rows};
+use crate::verify::judge::{Kinship, reason_with_rows};
 use crate::verify::narrow::{self, Extent, HowRowsDiffer, Told};
 use crate::verify::observe::{Progress, WrittenTables};
 use crate::verify::physical::{self, Held, PhysicalCopy};
@@ -102,16 +103,15 @@ impl Ties {
 /// Judges a copy of the very moment that was recorded. What the record leaves open, and databases that it does not cover,
 /// are held against the source as it is now.
 pub(super) async fn judge_recorded(
-    recorded: (&Observation, &Movement),
+    recorded: &Recorded,
     source: &Server,
     only: &[String],
     copy: &Copy,
     ties: &Ties,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Judgement> {
-    let (seen, movement) = recorded;
     let traces = judge::Traces { horizon: copy.horizon.as_ref(), touched: Some(&copy.touched) };
-    let mut judgement = judge::at_the_moment(seen, movement, &copy.observed, traces);
+    let mut judgement = judge::at_the_moment(&recorded.seen, &recorded.movement, &copy.observed, traces);
     let open = judgement.databases_left_open(&copy.observed);
     if open.is_empty() || ties.missing(copy).is_some() {
         judgement.weigh();
@@ -248,13 +248,13 @@ pub(super) async fn check_indexes(judgement: &mut Judgement, copy: &Copy, look: 
 /// not written to since, those that are missing or changed in others. A comfort, so nothing fails with it.
 pub(super) async fn name_rows(
     judgement: &mut Judgement,
-    (seen, movement): (&Observation, &Movement),
+    recorded: &Recorded,
     source: &Server,
     copy: &Copy,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) {
     if judgement.tables.iter().any(|table| table.verdict == Word::Differs && table.differences.is_empty())
-        && let Err(error) = try_to_name_rows(judgement, (seen, movement), source, copy).await
+        && let Err(error) = try_to_name_rows(judgement, recorded, source, copy).await
     {
         tell(Event::Note(&format!("which rows differ could not be found out: {}", error.chain())));
     }
@@ -263,10 +263,11 @@ pub(super) async fn name_rows(
 
 async fn try_to_name_rows(
     judgement: &mut Judgement,
-    (seen, movement): (&Observation, &Movement),
+    recorded: &Recorded,
     source: &Server,
     copy: &Copy,
 ) -> Result<()> {
+    let seen = &recorded.seen;
     let only: Vec<String> = seen.databases.keys().cloned().collect();
     let databases = Databases::connect(source, &only, &Look::default()).await?;
     let now = databases.read_write_counters().await?;
@@ -282,7 +283,7 @@ async fn try_to_name_rows(
             (databases.visit_database(&database).await?, copy.databases.visit_database(&database).await?);
         let written =
             |tables: &WrittenTables| tables.get(&database).and_then(|tables| tables.get(&ours.oid)).copied();
-        let has_rested = written(&movement.after).is_some_and(|then| written(&now) == Some(then));
+        let has_rested = written(&recorded.movement.after).is_some_and(|then| written(&now) == Some(then));
         let (mut in_source, mut in_copy) = (None, None);
         if !has_rested {
             let Some(boundary) = seen.boundaries.get(&database) else { continue };

@@ -91,7 +91,7 @@ impl<'a> Journal<'a> {
         at: DateTime<Utc>,
         compose: impl FnOnce(&ChainPosition) -> Result<chain::Files>,
     ) -> Result<()> {
-        chain::append_to_chain(self.vault, &self.source, (&self.run, what), at, compose)
+        chain::append_to_chain(self.vault, &self.source, chain::Entry { run: &self.run, what, at }, compose)
     }
 }
 

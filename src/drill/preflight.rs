@@ -11,9 +11,9 @@ use super::{checks, throwaway};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::postgres::Server;
-use crate::rds::{Health, Instance, InstanceId, NoSource, RunId, Tags, tag};
-use crate::restore::isolation::{self, Isolation};
-use crate::restore::{self, Chosen};
+use crate::rds::{Health, Instance, InstanceId, NoSource, RunId, tag};
+use crate::restore::isolation;
+use crate::restore::{self, Chosen, target};
 use crate::vault::Vault;
 use crate::verify::record;
 use crate::verify::{Databases, Recorded};
@@ -77,9 +77,15 @@ async fn check_and_plan(
     let run = RunId::new(now);
     let throwaway = throwaway::throwaway_name(source.id.as_str(), &run)?;
     let expires = expiry_of(&request, now);
-    let tags = throwaway::throwaway_tags(&source, &run, expires);
-    let isolation =
-        plan_isolation(aws, &request, (&source, &source_server), &chosen, (&throwaway, tags)).await?;
+    let wanted = isolation::Wanted {
+        name: throwaway.as_str(),
+        tags: throwaway::throwaway_tags(&source, &run, expires),
+        engine_version: chosen.engine_version(&source),
+        source_group: source.parameter_group.as_deref(),
+        given: request.parameter_group.as_deref(),
+    };
+    let acting = find_acting(&source_server, &request.databases).await;
+    let isolation = isolation::plan_isolation(aws, source.id.as_str(), wanted, acting).await?;
     for note in &isolation.notes {
         tell(Event::Warning(note));
     }
@@ -102,32 +108,11 @@ fn expiry_of(request: &Request, now: DateTime<Utc>) -> DateTime<Utc> {
     now + lifetime.unwrap_or(chrono::TimeDelta::hours(6))
 }
 
-/// Decides how the copy is kept from acting by itself.
-async fn plan_isolation(
-    aws: &Aws,
-    request: &Request,
-    (source, server): (&Instance, &Server),
-    chosen: &Chosen,
-    (throwaway, tags): (&InstanceId, Tags),
-) -> Result<Isolation> {
-    let acting = match isolation::find_subscriptions_of(server, &request.databases).await {
-        Ok(acting) => acting,
-        Err(error) => {
-            vec![format!("whatever subscriptions it has, which could not be read: {}", error.chain())]
-        }
-    };
-    let engine_version = match chosen {
-        Chosen::Snapshot(snapshot) => &snapshot.engine_version,
-        Chosen::Time(_) | Chosen::Now { .. } => &source.engine_version,
-    };
-    let wanted = isolation::Wanted {
-        name: throwaway.as_str(),
-        tags,
-        engine_version,
-        source_group: source.parameter_group.as_deref(),
-        given: request.parameter_group.as_deref(),
-    };
-    isolation::plan_isolation(aws, source.id.as_str(), wanted, acting).await
+/// What would act in a copy by itself, as far as its source tells.
+async fn find_acting(server: &Server, databases: &[String]) -> Vec<String> {
+    isolation::find_subscriptions_of(server, databases).await.unwrap_or_else(|error| {
+        vec![format!("whatever subscriptions it has, which could not be read: {}", error.chain())]
+    })
 }
 
 /// The baseline that was recorded with a snapshot, if it is wanted and in the vault. A damaged one is an error.
@@ -203,17 +188,22 @@ async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
         }
         Some(why) => return Err(Error::request(format!("`{id}` is {why}")).hint(SUPPORTED)),
     }
-    match source.reported_status.health() {
-        Health::Usable => Ok(source),
-        Health::Stopped => Err(Error::outside(format!("`{id}` is `{}`", source.reported_status)).hint(format!(
-            "Start it first: `aws rds start-db-instance --db-instance-identifier {id}`. A stopped instance makes no \
-             backups either."
-        ))),
-        Health::InTransit => Err(Error::outside(format!("`{id}` is `{}`, not available", source.reported_status))
-            .hint("Run the drill again when it is available.")),
-        Health::Broken => Err(Error::outside(format!("`{id}` is `{}`", source.reported_status))
-            .hint(source.reported_status.remedy())),
-    }
+    refuse_unusable(&source)?;
+    Ok(source)
+}
+
+/// Refuses a source that cannot be reached now.
+pub(super) fn refuse_unusable(source: &Instance) -> Result<()> {
+    let (id, status) = (&source.id, &source.reported_status);
+    let hint = match status.health() {
+        Health::Usable => return Ok(()),
+        Health::Stopped => format!(
+            "Start it first: `aws rds start-db-instance --db-instance-identifier {id}`. A stopped instance makes no backups either."
+        ),
+        Health::InTransit => "Run the drill again when it is available.".to_owned(),
+        Health::Broken => status.remedy().to_owned(),
+    };
+    Err(Error::outside(format!("`{id}` is `{status}`")).hint(hint))
 }
 
 /// Checks that what the restore will use exists, and that the quota leaves room.
@@ -224,31 +214,13 @@ async fn check_target(
     chosen: &Chosen,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
-    if let Some(group) = &request.subnet_group
-        && !aws.subnet_group_exists(group).await?
-    {
-        return Err(Error::request(format!("DB subnet group `{group}` does not exist"))
-            .hint("Correct `--subnet-group`."));
-    }
-    if let Some(group) = &request.parameter_group
-        && !aws.parameter_group_exists(group).await?
-    {
-        return Err(Error::request(format!("DB parameter group `{group}` does not exist"))
-            .hint("Correct `--parameter-group`."));
-    }
-    let version = match chosen {
-        Chosen::Snapshot(snapshot) => &snapshot.engine_version,
-        Chosen::Time(_) | Chosen::Now { .. } => &source.engine_version,
-    };
+    target::require_subnet_group(aws, request.subnet_group.as_ref()).await?;
+    target::require_parameter_group(aws, request.parameter_group.as_ref()).await?;
+    let version = chosen.engine_version(source);
     match aws.class_is_orderable(&source.engine, version, &request.class).await {
         Ok(true) => {}
         Ok(false) => {
-            return Err(Error::request(format!(
-                "class `{}` is not offered for PostgreSQL {version} in {}",
-                request.class,
-                aws.region()
-            ))
-            .hint("Choose another `--class`, such as db.t4g.micro."));
+            return Err(target::class_not_offered_error(aws, &source.engine, version, &request.class));
         }
         // A role without this permission can still run drills; the restore itself would say.
         Err(failure) => {

@@ -141,8 +141,8 @@ impl Drill<'_> {
 
         self.begin_phase("observe copy");
         let (only, look) = (self.plan.request.databases.clone(), self.plan.request.look.clone());
-        let recorded = recorded.as_deref().map(|(_, kept)| (&kept.seen, &kept.movement));
-        let seen = recorded.map(|(seen, _)| seen);
+        let recorded = recorded.as_deref().map(|(_, kept)| kept);
+        let seen = recorded.map(|kept| &kept.seen);
         let copy = compare::observe_copy(&server, &only, &look, seen, self.cx.tell).await?;
         self.report.checks = checks::run_checks(&self.plan.request.checks, &server).await;
         self.measure_freshness(&server).await;

@@ -77,6 +77,17 @@ pub(crate) fn foreign(tags: &Tags) -> Tags {
     tags.iter().filter(|(key, _)| !is_own(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
+/// Adds tags beside those that are there, as far as there is room; says whether all fit.
+pub(crate) fn add_as_room_allows(tags: &mut Tags, others: &Tags) -> bool {
+    let do_all_fit = tags.len() + others.len() <= MOST;
+    for (key, value) in others {
+        if tags.len() < MOST {
+            tags.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    do_all_fit
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use serde::Serialize;
 
+use super::target;
 use crate::aws::{Aws, Restore, RestoreFrom};
 use crate::error::{Error, Result};
 use crate::rds::{
@@ -198,10 +199,7 @@ fn is_placed(request: &Request) -> bool {
 
 async fn of_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Origin> {
     let snapshot = snapshot::existing_snapshot(aws, id).await?;
-    if snapshot.reported_status != "available" {
-        return Err(Error::outside(format!("snapshot `{id}` is `{}`", snapshot.reported_status))
-            .hint("Run it again when it is available."));
-    }
+    snapshot::require_available(&snapshot)?;
     let namesake = match InstanceId::parse(&snapshot.instance) {
         Ok(id) => aws.instance(&id).await?,
         Err(_) => None,
@@ -283,7 +281,7 @@ pub(crate) async fn automated_backup(aws: &Aws, name: &str) -> Result<(Automated
             .hint(format!(
                 "Restore a snapshot: `lifeboat snapshot list {name}`. From now on: `lifeboat policy set {name} --retention-days 7`."
             ))),
-            None => Err(no_window(name)),
+            None => Err(super::no_window_error(name)),
         };
     }
     let mut found: Vec<AutomatedBackup> = all
@@ -311,11 +309,6 @@ pub(crate) async fn automated_backup(aws: &Aws, name: &str) -> Result<(Automated
     }
 }
 
-fn no_window(name: &str) -> Error {
-    Error::request(format!("`{name}` has no restorable window yet"))
-        .hint("Its first automated backup is still being made: run it again when that is done.")
-}
-
 /// The moment that RDS is asked for: in whole seconds, and none before the window begins.
 fn in_whole_seconds(at: DateTime<Utc>, earliest: DateTime<Utc>) -> DateTime<Utc> {
     let floor = at.trunc_subsecs(0);
@@ -327,7 +320,7 @@ fn in_whole_seconds(at: DateTime<Utc>, earliest: DateTime<Utc>) -> DateTime<Utc>
 async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     let (backup, living) = automated_backup(aws, name).await?;
     let (Some(earliest), Some(latest)) = (backup.window.earliest, backup.window.latest) else {
-        return Err(no_window(name));
+        return Err(super::no_window_error(name));
     };
     let at = match moment {
         Moment::Latest => latest,
@@ -376,32 +369,17 @@ async fn check_target(aws: &Aws, request: &Request, origin: &Origin) -> Result<(
     if let Some(class) = &settings.class {
         // A role without this permission can still restore; AWS itself then says.
         if let Ok(false) = aws.class_is_orderable(&origin.engine, &origin.engine_version, class).await {
-            return Err(Error::request(format!(
-                "class `{class}` is not offered for {} {} in this Region",
-                origin.engine, origin.engine_version
-            ))
-            .hint("Choose another `--class`, for instance db.t4g.medium."));
+            return Err(target::class_not_offered_error(aws, &origin.engine, &origin.engine_version, class));
         }
     }
     // What the living source uses is there.
-    let is_new = |group: &String, chosen: &Option<String>| {
+    let is_new = |group: &&String, chosen: &Option<String>| {
         !group.starts_with("default") && (chosen.is_some() || origin.settings_from != SettingsFrom::Instance)
     };
-    if let Some(group) = &settings.subnet_group
-        && is_new(group, &request.changes.subnet_group)
-        && !aws.subnet_group_exists(group).await?
-    {
-        return Err(Error::request(format!("DB subnet group `{group}` does not exist"))
-            .hint("Choose another `--subnet-group`."));
-    }
-    if let Some(group) = &settings.parameter_group
-        && is_new(group, &request.changes.parameter_group)
-        && !aws.parameter_group_exists(group).await?
-    {
-        return Err(Error::request(format!("DB parameter group `{group}` does not exist"))
-            .hint("Choose another `--parameter-group`."));
-    }
-    Ok(())
+    let subnet_group = settings.subnet_group.as_ref().filter(|it| is_new(it, &request.changes.subnet_group));
+    target::require_subnet_group(aws, subnet_group).await?;
+    let group = settings.parameter_group.as_ref().filter(|it| is_new(it, &request.changes.parameter_group));
+    target::require_parameter_group(aws, group).await
 }
 
 /// `first`, and `second` where it says nothing.
@@ -502,13 +480,7 @@ fn restore_tags(request: &Request, origin: &Origin, run: &RunId, not_carried: &m
         (tag::SOURCE.to_owned(), origin.name.clone()),
     ]);
     tags.extend(request.tags.clone());
-    let before = tags.len();
-    for (key, value) in &origin.tags {
-        if tags.len() < tag::MOST {
-            tags.entry(key.clone()).or_insert_with(|| value.clone());
-        }
-    }
-    if before + origin.tags.len() > tag::MOST {
+    if !tag::add_as_room_allows(&mut tags, &origin.tags) {
         not_carried.push("not all tags fit beside lifeboat's own".to_owned());
     }
     tags

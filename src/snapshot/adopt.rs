@@ -64,10 +64,7 @@ pub(crate) async fn plan_adoption(
         }
         _ => {}
     }
-    if snapshot.reported_status != "available" {
-        return Err(Error::outside(format!("snapshot `{id}` is `{}`", snapshot.reported_status))
-            .hint("Only an available snapshot can be restored: run it again when it is."));
-    }
+    super::require_available(&snapshot)?;
     let proof = super::proof_of(&snapshot, aws.region(), proofs);
     if let Proof::Bad(by) = &proof {
         return Err(Error::new(Kind::No, format!("snapshot `{id}` was not adopted: {by} found it bad"))

@@ -105,10 +105,7 @@ pub(crate) async fn plan_copy(
     now: DateTime<Utc>,
 ) -> Result<Plan> {
     let (source, mut tags) = find_source(here, request).await?;
-    if source.reported_status != "available" {
-        return Err(Error::outside(format!("snapshot `{}` is `{}`", source.id, source.reported_status))
-            .hint("AWS copies only available ones: run it again when it is."));
-    }
+    super::require_available(&source)?;
     let is_elsewhere = here.region() != there.region();
     if is_elsewhere && source.encrypted && request.kms_key.is_none() {
         return Err(Error::request(format!(

@@ -302,14 +302,7 @@ fn snapshot_tags(
             .hint(format!("AWS allows {}: leave out some `--tag`.", tag::MOST)));
     }
     // The instance's own tags come along, as AWS itself does it with CopyTagsToSnapshot, as far as there is room.
-    let own = tag::foreign(&source.tags);
-    let before = tags.len();
-    for (key, value) in &own {
-        if tags.len() < tag::MOST {
-            tags.entry(key.clone()).or_insert_with(|| value.clone());
-        }
-    }
-    if before + own.len() > tag::MOST {
+    if !tag::add_as_room_allows(&mut tags, &tag::foreign(&source.tags)) {
         notes.push(format!("not all tags of `{}` fit beside lifeboat's own on the snapshot", source.id));
     }
     Ok(tags)

@@ -141,19 +141,25 @@ fn parse_expected(text: &str) -> std::result::Result<Expected, String> {
     Ok(Expected { source, sha256: hash.to_ascii_lowercase() })
 }
 
+/// What `drill list` shows of a period.
+pub(super) struct PeriodQuery<'a> {
+    pub(super) databases: &'a [String],
+    pub(super) period: Period,
+    /// AWS is not asked which databases exist.
+    pub(super) is_vault_only: bool,
+    /// The exit code says whether the period is complete.
+    pub(super) is_judged: bool,
+}
+
 /// `drill list` over a period.
-pub(super) async fn list_period(
-    databases: &[String],
-    period: Period,
-    (vault_only, judge): (bool, bool),
-    session: &Session,
-) -> Result<Option<Kind>> {
+pub(super) async fn list_period(query: PeriodQuery<'_>, session: &Session) -> Result<Option<Kind>> {
+    let PeriodQuery { databases, period, is_vault_only, is_judged } = query;
     let vault = session.vault_to_read()?;
     let history = History::read(&vault, databases)?;
     for record in &history.unreadable {
         session.output.warn(record);
     }
-    let existing = list_existing_databases(databases, vault_only, session).await;
+    let existing = list_existing_databases(databases, is_vault_only, session).await;
     let calendar = history.calendar_of(period, existing, now());
     let altered =
         history.findings.iter().map(|finding| format!("`{}`: {}", finding.file, finding.message)).collect();
@@ -164,7 +170,7 @@ pub(super) async fn list_period(
         unchained,
         unreadable: history.unreadable,
     };
-    let report = YearReport::new(calendar, evidence, judge, now());
+    let report = YearReport::new(calendar, evidence, is_judged, now());
     let kind = report.kind();
     session.output.report(&report)?;
     Ok(kind)

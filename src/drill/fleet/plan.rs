@@ -9,10 +9,10 @@ use super::journal::{self, Joined};
 use super::record::{Fleet, Outcome, Progress, Row, SCHEMA, Summary};
 use super::{Ceilings, Selection, Shard, ceiling, due};
 use crate::aws::Aws;
-use crate::drill::{Request, checks};
+use crate::drill::{Request, checks, preflight};
 use crate::error::{Error, Kind, Result};
-use crate::rds::{Health, Instance, InstanceId, Place, Unreached};
-use crate::restore::Wanted;
+use crate::rds::{Instance, InstanceId, Place, Unreached};
+use crate::restore::{Wanted, target};
 use crate::vault::Vault;
 
 /// What a fleet run is asked to do.
@@ -108,7 +108,7 @@ pub(crate) async fn plan_fleet_run(
             plan.record.databases.push(row.with_drill(&report));
         } else if let Some(reason) = why_not_due(&ask.selection, last_proof, now) {
             plan.record.databases.push(row.with_outcome(Outcome::NotDue, reason));
-        } else if let Some(error) = why_unusable(&source) {
+        } else if let Err(error) = preflight::refuse_unusable(&source) {
             plan.record.databases.push(row.with_refusal(&error));
         } else {
             let request = Request { fleet: Some(joined.fleet.clone()), ..request_of(&source.id)? };
@@ -185,22 +185,6 @@ pub(super) fn why_not_due(
     (now - at < within).then(|| format!("proven at {}", crate::when::format_time(at)))
 }
 
-/// Why a database cannot be drilled as it is, as far as its status says.
-fn why_unusable(source: &Instance) -> Option<Error> {
-    let status = &source.reported_status;
-    match status.health() {
-        Health::Usable => None,
-        Health::Stopped => Some(
-            Error::outside(format!("it is `{status}`"))
-                .hint("Start it first: a stopped instance makes no backups either."),
-        ),
-        Health::InTransit => {
-            Some(Error::outside(format!("it is `{status}`")).hint("Run it again when it is available."))
-        }
-        Health::Broken => Some(Error::outside(format!("it is `{status}`")).hint(status.remedy())),
-    }
-}
-
 /// Takes out those that have no snapshot to restore. One call for all snapshots costs less than one for each database.
 async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> Result<()> {
     if plan.todo.len() < 4 {
@@ -254,11 +238,7 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
             left.push(todo);
             continue;
         }
-        let error = Error::request(format!(
-            "class `{class}` is not offered for PostgreSQL {version} in {}",
-            todo.aws.region()
-        ))
-        .hint("Choose another `--class`, such as db.t4g.micro.");
+        let error = target::class_not_offered_error(&todo.aws, &todo.source.engine, version, class);
         plan.record
             .databases
             .push(Row::pending(&todo.source, todo.aws.location(), todo.last_proof).with_refusal(&error));
