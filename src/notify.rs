@@ -20,6 +20,7 @@ mod delivery;
 mod mail;
 pub(crate) mod message;
 mod notifier;
+mod settings;
 pub(crate) mod state;
 
 pub(crate) use announcement::{Announcement, Nature, State, Subject};
@@ -27,3 +28,4 @@ pub(crate) use command::{NotifiedCommand, Ping, Saying};
 pub(crate) use delivery::Delivery;
 pub(crate) use message::Sender;
 pub(crate) use notifier::{News, Notifier};
+pub(crate) use settings::{ChannelKind, ChannelSettings, NotifySettings, Secret};

@@ -6,11 +6,11 @@ use clap::Args;
 use parking_lot::Mutex;
 
 use crate::aws::Poll;
-use crate::config::parse_duration;
 use crate::error::{Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Output};
 use crate::snapshot::Event;
+use crate::when::parse_duration;
 
 /// How long to wait, and how often to look.
 #[derive(Args, Debug)]

@@ -9,9 +9,9 @@ use super::announcement::State;
 use super::delivery::Delivery;
 use super::mail;
 use super::message::Message;
+use super::settings::{ChannelKind, ChannelSettings, Secret};
 use super::state::Change;
 use crate::aws::{Access, Aws};
-use crate::config::{ChannelKind, ChannelSettings, Secret};
 use crate::web::{self, Call};
 
 /// The header with the time and the signature of a webhook: `t=<seconds>,v1=<HMAC-SHA256 in hexadecimal>` over

@@ -9,9 +9,9 @@ use super::announcement::{Announcement, State};
 use super::channel::Channel;
 use super::delivery::Delivery;
 use super::message::{Message, Sender};
+use super::settings::NotifySettings;
 use super::state::{self, Change, Item};
 use crate::aws::Access;
-use crate::config::NotifySettings;
 use crate::error::Result;
 use crate::vault::Vault;
 
