@@ -32,7 +32,7 @@ pub(crate) fn try_acquire_lease(
         Some(fleet) => format!("drill of {} in fleet run {fleet}", source.id),
         None => format!("drill of {}", source.id),
     };
-    vault.lease(&lease_name(&source.resource_id), Holder::new(host, what, now))
+    vault.lease(&lease_name(&source.resource_id), Holder::new(host, what, now).in_fleet(fleet))
 }
 
 /// Takes the lease of a source for a drill of its own, and removes what a dead holder of it has left behind. A lease whose

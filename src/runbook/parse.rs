@@ -328,37 +328,20 @@ impl Reader<'_> {
             on: if is_sql { fence.value("on", faults) } else { None },
             db: if is_sql { fence.value("db", faults) } else { None },
         };
-        let allowed: &[&str] = match is_sql {
-            true => &[
-                "id",
-                "timeout",
-                "capture",
-                "secret",
-                "free-text",
-                "read-only",
-                "creates",
-                "once",
-                "only",
-                "recovered",
-                "on",
-                "db",
-            ],
-            false => &[
-                "id",
-                "timeout",
-                "capture",
-                "sets",
-                "secret",
-                "free-text",
-                "read-only",
-                "creates",
-                "once",
-                "only",
-                "recovered",
-                "by-hand",
-            ],
-        };
-        fence.refuse_the_rest(allowed, faults);
+        let common = [
+            "id",
+            "timeout",
+            "capture",
+            "secret",
+            "free-text",
+            "read-only",
+            "creates",
+            "once",
+            "only",
+            "recovered",
+        ];
+        let own = if is_sql { ["on", "db"] } else { ["sets", "by-hand"] };
+        fence.refuse_the_rest(&[&common[..], &own].concat(), faults);
         let kind = if is_sql { Kind::Sql(act, place) } else { Kind::Sh(act) };
         self.step(fence, Some(id), kind, marks, timeout, faults);
     }

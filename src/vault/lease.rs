@@ -44,6 +44,9 @@ pub(crate) struct Holder {
     pub process: u32,
     /// What it does.
     pub what: String,
+    /// The fleet run that this is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<String>,
     /// Since when, by its clock.
     pub since: DateTime<Utc>,
     #[serde(flatten)]
@@ -65,10 +68,16 @@ impl Holder {
             machine: machine.trim().to_owned(),
             process: std::process::id(),
             what: what.into(),
+            fleet: None,
             since: now,
             renewals: Renewals::default(),
             released_at: None,
         }
+    }
+
+    /// The same, as a part of a fleet run.
+    pub(crate) fn in_fleet(self, fleet: Option<&str>) -> Self {
+        Holder { fleet: fleet.map(str::to_owned), ..self }
     }
 
     /// `process 12 on web-1 (drill of orders-prod), since 2026-11-22T08:00:00Z`.

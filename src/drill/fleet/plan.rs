@@ -54,6 +54,13 @@ pub(crate) struct Todo {
     pub request: Request,
 }
 
+impl Todo {
+    /// What is recorded of it before its drill.
+    pub(super) fn pending_row(&self) -> Row {
+        Row::pending(&self.source, self.aws.location(), self.last_proof)
+    }
+}
+
 /// Plans a fleet run over some accounts and Regions, each with the databases that are named there.
 pub(crate) async fn plan_fleet_run(
     places: Vec<(Aws, Vec<InstanceId>)>,
@@ -122,7 +129,7 @@ pub(crate) async fn plan_fleet_run(
     check_classes(&mut plan).await?;
     check_room(&mut plan, &places).await?;
     for todo in &plan.todo {
-        plan.record.databases.push(Row::pending(&todo.source, todo.aws.location(), todo.last_proof));
+        plan.record.databases.push(todo.pending_row());
     }
     plan.record.recount();
     Ok(plan)
@@ -214,8 +221,7 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
         let error =
             Error::request(format!("it has no snapshot for `{}` that is available", todo.request.asked_for))
                 .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
-        let row = Row::pending(&todo.source, todo.aws.location(), todo.last_proof);
-        plan.record.databases.push(row.with_refusal(&error));
+        plan.record.databases.push(todo.pending_row().with_refusal(&error));
     }
     Ok(())
 }
@@ -238,9 +244,7 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
             continue;
         }
         let error = target::class_not_offered_error(&todo.aws, &todo.source.engine, version, class);
-        plan.record
-            .databases
-            .push(Row::pending(&todo.source, todo.aws.location(), todo.last_proof).with_refusal(&error));
+        plan.record.databases.push(todo.pending_row().with_refusal(&error));
     }
     plan.todo = left;
     Ok(())

@@ -152,7 +152,7 @@ where
     }
 
     fn end_turn(&mut self, mut turn: Turn, end: End) {
-        let row = Row::pending(&turn.todo.source, turn.todo.aws.location(), turn.todo.last_proof);
+        let row = turn.todo.pending_row();
         let settled = match end {
             End::Drilled(report) => {
                 let row = row.with_drill(&report);
@@ -191,15 +191,15 @@ where
     fn give_up_on_held(&mut self) -> bool {
         let is_of_others = |turn: &Turn| {
             turn.held.as_ref().is_some_and(|theirs| {
-                let what = theirs.holder.as_ref().map_or("", |holder| holder.what.as_str());
-                theirs.is_alive && !what.ends_with(&format!("fleet run {}", self.record.fleet))
+                let fleet = theirs.holder.as_ref().and_then(|holder| holder.fleet.as_ref());
+                theirs.is_alive && fleet != Some(&self.record.fleet)
             })
         };
         if !self.waiting.iter().all(is_of_others) {
             return false;
         }
         for turn in std::mem::take(&mut self.waiting) {
-            let row = Row::pending(&turn.todo.source, turn.todo.aws.location(), turn.todo.last_proof);
+            let row = turn.todo.pending_row();
             let Some(theirs) = &turn.held else { continue };
             let error = lease::lease_held_error(&turn.todo.source, theirs);
             let row = Row { hints: error.hints().to_vec(), ..row.with_outcome(Outcome::Held, error.chain()) };
@@ -230,7 +230,7 @@ where
         for turn in std::mem::take(&mut self.waiting) {
             let full = turn.full.map(|(_, reason)| reason);
             let reason = ceiling.clone().or(full).unwrap_or("the run ended before its turn".to_owned());
-            let row = Row::pending(&turn.todo.source, turn.todo.aws.location(), turn.todo.last_proof);
+            let row = turn.todo.pending_row();
             if let Some(known) =
                 self.record.databases.iter_mut().find(|known| known.resource_id == row.resource_id)
             {
