@@ -31,7 +31,9 @@ use settings::AlarmKindSettings;
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::interrupt::Interrupt;
-use crate::rds::{Alarm, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, list_regions};
+use crate::rds::{
+    Alarm, AlarmState, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, list_regions,
+};
 use crate::settings::PerDatabase;
 use crate::words::quote_names;
 
@@ -453,7 +455,7 @@ pub(crate) struct Listed {
     #[serde(flatten)]
     pub place: Place,
     /// State.
-    pub state: String,
+    pub state: AlarmState,
     /// Since when.
     pub since: Option<chrono::DateTime<chrono::Utc>>,
     /// What raises it.
@@ -486,6 +488,10 @@ pub(crate) async fn list_alarms(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>>
 
 /// Those in alarm first.
 pub(crate) fn most_urgent_first(left: &Listed, right: &Listed) -> std::cmp::Ordering {
-    let urgency = |state: &str| ["ALARM", "INSUFFICIENT_DATA", "OK"].iter().position(|one| *one == state);
+    let urgency = |state: &AlarmState| match state {
+        AlarmState::Alarm => 0,
+        AlarmState::InsufficientData => 1,
+        _ => 2,
+    };
     (urgency(&left.state), &left.name, &left.place).cmp(&(urgency(&right.state), &right.name, &right.place))
 }

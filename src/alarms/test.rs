@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
+use crate::rds::AlarmState;
 use crate::web;
 
 /// How often the history and the inbox are looked at.
@@ -40,7 +41,7 @@ pub(crate) struct TestReport {
     /// Whether the message was seen in the inbox; absent if none was given.
     pub arrived: Option<bool>,
     /// The state before, and again after the test.
-    pub state: String,
+    pub state: AlarmState,
     /// Whether the state was put back.
     pub put_back: bool,
     /// How long it took until everything was known.
@@ -103,17 +104,17 @@ pub(crate) async fn test_alarm(
         aws.alarm_actions_since(name, since).await?.into_iter().map(|item| item.details).collect();
     let reason = format!("lifeboat alarms test {mark}: only a test, the state is put back");
     let before = alarm.state.clone();
-    if before == "ALARM" {
+    if before == AlarmState::Alarm {
         // Actions happen on changes of state only.
-        aws.set_alarm_state(name, "INSUFFICIENT_DATA", &reason).await?;
+        aws.set_alarm_state(name, &AlarmState::InsufficientData, &reason).await?;
     }
-    let set = aws.set_alarm_state(name, "ALARM", &reason).await;
+    let set = aws.set_alarm_state(name, &AlarmState::Alarm, &reason).await;
     let followed = match set {
         Ok(()) => follow(aws, test, &spec.alarm_actions, since, &seen_before, interrupt).await,
         Err(failure) => Err(failure.into()),
     };
     // CloudWatch puts the state of a metric alarm back by itself at its next evaluation, that of a composite one not.
-    let put_back = before == "ALARM" || aws.set_alarm_state(name, &before, &reason).await.is_ok();
+    let put_back = before == AlarmState::Alarm || aws.set_alarm_state(name, &before, &reason).await.is_ok();
     let (actions, arrived) = followed?;
     let verdict = if actions.iter().any(|one| one.result == "failed") || arrived == Some(false) {
         "fail"
@@ -150,10 +151,10 @@ async fn follow(
         let outcomes: Vec<Outcome> = wanted
             .iter()
             .map(|action| {
-                let item = fresh.iter().find(|item| item.summary.contains(action.as_str()));
-                let result = match item {
-                    Some(item) if item.summary.starts_with("Success") => "succeeded",
-                    Some(_) => "failed",
+                let item = fresh.iter().find(|item| item.target.as_ref() == Some(action));
+                let result = match item.and_then(|item| item.has_succeeded) {
+                    Some(true) => "succeeded",
+                    Some(false) => "failed",
                     None => "unknown",
                 };
                 Outcome { action: action.clone(), result, said: item.map(|item| item.summary.clone()) }
