@@ -178,6 +178,7 @@ fn every_command_of_the_book_is_in_a_page_that_is_run() {
     let run = [
         "README.md",
         "guides/accounts.md",
+        "guides/adopt.md",
         "guides/alarms.md",
         "guides/api.md",
         "guides/audit.md",
@@ -188,6 +189,7 @@ fn every_command_of_the_book_is_in_a_page_that_is_run() {
         "guides/iam.md",
         "guides/notifications.md",
         "guides/postgresql-backups.md",
+        "guides/retention.md",
         "guides/runbooks.md",
         "guides/schedule.md",
         "guides/sqlite-backups.md",
@@ -262,6 +264,7 @@ async fn the_tutorials_and_the_guides_of_rds_run_as_they_are_written() {
     assert!(week.contains("orders_restored_"), "{week}");
     assert!(shell.directory.join("lifeboat.toml").is_file());
     world.assert_only(&["orders-prod", "orders-back", "orders-then"]).await;
+    run_page(&mut shell, "guides/retention.md", &[("lifeboat policy check", 1)]).await;
     run_page(&mut shell, "guides/status.md", &[("lifeboat status --format nagios", 1)]).await;
     run_page(&mut shell, "guides/doctor.md", &[]).await;
     run_page(&mut shell, "README.md", &[]).await;
@@ -334,7 +337,8 @@ async fn backups_and_comparisons_run_as_they_are_written() {
     let (old, new) = (world.url("orders-prod", "app").await, world.url("orders-prod", "orders_new").await);
     shell.exchange("postgresql://app@old.example/orders", format!("'{old}'"));
     shell.exchange("postgresql://app@new.example/orders", format!("'{new}'"));
-    let said = run_page(&mut shell, "guides/two-databases.md", &[("lifeboat verify", 1)]).await;
+    let expected = [("lifeboat verify record", 0), ("lifeboat verify", 1)];
+    let said = run_page(&mut shell, "guides/two-databases.md", &expected).await;
     assert!(said.contains("2 rows differ (id 7, 42)"), "{said}");
 
     let bucket = Bucket::start().await;
@@ -352,7 +356,7 @@ async fn backups_and_comparisons_run_as_they_are_written() {
     shell.exchange("postgresql://app@localhost/app", format!("'{old}'"));
     shell.exchange("s3://backups/team", format!("'{}'", bucket.url("team")));
     let mut said = run_page(&mut shell, "guides/postgresql-backups.md", &[]).await;
-    for name in ["guides/sqlite-backups.md", "guides/bucket.md"] {
+    for name in ["guides/adopt.md", "guides/sqlite-backups.md", "guides/bucket.md"] {
         said.push_str(&run_page(&mut shell, name, &[]).await);
     }
     // What undoes it is printed, and runs as it is printed.
