@@ -35,7 +35,7 @@ const NOT_RUN: [(&str, &str); 9] = [
 
 /// A page: README, or one of the book.
 fn page(name: &str) -> String {
-    let folder = if name == "README.md" { root() } else { root().join("docs") };
+    let folder = if name == "README.md" { root().to_path_buf() } else { root().join("docs") };
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
