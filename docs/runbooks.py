@@ -1,6 +1,7 @@
 """mdBook preprocessor: guides that are runbooks read like any other page.
 
-Takes the front matter off, says how to run the page, and leaves only the language on the opening line of each block.
+Takes the front matter off, says how to run the page, leaves out what only a machine needs (probes, and steps of rehearsals alone), and leaves
+only the language on the opening line of each block.
 """
 
 import json
@@ -9,6 +10,7 @@ import sys
 
 FRONT = re.compile(r"\A---\n(runbook:.*?)\n---\n", re.S)
 FENCE = re.compile(r"^(```+|~~~+)([a-z-]+)[ \t][^\n`]*$", re.M)
+MACHINE = re.compile(r"^```(?:probe\b[^\n]*|[a-z]+ [^\n]*only=rehearse[^\n]*)\n.*?^```\n\n?", re.M | re.S)
 HEADING = re.compile(r"^# .*\n", re.M)
 
 
@@ -16,7 +18,7 @@ def readable(chapter):
     front = FRONT.match(chapter["content"])
     if not front:
         return
-    text = FENCE.sub(r"\1\2", chapter["content"][front.end() :])
+    text = FENCE.sub(r"\1\2", MACHINE.sub("", chapter["content"][front.end() :]))
     note = f"\n> [!TIP]\n> This page runs as it is written: `lifeboat runbook run docs/{chapter['path']} --rehearse`\n"
     chapter["content"] = HEADING.sub(lambda found: found.group() + note, text, count=1)
 
