@@ -36,7 +36,7 @@ impl FromStr for Depth {
     fn from_str(text: &str) -> Result<Self> {
         [Depth::Schema, Depth::Counts, Depth::Content].into_iter().find(|depth| depth.as_str() == text).ok_or_else(
             || {
-                Error::request(format!("`{}` is no depth", text.escape_default()))
+                Error::request(format!("`{}` is not a depth", text.escape_default()))
                     .hint("Depths are content, counts and schema; `TABLE=DEPTH` sets that of some tables, as in `audit.*=counts`.")
             },
         )
