@@ -60,8 +60,8 @@ setup-build:
 
 # What only the tests and the benchmarks need.
 setup-testers:
-	@command -v jq >/dev/null && command -v sqlite3 >/dev/null && command -v zstd >/dev/null \
-	  || { echo "installing jq, sqlite3 and zstd"; $(APT) update && $(APT) install -y jq sqlite3 zstd >/dev/null; }
+	@command -v age >/dev/null && command -v jq >/dev/null && command -v sqlite3 >/dev/null && command -v zstd >/dev/null \
+	  || { echo "installing age, jq, sqlite3 and zstd"; $(APT) update && $(APT) install -y age jq sqlite3 zstd >/dev/null; }
 	@command -v cron >/dev/null && command -v faketime >/dev/null && command -v pigz >/dev/null && command -v strace >/dev/null && command -v wrk >/dev/null && command -v systemd-analyze >/dev/null \
 	  || { echo "installing cron, faketime, pigz, strace, systemd-analyze and wrk"; $(APT) update && $(APT) install -y --no-install-recommends cron faketime pigz strace systemd wrk >/dev/null; }
 	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer \
