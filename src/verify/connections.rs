@@ -111,8 +111,9 @@ impl Databases {
         }
         let at_most = connections_allowed(&first, server, look.connections).await?;
         let refused = wanted.iter().filter(|(_, may_connect)| !may_connect);
-        let unreadable =
-            refused.map(|(name, _)| (name.clone(), format!("user `{}` may not connect to it", server.user)));
+        let unreadable = refused.map(|(name, _)| {
+            (name.clone(), format!("user `{}` is not allowed to connect to it", server.user))
+        });
         Ok(Databases {
             server: server.clone(),
             look: look.clone(),
@@ -461,7 +462,7 @@ async fn connections_allowed(session: &Session, server: &Server, wanted: usize) 
     let free = session.row(sql, &[]).await?.get::<_, i64>(0) + 1;
     if free <= LEFT_FREE {
         return Err(Error::outside(format!(
-            "PostgreSQL at {} has {} free, and lifeboat leaves the last {LEFT_FREE} to others",
+            "PostgreSQL at {} has {} free, and lifeboat leaves the last {LEFT_FREE} to other clients",
             server.place(),
             match free.max(0) {
                 1 => "1 connection".to_owned(),

@@ -36,8 +36,8 @@ impl FromStr for Depth {
     fn from_str(text: &str) -> Result<Self> {
         [Depth::Schema, Depth::Counts, Depth::Content].into_iter().find(|depth| depth.as_str() == text).ok_or_else(
             || {
-                Error::request(format!("`{}` is no depth", text.escape_default()))
-                    .hint("Depths are content, counts and schema; `TABLE=DEPTH` sets that of some tables, as in `audit.*=counts`.")
+                Error::request(format!("`{}` is not a depth", text.escape_default()))
+                    .hint("Depths are content, counts and schema; `TABLE=DEPTH` sets the depth of matching tables, such as `audit.*=counts`.")
             },
         )
     }
@@ -56,7 +56,7 @@ impl FromStr for DepthRule {
     fn from_str(text: &str) -> Result<Self> {
         match text.rsplit_once('=') {
             None => Ok(DepthRule { pattern: None, depth: text.parse()? }),
-            Some(("", _)) => Err(Error::request(format!("`{text}` names no table before `=`"))),
+            Some(("", _)) => Err(Error::request(format!("`{text}` has no table name before `=`"))),
             Some((pattern, depth)) => {
                 Ok(DepthRule { pattern: Some(pattern.to_owned()), depth: depth.parse()? })
             }

@@ -73,7 +73,7 @@ impl Indexes {
             Ok(check) => check,
             Err(reason) => {
                 self.not_tested.push(format!(
-                    "indexes of database `{database}`: {} could not be checked, since amcheck is not available: {reason}",
+                    "indexes of database `{database}`: {} could not be checked, because amcheck is not available: {reason}",
                     format_indexes(indexes.len())
                 ));
                 return Ok(());
@@ -91,8 +91,8 @@ impl Indexes {
             trees.into_iter().partition(|index| index.depends_on_host && !collations.is_empty());
         if !collations.is_empty() {
             self.not_tested.push(format!(
-                "indexes of database `{database}`: {} over text, since the collations of the copy's host have another version \
-                 than the database records ({}): run REINDEX before you use such a copy",
+                "indexes of database `{database}`: {} on text columns, because the collations of the copy's host have other \
+                 versions than the database records ({}): run REINDEX before you use such a copy",
                 format_indexes(unsure.len()),
                 collations.join(", ")
             ));
@@ -109,7 +109,7 @@ impl Indexes {
                 }),
                 Err(failure) if failure.session_survives() => self
                     .not_tested
-                    .push(format!("index `{database}.{}`: it could not be checked: {failure}", index.name)),
+                    .push(format!("index `{database}.{}` could not be checked: {failure}", index.name)),
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -132,7 +132,7 @@ async fn find_amcheck(session: &Session) -> std::result::Result<String, String> 
         let rows = session.rows(FIND, &[]).await.map_err(|failure| failure.to_string())?;
         match rows.first() {
             Some(row) if row.get(1) => return Ok(row.get(0)),
-            Some(_) => return Err("the user may not execute its functions".to_owned()),
+            Some(_) => return Err("the user lacks EXECUTE on its functions".to_owned()),
             None if attempt == 0 => {
                 let create = "begin read write; create extension amcheck schema public; commit";
                 if let Err(failure) = session.execute(create).await {
@@ -146,7 +146,7 @@ async fn find_amcheck(session: &Session) -> std::result::Result<String, String> 
             None => {}
         }
     }
-    Err("its extension has no function for indexes".to_owned())
+    Err("the extension has no bt_index_check".to_owned())
 }
 
 /// Collations whose version on this host is not the one that the database records.
@@ -162,7 +162,7 @@ async fn collations_apart(session: &Session) -> Result<Vec<String>> {
             "select 1 from pg_database where datname = current_database() and datcollversion is not null
                    and datcollversion is distinct from pg_database_collation_actual_version(oid)";
         if !session.rows(sql, &[]).await?.is_empty() {
-            apart.push("the database's own".to_owned());
+            apart.push("the database's default".to_owned());
         }
     }
     Ok(apart)

@@ -257,7 +257,7 @@ pub(crate) async fn judge_recency(
     Ok(match earliest {
         Some(earliest) if earliest < moment - CLAIM => Recency::Contradicted(format!(
             "the copy is older than its backup claims: the source committed a transaction at {} that the copy does not have, \
-             and the backup is said to be of {}",
+             but the backup is dated {}",
             crate::when::format_time(earliest),
             crate::when::format_time(moment)
         )),

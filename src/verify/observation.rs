@@ -183,8 +183,7 @@ impl Carried {
 }
 
 /// Why an unlogged table is not compared with a physical copy.
-pub(super) const UNLOGGED: &str =
-    "unlogged: PostgreSQL empties it in every restore, so it is not recoverable";
+pub(super) const UNLOGGED: &str = "unlogged: PostgreSQL empties it on restore, so it cannot be recovered";
 
 /// Large objects by their content: pages without the zeros at their end, and the length of each object. A page that was
 /// never written is no other content than one of zeros.
@@ -204,7 +203,7 @@ pub(crate) struct Table {
     pub schema: String,
     /// Name.
     pub name: String,
-    /// Whether it is a materialised view.
+    /// Whether it is a materialized view.
     pub is_view: bool,
     /// Size of its rows on disk.
     pub bytes: u64,

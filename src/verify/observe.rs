@@ -1,7 +1,7 @@
 //! What the databases of a server contain.
 //!
 //! One REPEATABLE READ, READ ONLY transaction per database, so that all tables of a database are seen at one
-//! instant ([`super::connections`]). Leaf tables and materialised views are counted, partition parents not a second time; what cannot be
+//! instant ([`super::connections`]). Leaf tables and materialized views are counted, partition parents not a second time; what cannot be
 //! compared is listed with the reason.
 
 use std::collections::BTreeMap;
@@ -124,7 +124,8 @@ impl Databases {
         for table in &mut tables {
             table.depth = self.read_settings().depths.depth_of(&name, &table.schema, &table.name);
             if table.depth == Depth::Schema && !matches!(table.counted, Counted::Skipped(_)) {
-                table.counted = Counted::Skipped("no rows were asked for (depth schema)".to_owned());
+                table.counted =
+                    Counted::Skipped("rows were not compared, as requested (depth schema)".to_owned());
             }
             if self.read_settings().copies == Copies::Physical || is_standby {
                 table.skip_if_unlogged();

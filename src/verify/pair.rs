@@ -249,7 +249,7 @@ async fn observe_operand(
 ) -> Result<Observation> {
     match (operand, open) {
         (Operand::Kept(recorded), _) => Ok(recorded.seen.clone()),
-        (Operand::Server(_), None) => Err(Error::outside("there is no database to look into")),
+        (Operand::Server(_), None) => Err(Error::outside("no database was opened")),
         (Operand::Server(_), Some(open)) => {
             let boundaries = match other {
                 Operand::Kept(recorded) => recorded.seen.boundaries.clone(),
@@ -340,7 +340,7 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
             (side_of(left.0, visits.0.as_ref(), table), side_of(right.0, visits.1.as_ref(), table))
         else {
             if table.verdict == Word::Differs {
-                table.reason.push_str("; which rows cannot be told, since a baseline holds none");
+                table.reason.push_str("; the rows cannot be named, because a baseline does not contain them");
             }
             continue;
         };
@@ -361,7 +361,7 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
             }
             Ok(found) => add_rows(table, found),
             Err(failure) if failure.session_survives() => {
-                table.reason.push_str(&format!("; which rows could not be found out: {failure}"));
+                table.reason.push_str(&format!("; the rows could not be identified: {failure}"));
                 for side in [left, right] {
                     side.session.execute("rollback").await?;
                 }
@@ -395,7 +395,7 @@ fn side_of<'a>(
 pub(crate) fn add_rows(table: &mut TableVerdict, found: Differences) {
     match found.summary() {
         Some(told) => table.reason = told,
-        None => table.reason.push_str("; in the columns that both have, every row is the same"),
+        None => table.reason.push_str("; every row is identical in the columns that both have"),
     }
     table.differences = found.rows;
 }

@@ -82,7 +82,7 @@ pub(crate) struct TableVerdict {
 }
 
 pub(super) const NOT_COVERED: &str =
-    "the recorded baseline does not cover its database, so it was held against the source as it is now";
+    "the recorded baseline does not cover its database, so it was compared with the source as it is now";
 
 pub(super) fn doubt_of_coverage(database: &str) -> String {
     format!(
@@ -109,7 +109,7 @@ impl TableVerdict {
         let proves = |table: &TableVerdict| table.matched_rows.unwrap_or_default();
         match found.verdict {
             Word::Differs => {
-                let reason = format!("{}; by the record alone: {}", found.reason, self.reason);
+                let reason = format!("{}; by the baseline alone: {}", found.reason, self.reason);
                 *self = TableVerdict { reason, expected_rows: self.expected_rows, ..found };
             }
             // An empty copy of what has rows now, and had some then.
@@ -119,7 +119,7 @@ impl TableVerdict {
             Word::Identical => {
                 self.verdict = Word::Identical;
                 self.reason =
-                    format!("held against the source as it is now; by the record alone: {}", self.reason);
+                    format!("compared with the source as it is now; by the baseline alone: {}", self.reason);
                 (self.matched_rows, self.open_rows) = (found.matched_rows, found.open_rows);
             }
             Word::Within if proves(&found) > proves(self) => {

@@ -50,12 +50,12 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
     if let Kinship::Names { because, .. } = kinship {
         bench
             .not_tested
-            .push(format!("rows one by one: {because}, so the counts are only held against a tolerance"));
+            .push(format!("rows one by one: {because}, so the counts are only compared within a tolerance"));
     }
     if let Kinship::Lineage { recency, horizon, was_written_to, .. } = kinship {
         if *was_written_to {
             bench.failures.push(
-                "the copy has rows by transactions that the source has not begun: they were written in the copy itself after it was restored"
+                "the copy has rows of transactions that the source has not begun: they were written in the copy itself after it was restored"
                     .to_owned(),
             );
         }
@@ -70,14 +70,14 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
         let Some(copies) = database_counterpart(source, copy, database, kinship) else {
             match made_since(source, database, kinship) {
                 Some(true) => {
-                    bench.not_tested.push(format!("database `{database}`: it was made after the backup"));
+                    bench.not_tested.push(format!("database `{database}`: it was created after the backup"));
                     for table in tables {
                         bench.add(
                             database,
                             Some(table),
                             None,
                             Word::Skipped,
-                            "its database was made after the backup",
+                            "its database was created after the backup",
                         );
                     }
                 }
@@ -96,10 +96,10 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
             let Some(copied) = counterparts.of(table) else {
                 let (word, reason) = match existed_then(table.created_by, kinship) {
                     Some(true) => (Word::Missing, "it is older than the backup and not in the restored copy"),
-                    Some(false) => (Word::Skipped, "made after the backup"),
+                    Some(false) => (Word::Skipped, "created after the backup"),
                     None => (
                         Word::Unknown,
-                        "it is not in the restored copy, and whether it is older than the backup cannot be told",
+                        "it is not in the restored copy, and whether it is older than the backup is unknown",
                     ),
                 };
                 bench.add(database, Some(table), None, word, reason);
@@ -134,7 +134,7 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
         }
         for copied in copies.iter().filter(|copied| !matched.contains(&copied.oid)) {
             let (word, reason) = match existed_then(copied.created_by, kinship) {
-                Some(false) => (Word::Differs, "somebody made it in the copy after it was restored"),
+                Some(false) => (Word::Differs, "it was created in the copy after the restore"),
                 Some(true) | None => {
                     (Word::Unexpected, "the source no longer has it: dropped since the backup")
                 }
@@ -144,7 +144,7 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
     }
     if !may_lack_deleted.is_empty() {
         bench.not_tested.push(format!(
-            "rows that the source has deleted since the backup, or ever, in {}: nothing is left to show whether the copy has them",
+            "rows deleted in the source, before or after the backup, in {}: nothing is left to show whether the copy has them",
             may_lack_deleted.join(", ")
         ));
     }

@@ -184,7 +184,7 @@ impl Pair<'_> {
             let names = quote_names(&evidence.columns_lost);
             return Found::new(
                 Word::Differs,
-                format!("the copy has other columns than the backup had: {names}"),
+                format!("the copy has different columns from the backup: {names}"),
             );
         }
         let bad = evidence.missing + evidence.changed;
@@ -322,7 +322,10 @@ impl Pair<'_> {
             ));
         }
         if evidence.unread > 0 {
-            open.push(format!("{} were compared only by number, part by part", format_rows(evidence.unread)));
+            open.push(format!(
+                "{} were compared only by count, range by range",
+                format_rows(evidence.unread)
+            ));
         }
         if lost > 0 {
             open.push(format!(
@@ -360,7 +363,7 @@ impl Pair<'_> {
                 ),
                 false if self.made_anew => (
                     Word::Skipped,
-                    "the source's table was made after the backup, under the name of an older one".to_owned(),
+                    "the source's table was created after the backup, under the name of an older one".to_owned(),
                 ),
                 false => (
                     Word::Skipped,
