@@ -72,7 +72,7 @@ pub(crate) async fn survey_region(aws: &Aws) -> Result<Seen> {
 pub(crate) fn written(found: &Found, now: DateTime<Utc>) -> Result<String> {
     let text = render_config(found, now);
     Config::parse(&text, Path::new("lifeboat.toml")).map_err(|error| {
-        Error::new(Kind::Bug, "what was to be written is not a configuration").caused_by(error)
+        Error::new(Kind::Bug, "the generated configuration is not valid").caused_by(error)
     })?;
     Ok(text)
 }
@@ -87,14 +87,14 @@ fn render_config(found: &Found, now: DateTime<Utc>) -> String {
         found.places.iter().map(|seen| seen.account.as_str()).filter(|it| !it.is_empty()).collect();
     let whose = accounts
         .first()
-        .map_or(String::new(), |account| format!(", from what there is in account {account}"));
+        .map_or(String::new(), |account| format!(", from the DB instances of account {account}"));
     line(
         &mut text,
         format!("# Written by `lifeboat init` on {}{}.", now.format("%Y-%m-%d"), comment(&whose)),
     );
     line(
         &mut text,
-        "# Every key may be left out. `lifeboat doctor` says whether everything works with it.".to_owned(),
+        "# Every key is optional. `lifeboat doctor` checks whether everything works with it.".to_owned(),
     );
     text.push('\n');
     render_general(&mut text, found);
@@ -170,14 +170,14 @@ fn objectives(text: &mut String, found: &Found) {
     let _ = write!(
         text,
         "
-[policy]                   # what `lifeboat policy set` sets and `policy check` wants
+[policy]                   # what `lifeboat policy set` sets and `policy check` requires
 retention_days = 7
 # encrypted = true, copy_tags = true, deletion_protection = true
 
 [drill]                    # how restores are proved: `lifeboat drill run DB`
 class = \"db.t3.micro\"      # of the throwaway
-rto = {}                 # how long a restore may take until it is proved; the largest database here has {largest} GiB
-rpo = \"24h\"                # how much may be lost; with automated backups some 5 minutes would be
+rto = {}                 # how long a restore and its verification may take; the largest database here has {largest} GiB
+rpo = \"24h\"                # how much data may be lost; automated backups lose about 5 minutes
 ",
         quoted(rto(largest))
     );
@@ -216,14 +216,12 @@ fn alarms(text: &mut String, found: &Found) {
     if found.places.iter().all(|seen| seen.instances.is_empty()) {
         return;
     }
-    text.push_str(
-        "\n[alarms]                   # `lifeboat alarms plan --all` shows those that are missing\n",
-    );
+    text.push_str("\n[alarms]                   # `lifeboat alarms plan --all` shows which are missing\n");
     match chosen {
         Some(topic) => {
             let _ = writeln!(text, "topic = {}", quoted(topic));
         }
-        None => text.push_str("# topic = \"NAME\"         # an SNS topic that wakes somebody\n"),
+        None => text.push_str("# topic = \"NAME\"         # an SNS topic that reaches whoever is on call\n"),
     }
     if topics.len() > 1 || (chosen.is_none() && !topics.is_empty()) {
         let _ = writeln!(text, "# topics here: {}", comment(&topics.join(", ")));
@@ -237,7 +235,7 @@ fn database(text: &mut String, it: &Instance, region: &str, found: &Found) {
         days => format!("automated backups are kept {days} days"),
     };
     let window =
-        it.settings.backup_window.as_ref().map_or(String::new(), |window| format!(", made at {window} UTC"));
+        it.settings.backup_window.as_ref().map_or(String::new(), |window| format!(", taken at {window} UTC"));
     let words = format!("{} {}, {} GiB{place}: {kept}{window}", it.engine, it.engine_version, it.storage_gib);
     let id = it.id.as_str();
     // The same name in two Regions is one section.
@@ -257,7 +255,7 @@ fn database(text: &mut String, it: &Instance, region: &str, found: &Found) {
         let _ = write!(text, "[databases.{}.policy]\nretention_days = {}\n", toml_key(id), it.retention_days);
     }
     if it.engine != "postgres" {
-        let _ = writeln!(text, "# {id}: drills are of PostgreSQL only");
+        let _ = writeln!(text, "# {id}: drills support PostgreSQL only");
         return;
     }
     let _ = write!(text, "[databases.{}.drill]\nrto = {}\n", toml_key(id), quoted(rto(it.storage_gib)));

@@ -246,7 +246,7 @@ pub(crate) async fn plan_change(
             return Err(Error::request(format!(
                 "backup window {text} overlaps the maintenance window {maintenance} of `{id}`"
             ))
-            .hint("AWS wants them apart: choose another `--backup-window`."));
+            .hint("AWS does not let them overlap: choose another `--backup-window`."));
         }
         after.backup_window = Some(text.clone());
     }
@@ -254,7 +254,7 @@ pub(crate) async fn plan_change(
     after.deletion_protection = request.deletion_protection.unwrap_or(before.deletion_protection);
     if instance.aws_backup.is_some() && after.retention_days != before.retention_days {
         notes.push(
-            "AWS Backup keeps its continuous backups: what is set here does not apply while it does"
+            "AWS Backup manages its continuous backups: these settings have no effect while it does"
                 .to_owned(),
         );
     }
@@ -357,10 +357,10 @@ fn check_retention_switch(
     if !queued.is_empty() {
         notes.push(format!("queued changes are applied with it: {}", queued.join(", ")));
     }
-    notes.push("there is an outage of seconds to minutes while AWS turns backups on or off".to_owned());
+    notes.push("expect an outage of seconds to minutes while AWS turns backups on or off".to_owned());
     if after.retention_days == 0 {
         notes.push(format!(
-            "all automated backups of `{id}` are deleted, and there is no point-in-time restore any more"
+            "all automated backups of `{id}` are deleted, and point-in-time restore is no longer possible"
         ));
     }
     Ok(())

@@ -33,7 +33,7 @@ pub(crate) struct Copy {
     pub taken_at: Option<DateTime<Utc>>,
     /// Its retention class; `None` if nobody gave it one.
     pub class: Option<String>,
-    /// How long it was made to be kept; this goes before what its class says.
+    /// How long it was created to be kept; this goes before what its class says.
     pub lifetime: Option<Lifetime>,
     /// Whether one could restore from it, as far as its state tells.
     pub is_good: bool,
@@ -345,7 +345,7 @@ fn protected<'c>(copies: &[&'c Copy], now: DateTime<Utc>) -> BTreeMap<&'c str, V
             protect(
                 copy,
                 format!(
-                    "{by} says that it is good, in evidence that is not as it was recorded: `lifeboat drill verify-evidence`"
+                    "{by} says that it is good, but its evidence was altered: see `lifeboat drill verify-evidence`"
                 ),
             );
         }
@@ -400,14 +400,14 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
         return true;
     };
     let Some(taken) = copy.taken_at else {
-        reasons.push("it is unknown when it was taken".to_owned());
+        reasons.push("its age is unknown".to_owned());
         return true;
     };
     let promised = copy.keep_until.filter(|until| *until > now);
     let keep_for = copy.lifetime.unwrap_or(rule.keep_for);
     let by_what = match copy.lifetime {
-        Some(_) => "it was made to be kept".to_owned(),
-        None => format!("its class `{class}` is kept"),
+        Some(_) => "it was created to be kept".to_owned(),
+        None => format!("copies of class `{class}` are kept"),
     };
     match (keep_for.end(taken), promised) {
         (None, _) => {
@@ -627,12 +627,12 @@ mod tests {
         assert_eq!(
             said,
             [
-                "new true: it is the newest good copy of `orders`; its class `pre-migration` is kept for 30 days: \
+                "new true: it is the newest good copy of `orders`; copies of class `pre-migration` are kept for 30 days: \
                  until 2026-12-01T00:00:00Z",
-                "old false: its class `pre-migration` is kept for 30 days: it expired 2026-10-01T00:00:00Z",
+                "old false: copies of class `pre-migration` are kept for 30 days: it expired 2026-10-01T00:00:00Z",
                 "held true: it must be kept until 2026-12-01T00:00:00Z",
-                "archive true: its class `monthly-archive` is kept for 12 months: until 2027-01-31T00:00:00Z",
-                "release true: its class `major-release` is kept forever",
+                "archive true: copies of class `monthly-archive` are kept for 12 months: until 2027-01-31T00:00:00Z",
+                "release true: copies of class `major-release` are kept forever",
             ]
         );
     }
@@ -664,11 +664,11 @@ mod tests {
         assert_eq!(
             said,
             [
-                "bad false: its class `pre-migration` is kept for 30 days: it expired 2026-10-03T00:00:00Z; drill run b failed, \
+                "bad false: copies of class `pre-migration` are kept for 30 days: it expired 2026-10-03T00:00:00Z; drill run b failed, \
                  so it is not a good copy",
                 "unknown true: it is the newest good copy of `orders`",
                 "proven true: it is the newest proven copy of `orders` (drill run a)",
-                "oldest false: its class `pre-migration` is kept for 30 days: it expired 2026-08-31T00:00:00Z",
+                "oldest false: copies of class `pre-migration` are kept for 30 days: it expired 2026-08-31T00:00:00Z",
             ]
         );
         // Where all were found bad, the last is not given up for that.
@@ -683,7 +683,7 @@ mod tests {
             ("1 day", "1 day"),
             ("12 months", "12 months"),
             ("7y", "84 months"),
-            ("forever", "ever"),
+            ("for ever", "ever"),
             ("36h", "1day 12h"),
         ] {
             assert_eq!(text.parse::<Lifetime>().unwrap().to_string(), said, "{text}");

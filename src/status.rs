@@ -341,14 +341,10 @@ fn judge_backups(
     let mut findings = Vec::new();
     let take = format!("lifeboat snapshot create {id}");
     match rpo.measured_seconds {
-        None => findings.push(Finding::critical(
-            "no_backup",
-            "there is nothing that it could be restored from",
-            &take,
-        )),
+        None => findings.push(Finding::critical("no_backup", "there is no backup to restore it from", &take)),
         Some(_) if rpo.verdict == "fail" => findings.push(Finding::critical(
             "rpo_missed",
-            "what could be restored now is older than the recovery point objective",
+            "the newest restorable data is older than the recovery point objective",
             &take,
         )),
         Some(_) => {}
@@ -358,7 +354,7 @@ fn judge_backups(
     if instance.retention_days > 0 && is_old && is_late {
         findings.push(Finding::warning(
             "automated_late",
-            "the last automated snapshot is more than 25 hours old: AWS skips it without a word under heavy load or while stopped",
+            "the last automated snapshot is more than 25 hours old: AWS skips it silently under heavy load or while the instance is stopped",
             format!("aws rds describe-events --source-type db-instance --source-identifier {id} --duration 2880"),
         ));
     }
@@ -392,11 +388,11 @@ pub(crate) fn of_last_drill(id: &str, last: Option<&LastDrill>, now: DateTime<Ut
         )),
         Some(last) if last.verdict == "fail" => {
             let show = format!("lifeboat drill show {}", last.run);
-            Some(Finding::critical("drill_failed", "its last drill found its backup to be bad", show))
+            Some(Finding::critical("drill_failed", "its last drill failed", show))
         }
         Some(last) if last.verdict != "pass" => Some(Finding::warning(
             "drill_unknown",
-            "its last drill could not find out whether its backup is good",
+            "its last drill could not determine whether its backup is good",
             run,
         )),
         Some(last) if now - last.at > STALE_DRILL => {
@@ -411,11 +407,11 @@ fn judge_health(instance: &Instance) -> Option<Finding> {
     match status.health() {
         Health::Stopped => Some(Finding::warning(
             "stopped",
-            "it is stopped: a stopped instance makes no backups",
+            "it is stopped: AWS takes no backups of a stopped instance",
             format!("aws rds start-db-instance --db-instance-identifier {}", instance.id),
         )),
         Health::Broken => {
-            Some(Finding::critical("broken", format!("AWS says that it is `{status}`"), status.remedy()))
+            Some(Finding::critical("broken", format!("its status is `{status}`"), status.remedy()))
         }
         Health::Usable | Health::InTransit => None,
     }

@@ -253,7 +253,7 @@ pub(crate) async fn plan(
             "class `{}` is not offered for PostgreSQL in this Region",
             request.class
         ))
-        .hint("Choose another `--class`, for instance db.t4g.micro."));
+        .hint("Choose another `--class`, such as db.t4g.micro."));
     }
     let server = server(&source).await?;
     let database = database(&server, request.database).await?;
@@ -264,7 +264,7 @@ pub(crate) async fn plan(
         let copy = table.restored(moment);
         if exists(&live, &copy).await? {
             return Err(Error::request(format!("table `{copy}` already exists in database `{database}`"))
-                .hint("Rename or drop it first: nothing that is there is ever written over."));
+                .hint("Rename or drop it first: existing tables are never overwritten."));
         }
         refuse_if_unlogged(&live, &table).await?;
         if !has_schema(&live, &copy.schema).await? {
@@ -435,7 +435,7 @@ async fn isolate(plan: &mut Plan, aws: &Aws, poll: Poll, tell: Tell<'_>) -> Resu
         let settling = plan.isolation.settling_time(poll);
         if !settling.is_zero() {
             tell(Event::Note(format!(
-                "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
+                "created parameter group `{}`, which turns off jobs and subscriptions; waiting {} before using it, as AWS advises",
                 group.name,
                 humantime::format_duration(settling)
             )));
@@ -488,8 +488,8 @@ async fn bring_back(
     if plan.isolation.group_to_create().is_some()
         && !isolation::is_at_rest(&copy, std::slice::from_ref(&plan.database)).await?
     {
-        return Err(Error::new(Kind::Guard, "the throwaway has not started with its parameter group, so that it may have acted")
-            .hint("Compare the publishers of its subscriptions with their subscribers, and look at `aws rds describe-events`."));
+        return Err(Error::new(Kind::Guard, "the throwaway did not start with its parameter group, so its jobs and subscriptions may have run")
+            .hint("Compare the publishers of its subscriptions with their subscribers, and check `aws rds describe-events`."));
     }
     let backup = copy.connect(&plan.database).await?;
     let live = plan.server.connect(&plan.database).await?;
@@ -528,9 +528,9 @@ async fn bring_back(
         if !entry.verified {
             return Err(Error::new(
                 Kind::No,
-                format!("`{name}` has {} rows, the backup {}, or their content differs", found.0, expected.0),
+                format!("`{name}` has {} rows and the table in the backup {}, or their content differs", found.0, expected.0),
             )
-            .hint("Do not use it: somebody may have written to it meanwhile. Drop it and run this again."));
+            .hint("Do not use it: something may have written to it during the copy. Drop it and run this again."));
         }
     }
     Ok(())

@@ -216,7 +216,7 @@ async fn check_need(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, n
             return check(Outcome::Fail, message).mended_by(statement());
         }
         (Simulated, None) => {
-            let message = format!("{name}: it cannot be tried without changing something");
+            let message = format!("{name}: trying it would change something");
             return check(Outcome::Unknown, message).mended_by(MAY_SIMULATE);
         }
         (Read | Absent, None) => {}
@@ -226,18 +226,20 @@ async fn check_need(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, n
     match (aws.ask(&query, now).await, need.way) {
         (Ok(_), Read) => check(Outcome::Pass, format!("{name}: allowed, tried")),
         // It was about nothing that exists, so something is very odd.
-        (Ok(_), _) => check(Outcome::Unknown, format!("{name}: AWS answered a call that is about nothing")),
+        (Ok(_), _) => {
+            check(Outcome::Unknown, format!("{name}: AWS accepted a call for an object that does not exist"))
+        }
         (Err(failure), Read) if failure.fault == Fault::Denied => {
             check(Outcome::Fail, format!("{name} is denied: {}", describe_failure(&failure)))
                 .mended_by(statement())
         }
         (Err(failure), Read) => not_known(check, &name, &failure),
         (Err(failure), _) if failure.fault == Fault::NotFound => {
-            check(Outcome::Pass, format!("{name}: allowed, tried on nothing"))
+            check(Outcome::Pass, format!("{name}: allowed, tried on an object that does not exist"))
         }
         (Err(failure), _) if failure.fault == Fault::Denied => {
             let message = format!(
-                "{name} is denied on something that does not exist{}: altogether, or for its name and tags: {}",
+                "{name} is denied on an object that does not exist{}, entirely or for its name and tags: {}",
                 on(need.object),
                 describe_failure(&failure)
             );
@@ -247,7 +249,7 @@ async fn check_need(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, n
     }
 }
 
-const MAY_SIMULATE: &str = "Allow this role iam:SimulatePrincipalPolicy on itself, and doctor finds out.";
+const MAY_SIMULATE: &str = "Allow this role iam:SimulatePrincipalPolicy on itself, so that doctor can tell.";
 
 fn not_known(check: impl Fn(Outcome, String) -> Check, name: &str, failure: &Failure) -> Check {
     check(Outcome::Unknown, format!("{name}: {}", describe_failure(failure)))

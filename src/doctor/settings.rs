@@ -26,10 +26,10 @@ pub(crate) fn file(file: Option<&Path>, wrong: Option<&Error>) -> Check {
             "configuration",
             "lifeboat_toml",
             Outcome::Pass,
-            format!("`{}` is understood", path.display()),
+            format!("`{}` is valid", path.display()),
         ),
         (None, None) => {
-            let message = "there is no lifeboat.toml here: the defaults hold";
+            let message = "there is no lifeboat.toml here: the defaults apply";
             Check::new("configuration", "lifeboat_toml", Outcome::Pass, message)
         }
     };
@@ -91,7 +91,7 @@ pub(crate) fn ping(url: Option<&str>) -> Option<Check> {
     let tasks = [Task::Status, Task::Backup];
     let check = match web::refuse_bad_url(url?) {
         Ok(()) => {
-            let message = "LIFEBOAT_PING_URL is a URL; it is not called here, since that would be a message";
+            let message = "LIFEBOAT_PING_URL is a URL; it was not called, because that would send a ping";
             Check::new("configuration", "ping", Outcome::Pass, message)
         }
         Err(error) => failed("configuration", "ping", &error, "Correct LIFEBOAT_PING_URL."),
@@ -112,14 +112,14 @@ pub(crate) fn channels(config: &Config) -> Vec<Check> {
         match needed.into_iter().find_map(lacking) {
             None => {
                 let message =
-                    format!("channel `{name}` has what it needs; `lifeboat notify test` sends something");
+                    format!("channel `{name}` is configured; `lifeboat notify test` sends a test message");
                 Check::new("configuration", "notify", Outcome::Pass, message)
             }
             Some(why) => Check::new(
                 "configuration",
                 "notify",
                 Outcome::Fail,
-                format!("channel `{name}` tells nobody: {why}"),
+                format!("channel `{name}` cannot be used: {why}"),
             )
             .mended_by("Set it where this runs, or correct `[notify.channels]` in lifeboat.toml."),
         }
@@ -158,8 +158,8 @@ pub(crate) async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Chec
     names.dedup();
     if names.is_empty() {
         return vec![
-            check(Outcome::Warning, "no topic is settled: alarms need `--topic` each time".to_owned())
-                .mended_by("Put `topic = \"NAME\"` into [alarms] of lifeboat.toml."),
+            check(Outcome::Warning, "no topic is configured: alarms need `--topic` each time".to_owned())
+                .mended_by("Set `topic = \"NAME\"` in [alarms] of lifeboat.toml."),
         ];
     }
     let mut checks = Vec::new();
@@ -170,7 +170,7 @@ pub(crate) async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Chec
         }
         match topic(aws, caller, name).await {
             Ok(faults) if faults.is_empty() => {
-                checks.push(check(Outcome::Pass, format!("topic `{name}` is there, and messages arrive")));
+                checks.push(check(Outcome::Pass, format!("topic `{name}` exists and can deliver messages")));
             }
             Ok(faults) => {
                 checks.extend(
@@ -201,7 +201,7 @@ async fn topic(aws: &Aws, caller: &str, name: &str) -> Result<Vec<(String, Strin
         let message = format!("topic `{name}` is in another Region than the alarms in {}", aws.region());
         return Ok(vec![(
             message,
-            "Name a topic without its Region: each place has one of that name.".to_owned(),
+            "Give the topic's name alone, and create a topic of that name in each Region.".to_owned(),
         )]);
     }
     match aws.topic(&arn).await? {
@@ -209,7 +209,7 @@ async fn topic(aws: &Aws, caller: &str, name: &str) -> Result<Vec<(String, Strin
         None => Ok(vec![(
             format!("topic `{name}` does not exist in {}", aws.region()),
             format!(
-                "`aws sns create-topic --region {} --name {name}`, and subscribe someone who can be woken.",
+                "`aws sns create-topic --region {} --name {name}`, and subscribe whoever is on call.",
                 aws.region()
             ),
         )]),

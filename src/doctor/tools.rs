@@ -27,7 +27,7 @@ pub(crate) fn programs(known: &[Known], only: Option<&Path>, is_needed: bool) ->
     versions.dedup();
     if installed.is_empty() {
         let place = only.map_or("on this machine".to_owned(), |only| format!("in `{}`", only.display()));
-        let message = format!("there is no pg_dump {place}");
+        let message = format!("pg_dump was not found {place}");
         return match is_needed || !known.is_empty() {
             true => {
                 vec![check(Outcome::Fail, message).mended_by(install(known.iter().map(|it| it.major).max()))]
@@ -49,8 +49,8 @@ pub(crate) fn programs(known: &[Known], only: Option<&Path>, is_needed: bool) ->
     if checks.is_empty() {
         let fits = match known {
             [] => String::new(),
-            [one] => format!(", which fits `{}` (PostgreSQL {})", one.name, one.major),
-            several => format!(", which fits all {} servers that are known", several.len()),
+            [one] => format!(", which can dump `{}` (PostgreSQL {})", one.name, one.major),
+            several => format!(", which can dump all {} known servers", several.len()),
         };
         checks.push(check(Outcome::Pass, format!("pg_dump {}{fits}", versions.join(", "))));
     }
@@ -72,7 +72,7 @@ fn missing_beside(installed: &[Programs]) -> Option<Check> {
 fn install(major: Option<u32>) -> String {
     let package = major.map_or("postgresql-client".to_owned(), |major| format!("postgresql-client-{major}"));
     format!(
-        "Install `{package}` (Debian and Ubuntu; other systems have packages of like names), or name the directory of the \
+        "Install `{package}` (Debian and Ubuntu; other systems have similar packages), or name the directory of the \
          programs with `--pg-bin` or LIFEBOAT_PG_BIN."
     )
 }
@@ -93,17 +93,17 @@ pub(crate) fn authorities(tls: &Tls, now: DateTime<Utc>) -> Check {
     };
     let origin = match &tls.authorities {
         Some(path) => format!("`{}`", path.display()),
-        None => "built in, of RDS".to_owned(),
+        None => "of RDS, built in".to_owned(),
     };
     let noun = if found.count == 1 { "authority" } else { "authorities" };
     let ended = found.ends.iter().filter(|end| **end <= now).count();
     let (all, living) = (found.count, found.ends.iter().filter(|end| **end > now));
     let until = match living.clone().min() {
-        Some(first) => format!(", the first ends on {}", first.format("%Y-%m-%d")),
+        Some(first) => format!(", the first expires on {}", first.format("%Y-%m-%d")),
         None => String::new(),
     };
     let remedy = match &tls.authorities {
-        Some(_) => "Get a current file from whoever runs the server.",
+        Some(_) => "Get a current file from the server's administrator.",
         None => {
             "Install a newer lifeboat, or name AWS's bundle with `--ca` or PGSSLROOTCERT: https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem."
         }
@@ -113,12 +113,12 @@ pub(crate) fn authorities(tls: &Tls, now: DateTime<Utc>) -> Check {
         // AWS's own bundle keeps those that servers had before.
         ended if ended < found.ends.len() => {
             let message = format!(
-                "{all} certificate authorities, {origin}; {ended} have ended{}",
+                "{all} certificate authorities, {origin}; {ended} have expired{}",
                 until.replace("first", "next")
             );
             check(Outcome::Pass, message)
         }
-        _ => check(Outcome::Fail, format!("all certificate authorities ({origin}) have ended"))
+        _ => check(Outcome::Fail, format!("all certificate authorities ({origin}) have expired"))
             .mended_by(remedy),
     }
 }

@@ -134,7 +134,7 @@ pub(crate) fn check_instance(instance: &Instance, wanted: &PolicySettings) -> (V
         (None, None) => findings.extend(check_retention(&state, wanted, &set)),
     }
     if instance.aws_backup.is_some() {
-        notes.push("AWS Backup keeps its continuous backups".to_owned());
+        notes.push("AWS Backup manages its continuous backups".to_owned());
     }
     if instance.cluster.is_none() && instance.replica_of.is_none() {
         findings.extend(check_windows(&state, wanted, &set));
@@ -152,14 +152,14 @@ pub(crate) fn check_instance(instance: &Instance, wanted: &PolicySettings) -> (V
     if !state.copy_tags_to_snapshot && wanted.copy_tags.unwrap_or(true) && instance.cluster.is_none() {
         findings.push(Finding::warning(
             "copy_tags_off",
-            "its snapshots do not get its tags",
+            "its tags are not copied to its snapshots",
             set("--copy-tags true"),
         ));
     }
     if !state.deletion_protection && wanted.deletion_protection.unwrap_or(true) {
         findings.push(Finding::warning(
             "no_deletion_protection",
-            "anyone with the right to delete it can, and its automated backups with it",
+            "deletion protection is off: whoever may delete it can delete its automated backups with it",
             set("--deletion-protection true"),
         ));
     }
@@ -174,7 +174,7 @@ fn check_retention(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) ->
     match state.retention_days {
         0 => Some(Finding::critical(
             "backups_off",
-            "automated backups are off: there is no point-in-time restore",
+            "automated backups are off: point-in-time restore is not possible",
             remedy,
         )),
         days if days < least => Some(Finding::warning(
@@ -224,7 +224,7 @@ fn check_windows(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) -> S
     {
         findings.push(Finding::warning(
             "window_while_stopped",
-            format!("backup window {text} falls into {text_of_stop}, when the instance is stopped: no backup is made then"),
+            format!("backup window {text} falls into {text_of_stop}, when the instance is stopped: no backup is taken then"),
             &mend,
         ));
     }
