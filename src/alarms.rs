@@ -128,7 +128,7 @@ pub(crate) async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>>
             for id in ids.iter().collect::<BTreeSet<_>>() {
                 found.push(aws.instance(id).await?.ok_or_else(|| {
                     Error::request(format!("there is no DB instance `{id}` in {}", aws.region()))
-                        .hint("`lifeboat status` lists those that there are; look at `--region` too.")
+                        .hint("`lifeboat status` lists the instances; check `--region` too.")
                 })?);
             }
             Ok(found)
@@ -225,7 +225,7 @@ fn warn_of_full_storage(instance: &Instance) -> Option<String> {
     let share = f64::from(instance.storage_gib) / f64::from(most);
     (share >= 0.9).then(|| {
         format!(
-            "`{}` has {} GiB of the {most} GiB up to which its storage grows by itself: raise MaxAllocatedStorage",
+            "`{}` has {} GiB of the {most} GiB at which storage autoscaling stops: raise MaxAllocatedStorage",
             instance.id, instance.storage_gib
         )
     })
@@ -246,8 +246,8 @@ async fn warn_of_unmeasured(
     let more = if silent.len() > 3 { format!(" and {} more", silent.len() - 3) } else { String::new() };
     Ok((!silent.is_empty()).then(|| {
         format!(
-            "nobody measures the backups of {}{more}: their alarms go off until `lifeboat status --publish` runs every 15 \
-             minutes",
+            "no metrics are published for the backups of {}{more}: their alarms go off until `lifeboat status --publish` \
+             runs every 15 minutes",
             quote_names(silent.iter().take(3))
         )
     }))
@@ -261,7 +261,7 @@ async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
     for arn in arns {
         let Some(topic) = topics.fetch(aws, arn).await? else {
             return Err(Error::request(format!("topic `{arn}` does not exist")).hint(format!(
-                "Make it with `aws sns create-topic --name {}`, and subscribe someone who can be woken.",
+                "Create it with `aws sns create-topic --name {}`, and subscribe whoever is on call.",
                 arn.rsplit(':').next().unwrap_or_default()
             )));
         };

@@ -245,7 +245,8 @@ impl Delivery<'_> {
         let spec = &alarm.spec;
         if spec.alarm_actions.is_empty() {
             let others = spec.ok_actions.len() + spec.insufficient_data_actions.len();
-            let message = if others == 0 { "it tells nobody" } else { "it tells nobody when it goes off" };
+            let message =
+                if others == 0 { "it notifies nobody" } else { "it notifies nobody when it goes off" };
             return Ok(vec![Fault {
                 code: "no-actions",
                 message: format!("{message}: it has no action for the state ALARM"),
@@ -255,8 +256,8 @@ impl Delivery<'_> {
         if !spec.actions_enabled {
             return Ok(vec![Fault {
                 code: "actions-disabled",
-                message: "its actions are switched off".to_owned(),
-                remedy: "Switch them on: `aws cloudwatch enable-alarm-actions`.".to_owned(),
+                message: "its actions are disabled".to_owned(),
+                remedy: "Enable them: `aws cloudwatch enable-alarm-actions`.".to_owned(),
             }]);
         }
         let faults = self.of_topics(&spec.alarm_actions, &alarm.arn, "cloudwatch.amazonaws.com").await?;
@@ -309,13 +310,14 @@ impl Delivery<'_> {
             if topic.name.ends_with(".fifo") {
                 faults.push(topic_fault(
                     "topic-fifo",
-                    format!("`{action}` is a FIFO topic, which takes nothing from {service}"),
+                    format!("`{action}` is a FIFO topic, to which {service} cannot publish"),
                 ));
                 continue;
             }
             if own_arn.split(':').nth(4).is_some_and(|account| account != topic.account) {
-                self.unknown
-                    .insert(format!("topic `{action}` is another account's: who hears it is not known here"));
+                self.unknown.insert(format!(
+                    "topic `{action}` belongs to another account, so its subscribers are unknown"
+                ));
                 return Ok(Vec::new());
             }
             let Some(found) = self.topics.fetch(self.aws, action).await? else {
@@ -339,8 +341,8 @@ impl Delivery<'_> {
         if !subscription.enabled {
             return Ok(vec![Fault {
                 code: "subscription-disabled",
-                message: "it is switched off".to_owned(),
-                remedy: "Switch it on: `aws rds modify-event-subscription --enabled`.".to_owned(),
+                message: "it is disabled".to_owned(),
+                remedy: "Enable it: `aws rds modify-event-subscription --enabled`.".to_owned(),
             }]);
         }
         let topic = std::slice::from_ref(&subscription.topic);
@@ -366,7 +368,7 @@ impl Delivery<'_> {
 }
 
 fn topic_fault(code: &'static str, message: String) -> Fault {
-    let remedy = "Give it a standard topic of this Region that exists and admits the service.";
+    let remedy = "Give it an existing standard topic of this Region whose policy lets the service publish.";
     Fault { code, message, remedy: remedy.to_owned() }
 }
 
@@ -400,7 +402,7 @@ fn find_missed_categories<'s>(
                 Fault {
                     code: "categories-missing",
                     message: format!(
-                        "it leaves out {}: a database that stops backing up is not heard of",
+                        "it leaves out {}: nobody is told when a database's backups fail",
                         missing.join(", ")
                     ),
                     remedy: "Add the categories, or subscribe to all by naming none.".to_owned(),

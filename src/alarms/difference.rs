@@ -38,7 +38,7 @@ pub(super) fn plan_changes(
             rule: describe_rule(&alarm.spec),
             threshold_from: None,
             reason: Some(if lives {
-                "no longer wanted for this instance".to_owned()
+                "no longer needed for this instance".to_owned()
             } else {
                 "its DB instance is gone".to_owned()
             }),

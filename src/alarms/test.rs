@@ -81,19 +81,19 @@ pub(crate) async fn test_alarm(
     let Test { alarm: name, mark, .. } = test;
     let alarm = aws.alarm(name).await?.ok_or_else(|| {
         Error::request(format!("there is no alarm `{name}` in {}", aws.region())).hint(
-            "`lifeboat alarms list` shows those that lifeboat made, `aws cloudwatch describe-alarms` all.",
+            "`lifeboat alarms list` lists lifeboat's own alarms, `aws cloudwatch describe-alarms` all of them.",
         )
     })?;
     let spec = &alarm.spec;
     let cannot = if spec.alarm_actions.is_empty() {
         Some("there is no action for the state ALARM")
     } else if !spec.actions_enabled {
-        Some("its actions are switched off")
+        Some("its actions are disabled")
     } else {
         None
     };
     if let Some(why) = cannot {
-        return Err(Error::new(Kind::No, format!("alarm `{name}` tells nobody: {why}"))
+        return Err(Error::new(Kind::No, format!("alarm `{name}` notifies nobody: {why}"))
             .hint("Give it a topic (`lifeboat alarms apply` does for its own), or `aws cloudwatch enable-alarm-actions`."));
     }
     let began = Instant::now();
@@ -101,7 +101,7 @@ pub(crate) async fn test_alarm(
     let since = aws.now(here) - chrono::TimeDelta::seconds(2);
     let seen_before: Vec<String> =
         aws.alarm_actions_since(name, since).await?.into_iter().map(|item| item.details).collect();
-    let reason = format!("lifeboat alarms test {mark}: only a test, the state is put back");
+    let reason = format!("lifeboat alarms test {mark}: this is a test; the previous state will be restored");
     let before = alarm.state.clone();
     if before == "ALARM" {
         // Actions happen on changes of state only.
@@ -168,7 +168,7 @@ async fn follow(
             return Ok((outcomes, arrived));
         }
         tokio::select! {
-            kind = interrupt.wait(1) => return Err(Error::new(kind, "interrupted; the alarm's state was put back")),
+            kind = interrupt.wait(1) => return Err(Error::new(kind, "interrupted; the alarm's state was restored")),
             () = tokio::time::sleep(POLL) => {}
         }
     }

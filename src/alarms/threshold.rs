@@ -43,11 +43,11 @@ pub(super) fn parse_threshold(kind: &Kind, text: &str) -> Result<Threshold> {
     if let Some(percent) = text.strip_suffix('%') {
         let percent: f64 = percent.trim().parse().map_err(|_| wrong("there is no number before the `%`"))?;
         if !(percent > 0.0 && percent.is_finite()) {
-            return Err(wrong("a percentage is more than 0"));
+            return Err(wrong("a percentage must be more than 0"));
         }
         // Load may exceed the processors; nothing else can exceed what there is.
         if percent > 100.0 && kind.unit != Unit::Processors {
-            return Err(wrong("a percentage is at most 100"));
+            return Err(wrong("a percentage must be at most 100"));
         }
         return match kind.unit {
             Unit::Percent => Ok(Threshold::Value(percent)),
@@ -66,7 +66,7 @@ pub(super) fn parse_threshold(kind: &Kind, text: &str) -> Result<Threshold> {
         Unit::Percent => {
             let percent = number(text).ok_or_else(|| wrong("it is not a number"))?;
             if !(percent > 0.0 && percent <= 100.0) {
-                return Err(wrong("a percentage is more than 0 and at most 100"));
+                return Err(wrong("a percentage must be more than 0 and at most 100"));
             }
             percent
         }
@@ -110,7 +110,7 @@ pub(super) fn resolve_threshold(
             let grows = instance
                 .settings
                 .max_storage_gib
-                .map_or(String::new(), |most| format!(", grows to {most} GiB"));
+                .map_or(String::new(), |most| format!(", autoscales to {most} GiB"));
             let gib = instance.storage_gib;
             (f64::from(gib) * GIBIBYTE, format!("{gib} GiB allocated{grows}"))
         }
@@ -121,11 +121,11 @@ pub(super) fn resolve_threshold(
         Unit::Connections => most_connections(instance, max_connections)?,
         Unit::Credits => {
             let most = most_credits(&instance.class)?;
-            (most, format!("{most} credits that {} can hold", instance.class))
+            (most, format!("{most} credits that {} can accrue", instance.class))
         }
         Unit::Processors => {
             let count = processors(&instance.class)?;
-            (count, format!("{count} processors of {}", instance.class))
+            (count, format!("{count} vCPUs of {}", instance.class))
         }
         _ => return None,
     };

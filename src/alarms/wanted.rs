@@ -54,7 +54,8 @@ struct Shape {
 /// Holds the periods against CloudWatch's rules (Amazon CloudWatch API, `PutMetricAlarm`).
 fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
     let wrong = |what: String, hint: &str| {
-        Err(Error::request(format!("alarms of kind `{}` cannot be set so: {what}", kind.name)).hint(hint))
+        Err(Error::request(format!("alarms of kind `{}` cannot be configured like this: {what}", kind.name))
+            .hint(hint))
     };
     let seconds = own.period.map_or(i64::from(kind.period_seconds), |period| {
         i64::try_from(period.as_millis()).unwrap_or(i64::MAX).div_euclid(1000)
@@ -64,8 +65,8 @@ fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
         let shown = own.period.map_or(String::new(), |period| humantime::format_duration(period).to_string());
         return wrong(
             format!("its period of `{shown}` is not a whole number of minutes"),
-            "CloudWatch takes multiples of 60 seconds; shorter periods only fit metrics that come more often than once a \
-             minute, which these do not.",
+            "CloudWatch accepts multiples of 60 seconds; shorter periods need high-resolution metrics, which these are \
+             not.",
         );
     }
     let periods = i64::from(own.evaluation_periods.unwrap_or(kind.periods));
@@ -98,7 +99,7 @@ fn unfit(kind: &Kind, instance: &Instance) -> Option<&'static str> {
             (!is_single).then_some("it is in a cluster, whose backups and storage are the cluster's")
         }
         For::Postgres => {
-            (!is_single || instance.engine != "postgres").then_some("the metric is only there for PostgreSQL")
+            (!is_single || instance.engine != "postgres").then_some("the metric exists only for PostgreSQL")
         }
         For::Replicas => instance.replica_of.is_none().then_some("it is not a read replica"),
         For::Gp2 => (instance.storage_type.as_deref() != Some("gp2")).then_some("its storage is not gp2"),
@@ -107,7 +108,7 @@ fn unfit(kind: &Kind, instance: &Instance) -> Option<&'static str> {
             .then_some("Performance Insights is off"),
         For::FixedStorage => match instance.settings.max_storage_gib {
             _ if !is_single => Some("it is in a cluster, whose storage is the cluster's"),
-            Some(_) => Some("its storage grows by itself"),
+            Some(_) => Some("it has storage autoscaling"),
             None => None,
         },
     }
@@ -138,7 +139,7 @@ pub(super) fn list_wanted(
             });
         };
         if !own.enabled.unwrap_or(!kind.is_optional || own.threshold.is_some()) {
-            skip(if kind.is_optional { "not switched on" } else { "switched off" });
+            skip(if kind.is_optional { "not enabled" } else { "disabled" });
             continue;
         }
         if let Some(reason) = unfit(kind, instance) {
@@ -150,7 +151,7 @@ pub(super) fn list_wanted(
             None => default_threshold(kind, instance)?,
         };
         let Some(resolved) = resolve_threshold(kind, threshold, instance, known.max_connections) else {
-            skip("what its class has is not known: give the threshold as a number");
+            skip("the resources of its class are not known: give the threshold as a number");
             continue;
         };
         let shape = shape(kind, &own)?;

@@ -26,7 +26,7 @@ pub(super) async fn send_mail(
     for message in messages {
         let letter = build_mail(mail, message)?;
         if let Err(error) = transport.send(letter).await {
-            return Err(format!("{server} did not take the mail: {}", describe_error(&error)));
+            return Err(format!("{server} did not accept the mail: {}", describe_error(&error)));
         }
     }
     Ok(())

@@ -131,7 +131,7 @@ impl Message {
         let change = if worst == State::Ok { Change::Recovered } else { Change::Failed };
         let mut message = Message::new(command, change, worst, sender, now);
         let bad = items.iter().filter(|item| item.state != State::Ok).count();
-        message.reason = format!("{bad} not well, {} well again", items.len() - bad);
+        message.reason = format!("{bad} unhealthy, {} recovered", items.len() - bad);
         let worst_of = items.iter().find(|item| item.state == worst);
         if let Some(first) = worst_of {
             (message.evidence, message.next_step) = (first.evidence.clone(), first.next_step.clone());
@@ -145,7 +145,7 @@ impl Message {
         let worst = kept.iter().map(|kept| kept.state).max().unwrap_or(State::Ok);
         let mut message = Message::new("notify digest", Change::Digest, worst, sender, now);
         let bad = kept.iter().filter(|kept| kept.state != State::Ok).count();
-        message.reason = format!("still watching: {} well, {bad} not", kept.len() - bad);
+        message.reason = format!("still watching: {} healthy, {bad} unhealthy", kept.len() - bad);
         message.next_step = match bad {
             0 => "nothing to do".to_owned(),
             _ => "lifeboat notify list".to_owned(),
@@ -169,7 +169,7 @@ impl Message {
     pub(super) fn test(channel: &str, sender: &Sender, now: DateTime<Utc>) -> Self {
         let mut message = Message::new("notify test", Change::Test, State::Ok, sender, now);
         message.verdict = "test".to_owned();
-        message.reason = format!("somebody wants to see that channel {} works", escape_mentions(channel));
+        message.reason = format!("a test of channel {}", escape_mentions(channel));
         message.next_step = "nothing to do".to_owned();
         message
     }
