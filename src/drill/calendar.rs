@@ -22,10 +22,10 @@ impl Period {
     /// From one day to another, both included.
     pub(crate) fn new(from: NaiveDate, to: NaiveDate) -> Result<Self> {
         if from > to {
-            return Err(Error::request(format!("{from} is after {to}")).hint("Exchange `--from` and `--to`."));
+            return Err(Error::request(format!("{from} is after {to}")).hint("Swap `--from` and `--to`."));
         }
         if to.year() - from.year() > 20 {
-            return Err(Error::request("a period has at most 20 years"));
+            return Err(Error::request("a period is at most 20 years long"));
         }
         Ok(Period { from, to })
     }
@@ -35,7 +35,7 @@ impl Period {
         let day = |month, day| {
             NaiveDate::from_ymd_opt(year, month, day)
                 .filter(|_| (1970..=9999).contains(&year))
-                .ok_or_else(|| Error::request(format!("{year} is not a year of drills")))
+                .ok_or_else(|| Error::request(format!("year {year} is out of range")))
         };
         Period::new(day(1, 1)?, day(12, 31)?)
     }

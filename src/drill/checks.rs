@@ -33,7 +33,7 @@ pub(crate) fn check_syntax(checks: &[Check]) -> Result<()> {
             return Err(Error::request(format!("check `{}` has no `query`", check_title(check))));
         }
         parse_expectation(&check.expect).map_err(|reason| {
-            Error::request(format!("check `{}` has an `expect` that cannot be understood: {reason}", check_title(check))).hint(
+            Error::request(format!("check `{}` has an invalid `expect`: {reason}", check_title(check))).hint(
                 "Write `> 100`, `>= 1`, `< 5`, `<= 5`, `= x`, `!= x`, `between 1 and 5`, `no row`, or the value itself.",
             )
         })?;
@@ -85,7 +85,7 @@ pub(super) async fn query_value(
     query: &str,
 ) -> std::result::Result<Option<String>, String> {
     let failed = |failure: crate::postgres::QueryFailure| match failure.sqlstate.as_deref() {
-        Some("57014") => format!("it was broken off after {STATEMENT_TIMEOUT}"),
+        Some("57014") => format!("it was canceled after {STATEMENT_TIMEOUT}"),
         _ => failure.message,
     };
     let session = server.connect_for_others(database).await.map_err(|failure| failure.error.chain())?;
@@ -93,7 +93,7 @@ pub(super) async fn query_value(
     session.execute(&settings).await.map_err(failed)?;
     let columns = session.columns(query).await.map_err(failed)?;
     if columns != 1 {
-        return Err(format!("the query returns {columns} columns, a check has one value"));
+        return Err(format!("the query returns {columns} columns, but a check compares one value"));
     }
     let query = query.trim().trim_end_matches(';');
     let wrapped = format!("select value::text from (\n{query}\n) as answer (value) limit 2");
@@ -101,7 +101,7 @@ pub(super) async fn query_value(
     match rows.as_slice() {
         [] => Ok(None),
         [row] => Ok(Some(row.get::<_, Option<String>>(0).unwrap_or_else(|| NULL.to_owned()))),
-        _ => Err("the query returns several rows, a check has one value".to_owned()),
+        _ => Err("the query returns several rows, but a check compares one value".to_owned()),
     }
 }
 

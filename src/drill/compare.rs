@@ -93,7 +93,7 @@ impl Ties {
         match copy.horizon {
             _ if !self.is_same_instance => Some("the backup is of an earlier instance of this name"),
             _ if !self.is_same_major => Some("the source has been upgraded to another major version since"),
-            None => Some("the copy does not tell up to which transaction it reaches"),
+            None => Some("the copy does not show which transaction it reaches"),
             Some(_) => None,
         }
     }
@@ -202,7 +202,7 @@ async fn compare_with_live(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<std::result::Result<(Held, Horizon), &'static str>> {
     let Some(horizon) = &copy.horizon else {
-        return Ok(Err("the copy does not tell up to which transaction it reaches"));
+        return Ok(Err("the copy does not show which transaction it reaches"));
     };
     let databases = Databases::connect(source, only, &ties.look).await?;
     let next = databases.next_transaction().await?;
@@ -256,7 +256,7 @@ pub(super) async fn name_rows(
     if judgement.tables.iter().any(|table| table.verdict == Word::Differs && table.differences.is_empty())
         && let Err(error) = try_to_name_rows(judgement, (seen, movement), source, copy).await
     {
-        tell(Event::Note(&format!("which rows differ could not be found out: {}", error.chain())));
+        tell(Event::Note(&format!("which rows differ could not be determined: {}", error.chain())));
     }
     judgement.weigh();
 }

@@ -97,7 +97,7 @@ impl Left {
                 )
             }
             Left::Longer { longest } => {
-                format!("longer than ever before ({} at most)", format_span(longest.as_secs_f64()))
+                format!("longer than any drill before ({} at most)", format_span(longest.as_secs_f64()))
             }
         }
     }
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(told("restore", 250).as_deref(), Some("about 11 min left (last drill took 15 min)"));
         // Longer than the last time, not longer than ever.
         assert_eq!(told("restore", 650).as_deref(), Some("about 6 min left (last drill took 15 min)"));
-        assert_eq!(told("restore", 700).as_deref(), Some("longer than ever before (11m 40s at most)"));
+        assert_eq!(told("restore", 700).as_deref(), Some("longer than any drill before (11m 40s at most)"));
         assert_eq!(told("wait until restorable", 1), None);
         assert_eq!(Earlier::default().time_left("restore", seconds(1)), None);
     }

@@ -106,7 +106,7 @@ fn describe_scope(calendar: &Calendar) -> String {
     for (outcomes, limit) in [
         (&[Month::Due, Month::Ahead][..], " that is over"),
         (&[Month::Before], " since the first drill"),
-        (&[Month::Gone], " in which the database was there"),
+        (&[Month::Gone], " in which the database existed"),
     ] {
         if has(outcomes) {
             scope.push_str(limit);
@@ -251,7 +251,7 @@ mod tests {
                 for (outcomes, limit) in [
                     (vec![Month::Due, Month::Ahead], "that is over"),
                     (vec![Month::Before], "since the first drill"),
-                    (vec![Month::Gone], "in which the database was there"),
+                    (vec![Month::Gone], "in which the database existed"),
                 ] {
                     let has = cells().any(|cell| outcomes.contains(&cell.outcome));
                     prop_assert_eq!(has, said.words.contains(limit), "{}", said.words);

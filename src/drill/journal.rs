@@ -188,10 +188,10 @@ pub(crate) fn source_of(vault: &Vault, run: &str) -> Result<String> {
 
 fn unknown_run(run: &str) -> Error {
     Error::request(format!(
-        "there is neither a drill `{0}` in this vault nor one of a database `{0}`",
+        "this vault has no drill `{0}`, nor a drill of a database `{0}`",
         run.escape_default()
     ))
-    .hint("`lifeboat drill list` shows those that are there; `latest` is the newest.")
+    .hint("`lifeboat drill list` lists the drills; `latest` is the newest.")
 }
 
 /// The newest drills of an instance that can be read, the newest first: as many as tell what the next one may take.
@@ -219,7 +219,7 @@ pub(crate) fn list_records(vault: &Vault, only: &[String]) -> Result<(Vec<Report
                 // The chain goes by where a record lies: it must not speak for another one.
                 Ok(Some(report)) if report.source.id != source || report.run != *run => {
                     damaged.push(format!(
-                        "`{}` is not where it belongs: it says that it is drill {} of `{}`",
+                        "`{}` is in the wrong place: it is the record of drill {} of `{}`",
                         vault.shown(name),
                         report.run.escape_default(),
                         report.source.id.escape_default()
@@ -280,10 +280,7 @@ pub(crate) fn close_dead(
     let Some(lock) = vault.try_lock(&lock_name(source, run))? else { return Ok(()) };
     report.state = State::Died;
     report.verdict = Verdict::Unknown;
-    report.reasons.push(
-        "the process of the drill ended before the drill did: it was killed, or its machine stopped"
-            .to_owned(),
-    );
+    report.reasons.push("the process of the drill was killed, or its machine stopped".to_owned());
     match found {
         Found::Removed => report.throwaway.removed_at = Some(at),
         Found::NotThere => report.throwaway.found_gone_at = Some(at),

@@ -130,7 +130,7 @@ impl<'a> Fate<'a> {
             Fate::Removed(_) => "removed",
             Fate::NotThere(_) => "not there",
             Fate::InUse => "in use",
-            Fate::NeverMade => "never made",
+            Fate::NeverMade => "never created",
             Fate::NotKnown => "not known",
         }
     }
@@ -158,12 +158,12 @@ impl<'a> Fate<'a> {
         match self {
             Fate::LeftBehind(why) => format!("it could not be removed: {why}"),
             Fate::Kept(_) => "it was kept as requested, and is billed until it is removed".to_owned(),
-            Fate::Removed(_) => "by then AWS no longer knew an instance of this id".to_owned(),
+            Fate::Removed(_) => "by then AWS had no instance with this id".to_owned(),
             Fate::NotThere(_) => {
-                "a sweep found no such instance; who removed it, or whether it was ever made, is not on record".to_owned()
+                "a sweep found no such instance; who removed it, or whether it was ever created, is not recorded".to_owned()
             }
             Fate::InUse => "the drill is still running".to_owned(),
-            Fate::NeverMade => "AWS was never asked for it".to_owned(),
+            Fate::NeverMade => "it was never requested from AWS".to_owned(),
             Fate::NotKnown => "the drill ended without recording it: `lifeboat drill sweep` searches for it".to_owned(),
         }
     }

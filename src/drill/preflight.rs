@@ -113,7 +113,7 @@ async fn plan_isolation(
     let acting = match isolation::find_subscriptions_of(server, &request.databases).await {
         Ok(acting) => acting,
         Err(error) => {
-            vec![format!("whatever subscriptions it has, which could not be read: {}", error.chain())]
+            vec![format!("any subscriptions that it has, which could not be read: {}", error.chain())]
         }
     };
     let engine_version = match chosen {
@@ -206,8 +206,8 @@ async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     match source.reported_status.health() {
         Health::Usable => Ok(source),
         Health::Stopped => Err(Error::outside(format!("`{id}` is `{}`", source.reported_status)).hint(format!(
-            "Start it first: `aws rds start-db-instance --db-instance-identifier {id}`. A stopped instance makes no \
-             backups either."
+            "Start it first: `aws rds start-db-instance --db-instance-identifier {id}`. AWS takes no backups of a \
+             stopped instance either."
         ))),
         Health::InTransit => Err(Error::outside(format!("`{id}` is `{}`, not available", source.reported_status))
             .hint("Run the drill again when it is available.")),

@@ -247,7 +247,7 @@ async fn remove_made(
                 if is_passing(&failure) && heard.elapsed() < ACCEPTANCE && Instant::now() < give_up => {}
             Err(failure) => {
                 let error =
-                    Error::outside(format!("whether instance `{known_as}` is gone could not be found out"));
+                    Error::outside(format!("whether instance `{known_as}` is gone could not be determined"));
                 return Err(Remains { known_as, error: error.caused_by(failure) });
             }
         }

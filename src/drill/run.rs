@@ -207,7 +207,7 @@ impl Drill<'_> {
             .await?;
         reached.ok_or_else(|| {
             Error::outside(format!("`{}` could still not be restored to {moment} after {:?}", self.plan.source.id, self.plan.request.wait))
-                .hint("RDS uploads the log every five minutes: check the instance's LatestRestorableTime and its events.")
+                .hint("RDS uploads transaction logs every five minutes: check the instance's LatestRestorableTime and its events.")
         })?;
         let of = Origin::of_instance(&self.plan.source, &self.plan.source_server, only);
         let recorded = aligned.into_baseline(of, self.now());
@@ -250,7 +250,7 @@ impl Drill<'_> {
         let settling = self.plan.isolation.settling_time(self.poll());
         if !settling.is_zero() {
             (self.cx.tell)(Event::Note(&format!(
-                "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
+                "created parameter group `{}`, which turns off jobs and subscriptions; waiting {} before using it, as AWS advises",
                 group.name,
                 humantime::format_duration(settling)
             )));
@@ -289,7 +289,7 @@ impl Drill<'_> {
             return Ok(());
         }
         let group = self.plan.parameter_group().unwrap_or_default();
-        Err(Error::new(Kind::Guard, format!("the copy has not started with parameter group `{group}`, so that it may have acted"))
+        Err(Error::new(Kind::Guard, format!("the copy did not start with parameter group `{group}`, so its jobs and subscriptions may have run"))
             .hint("Compare the publishers of its subscriptions with their subscribers, and check `aws rds describe-events`."))
     }
 
@@ -307,7 +307,7 @@ impl Drill<'_> {
         let newest = answer.and_then(|text| match text.as_deref() {
             None => Err("the query returns no row".to_owned()),
             Some(checks::NULL) => {
-                Err("the query returns no row, null or infinity: no age comes of that".to_owned())
+                Err("the query returns no row, null or infinity, none of which has an age".to_owned())
             }
             Some(text) => {
                 text.parse::<DateTime<Utc>>().map_err(|_| format!("the answer `{text}` is not a time"))
@@ -377,7 +377,7 @@ impl Drill<'_> {
             None => "no earlier drill shows how long that takes".to_owned(),
         };
         format!(
-            "{word}: removing throwaway `{}` ({}) before the exit; {took}. Two more signals leave it behind, and it is billed until \
+            "{word}: removing throwaway `{}` ({}) before exiting; {took}. Two more signals leave it behind, and it is billed until \
              `lifeboat drill sweep` removes it",
             self.plan.throwaway, self.plan.request.class
         )
@@ -493,7 +493,7 @@ impl Drill<'_> {
 async fn wait_for_stop(lease: &Lease, cx: &Context<'_>) -> Error {
     loop {
         if let Some(reason) = lease.check().err().or_else(cx.stop) {
-            return Error::new(reason.kind(), "the drill was broken off").caused_by(reason);
+            return Error::new(reason.kind(), "the drill was aborted").caused_by(reason);
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

@@ -207,7 +207,7 @@ async fn plan_where(
             }
         }
         // A role that may only describe instances can still sweep them.
-        Err(failure) => plan.notes.push(format!("parameter groups were not looked at: {failure}")),
+        Err(failure) => plan.notes.push(format!("parameter groups were not checked: {failure}")),
     }
     Ok(plan)
 }
@@ -272,7 +272,7 @@ fn decide_group(
     };
     let (run, origin) = match read_origin_tags(tags) {
         Ok(read) => read,
-        Err(reason) => return left(None, format!("no drill can be shown to have made it: {reason}")),
+        Err(reason) => return left(None, format!("it cannot be shown that a drill created it: {reason}")),
     };
     if throwaway::throwaway_name(&origin.source, &run).ok().is_none_or(|its| its.as_str() != name) {
         return left(None, "its name is not the one that its run would have given it".to_owned());
@@ -342,7 +342,7 @@ fn prove_somehow(instance: &Instance, vault: &Vault) -> std::result::Result<Proo
     let Some(made) = recorded_resource(vault, &origin) else { return proof };
     match prove_by_resource_id(instance, &origin.run, &made) {
         Err(_) if instance.resource_id != made => {
-            Err(format!("run `{}` made another instance, with the resource id `{made}`", origin.run))
+            Err(format!("run `{}` created another instance, with the resource id `{made}`", origin.run))
         }
         proof => proof,
     }
@@ -356,7 +356,7 @@ fn recorded_resource(vault: &Vault, origin: &Origin) -> Option<ResourceId> {
 
 /// What to do about an instance that no proof allows to remove.
 fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decision {
-    let unproven = format!("no drill can be shown to have made it: {reason}");
+    let unproven = format!("it cannot be shown that a drill created it: {reason}");
     let run = instance.tags.get(RUN).filter(|run| RunId::parse(run).is_some()).cloned();
     let purpose = instance.tags.get(PURPOSE).map(String::as_str);
     match read_origin_tags(&instance.tags) {
@@ -396,7 +396,7 @@ fn may_go(vault: &Vault, origin: &Origin, now: DateTime<Utc>) -> std::result::Re
         Process::Ended if origin.expires <= now => Ok(expired),
         Process::Ended => match journal::read_record(vault, &origin.source, &origin.run) {
             Ok(Some(report)) if report.throwaway.kept && report.state == State::Finished => {
-                Err(format!("its drill was told to keep it; it expires at {until}"))
+                Err(format!("its drill kept it as requested; it expires at {until}"))
             }
             _ => Ok("its drill ended without removing it".to_owned()),
         },

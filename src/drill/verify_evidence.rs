@@ -26,8 +26,7 @@ pub(crate) const SCHEMA: &str = "lifeboat.evidence-check/1";
 
 /// What this cannot find out.
 pub(crate) const LIMITS: &str = "Tamper-evident, not tamper-proof: whoever may write to this vault can rewrite a whole chain with its \
-                          head, and that shows only against a head that was kept elsewhere (`--expect-head`, \
-                          `--expect-heads`). Whether what was recorded was true when it was written is not asked.";
+                          head, which only a head kept elsewhere reveals (`--expect-head`, `--expect-heads`). It does not prove that the records were true when they were written.";
 
 /// All of it.
 #[derive(Clone, Debug, Serialize)]
@@ -83,7 +82,7 @@ pub(crate) fn read_expected_heads(report: &[u8]) -> Result<Vec<Expected>> {
         sources: Vec<Kept>,
     }
     let wrong = || {
-        Error::request("this is no report of `drill verify-evidence`")
+        Error::request("this is not a report of `drill verify-evidence`")
             .hint("Keep the output of `lifeboat drill verify-evidence --json`, and pass that file.")
     };
     let earlier: Earlier = serde_json::from_slice(report).map_err(|error| wrong().caused_by(error))?;
@@ -111,7 +110,7 @@ pub(crate) fn verify_evidence(
     }
     let unclear = expected.iter().any(|head| head.source.is_none()) && sources.len() != 1;
     if unclear {
-        return Err(Error::request("it is not clear whose head is expected")
+        return Err(Error::request("the expected head names no source")
             .hint("Name one source, or write `--expect-head SOURCE=HASH`."));
     }
     let is_expected = |source: &str| {
@@ -122,7 +121,7 @@ pub(crate) fn verify_evidence(
             "no drill of `{}` is recorded in this vault",
             source.escape_default()
         ))
-        .hint("`lifeboat drill list` shows those that are there; `--vault` names another vault."));
+        .hint("`lifeboat drill list` lists the drills; `--vault` names another vault."));
     }
     let mut checked = Vec::new();
     for source in &sources {

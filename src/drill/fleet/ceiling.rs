@@ -53,8 +53,9 @@ impl Hours {
         let used = self.lock_used();
         let all = used.gone + used.there.values().map(Instant::elapsed).sum::<Duration>();
         (all.as_secs_f64() / 3600.0 >= most).then(|| {
-            Error::outside(format!("the ceiling of {most} instance-hours of this fleet run was reached"))
-                .hint("Run it again for the remaining databases, with a higher `--max-hours` or at another time.")
+            Error::outside(format!("the limit of {most} instance-hours of this fleet run was reached")).hint(
+                "Run it again for the remaining databases, with a higher `--max-hours` or at another time.",
+            )
         })
     }
 }
@@ -91,7 +92,7 @@ pub(super) async fn why_no_room(aws: &Aws, most: Option<usize>) -> Result<Option
     }
     let Some(most) = most else { return Ok(None) };
     let there = aws.instances().await?.iter().filter(|instance| instance.is_throwaway()).count();
-    Ok((there >= most).then(|| format!("{there} throwaways are there, and no more than {most} may be")))
+    Ok((there >= most).then(|| format!("{there} throwaways exist, and {most} are allowed")))
 }
 
 /// How much room the quota of an account and Region leaves, if AWS says.

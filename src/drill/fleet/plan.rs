@@ -192,7 +192,7 @@ fn why_unusable(source: &Instance) -> Option<Error> {
         Health::Usable => None,
         Health::Stopped => Some(
             Error::outside(format!("it is `{status}`"))
-                .hint("Start it first: a stopped instance makes no backups either."),
+                .hint("Start it first: AWS takes no backups of a stopped instance either."),
         ),
         Health::InTransit => {
             Some(Error::outside(format!("it is `{status}`")).hint("Run it again when it is available."))
@@ -228,9 +228,8 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
     plan.todo = todo;
     let without: Vec<Todo> = without;
     for todo in without {
-        let error =
-            Error::request(format!("it has no snapshot for `{}` that is available", todo.request.asked_for))
-                .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
+        let error = Error::request(format!("it has no available snapshot for `{}`", todo.request.asked_for))
+            .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
         let row = Row::pending(&todo.source, todo.aws.location(), todo.last_proof);
         plan.record.databases.push(row.with_refusal(&error));
     }

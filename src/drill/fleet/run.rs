@@ -272,7 +272,7 @@ where
             let taker = || ceiling::slot_holder(&crew.host, id, &about.fleet, now);
             match ceiling::acquire_slot(vault, &place, most, taker)? {
                 Some(slot) => Some(slot),
-                None => return Ok(End::Full(format!("{most} throwaways are there, and no more may be"))),
+                None => return Ok(End::Full(format!("{most} throwaways exist, and no more are allowed"))),
             }
         }
     };

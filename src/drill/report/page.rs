@@ -72,7 +72,7 @@ fn draw_heading(dossier: &Dossier) -> Markup {
             p.moment {
                 (format_count(dossier.calendar.databases.len(), "database", "databases")) ", "
                 (format_count(dossier.totals.drills, "drill", "drills"))
-                span.asked { "drawn up by " (draw_name(&dossier.author.by)) " on " (draw_name(&dossier.author.host)) " from " code { (draw_name(&dossier.vault)) } }
+                span.asked { "prepared by " (draw_name(&dossier.author.by)) " on " (draw_name(&dossier.author.host)) " from " code { (draw_name(&dossier.vault)) } }
             }
             div class={ "verdict " (tone.class()) } {
                 p.word { (draw_mark(tone)) (word) }
@@ -81,7 +81,7 @@ fn draw_heading(dossier: &Dossier) -> Markup {
             @if dossier.integrity.verdict == Integrity::Altered {
                 div.alarm.bad { p {
                     strong { "Evidence was altered after it was recorded. " }
-                    "Which files, and how that shows, is said under Integrity. Until that is explained, what this page says of those databases proves nothing."
+                    "Integrity, below, lists the files and what is wrong with them. Until that is explained, this page proves nothing about those databases."
                 } }
             }
         }
@@ -190,7 +190,7 @@ fn year_cell(cell: &Cell) -> Markup {
         Month::Due => html! { span.due { "due" } },
         Month::Before => html! { span.none title="before its first drill" { "·" } },
         Month::Gone => html! { span.none title="no longer in AWS" { "gone" } },
-        Month::Ahead => html! { span.none title="not yet come" { "" } },
+        Month::Ahead => html! { span.none title="in the future" { "" } },
     }
 }
 
@@ -212,7 +212,7 @@ fn draw_objectives(dossier: &Dossier) -> Markup {
                         (draw_against(of.rto, "RTO")) (draw_against(of.rpo, "RPO"))
                     } } }
                 }
-                p.legend { span { "Recovery time: from the request to restore until every row had been read and every check made. Recovery point: the age of what was restored when the drill began." } }
+                p.legend { span { "Recovery time: from the request to restore until every row had been read and every check run. Recovery point: the age of what was restored when the drill began." } }
             }
         }
     }
@@ -248,7 +248,7 @@ fn draw_shortfall(entry: &Entry) -> Markup {
             h3 { (draw_name(&entry.label)) " " small { (draw_time(drill.started_at)) } " " small { (draw_name(&drill.run)) } (draw_badge(tone, entry.outcome.word())) }
             @if drill.reasons.is_empty() { p { "It gave no reason: its process ended before it could." } } @else { (draw_list(&drill.reasons)) }
             h4 { "What was done" }
-            @if answers.is_empty() { p { "Nothing is on record." } }
+            @if answers.is_empty() { p { "Nothing is recorded." } }
             @for note in answers { (note_of(note)) }
             p.legend { @match &entry.passed_again {
                 Some(later) => span { "Passed again on " (draw_time(later.at)) ", after " (format_span((later.at - drill.started_at).as_seconds_f64())) ", run " (draw_name(&later.run)) "." },
@@ -345,7 +345,7 @@ fn facts_of(entry: &Entry) -> Markup {
     html! {
         dl.facts {
             (draw_fact("Who", html! { (draw_name(by.caller.as_deref().unwrap_or("not known: AWS did not say"))) " " small { "on " (draw_name(&by.host)) " with lifeboat " (draw_name(&by.version)) } }))
-            (draw_fact("When", html! { (draw_time(drill.started_at)) " to " @if let Some(at) = drill.finished_at { (draw_time(at)) } @else { "an end that is not on record" } }))
+            (draw_fact("When", html! { (draw_time(drill.started_at)) " to " @if let Some(at) = drill.finished_at { (draw_time(at)) } @else { "an end that is not recorded" } }))
             (draw_fact("Source", html! {
                 (draw_name(&source.id)) " (" (draw_name(&source.resource_id)) ") in " (draw_name(&source.region))
                 small { (draw_name(&source.engine)) " " (draw_name(&source.engine_version)) ", " (draw_name(&source.class)) ", " (source.storage_gib) " GiB, " @if source.encrypted { "encrypted" } @else { "not encrypted" } }
@@ -398,10 +398,10 @@ fn draw_integrity(dossier: &Dossier) -> Markup {
         section {
             h2 { "Integrity" }
             p.baseline {
-                "Each record names the SHA-256 of the one before it. The heads below name the last record of each database: whoever keeps this page elsewhere can prove later that nothing up to it was changed, with "
+                "Each record names the SHA-256 of the one before it. The heads below name the last record of each database: anyone who keeps this page elsewhere can prove later that nothing up to it was changed, with "
                 code { "lifeboat drill verify-evidence" } " and " code { "--expect-head" } "."
             }
-            @if dossier.integrity.sources.is_empty() { p { "There is no evidence to look at." } }
+            @if dossier.integrity.sources.is_empty() { p { "There is no evidence to check." } }
             @for source in &dossier.integrity.sources { (draw_integrity_of(source)) }
             p.legend { span { (draw_prose(dossier.integrity.limits)) } }
         }

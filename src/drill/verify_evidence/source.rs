@@ -56,7 +56,7 @@ pub(super) fn verify_source_once(vault: &Vault, source: &str, expected: &[&str])
         adopted_at: adopted.map(|link| link.at),
         unfinished: chain.pending.as_ref().map(|link| {
             format!(
-                "link {} is not named by the head yet: a process ended while it wrote, or is writing now",
+                "the head does not name link {} yet: a process ended while writing it, or is writing it now",
                 link.seq
             )
         }),
@@ -95,12 +95,12 @@ impl Look<'_> {
                     followed.head = Some(head);
                 }
                 Err(_) => {
-                    self.add_finding(Fault::Altered, "head.json", "it is not the head of a chain any more")
+                    self.add_finding(Fault::Altered, "head.json", "it is no longer the head of a chain")
                 }
             },
             // A process that died with the very first link leaves that alone.
             Ok(None) if last <= 1 => followed.head = (last == 1).then(Head::before_the_first),
-            Ok(None) => self.add_finding(Fault::Removed, "head.json", "the chain has links and no head"),
+            Ok(None) => self.add_finding(Fault::Removed, "head.json", "the chain has links but no head"),
             Err(error) => self.add_finding(Fault::Unreadable, "head.json", error.chain()),
         }
         let end = followed.head.as_ref().map_or(last, |head| head.seq);
@@ -147,7 +147,7 @@ impl Look<'_> {
                 return (None, None);
             }
             Some(Ok(None)) | None => {
-                self.add_finding(Fault::Removed, &name, format!("link {seq} is gone"));
+                self.add_finding(Fault::Removed, &name, format!("link {seq} is missing"));
                 return (None, None);
             }
         };
@@ -160,7 +160,7 @@ impl Look<'_> {
                 None
             }
             Err(error) => {
-                self.add_finding(Fault::Altered, &name, format!("it is not a link any more: {error}"));
+                self.add_finding(Fault::Altered, &name, format!("it is no longer a link: {error}"));
                 None
             }
         };
@@ -213,7 +213,7 @@ impl Look<'_> {
                 None => self.add_finding(
                     Fault::Inserted,
                     &link_name(seq),
-                    "it stands behind the head and does not follow it",
+                    "it comes after the head but does not continue it",
                 ),
             }
         }
@@ -228,7 +228,7 @@ impl Look<'_> {
             Err(_) => Vec::new(),
         };
         for name in strange {
-            self.add_finding(Fault::Inserted, &format!("chain/{name}"), "it is no link of the chain");
+            self.add_finding(Fault::Inserted, &format!("chain/{name}"), "it is not a link of the chain");
         }
     }
 
@@ -290,12 +290,12 @@ impl Look<'_> {
                 continue;
             }
             if observed == ABSENT {
-                self.add_finding(Fault::Removed, name, format!("link {seq} names it, and it is gone"));
+                self.add_finding(Fault::Removed, name, format!("link {seq} names it, but it is missing"));
                 continue;
             }
             match of_hash.get(observed) {
                 Some(other) => {
-                    self.add_finding(Fault::Swapped, name, format!("it holds what belongs to `{other}`"))
+                    self.add_finding(Fault::Swapped, name, format!("its content belongs to `{other}`"))
                 }
                 None if chain.doubtful.contains(seq) => {
                     let why = format!("it is not what link {seq} names, and that link was altered itself");
@@ -332,9 +332,9 @@ impl Look<'_> {
                 continue;
             }
             let why = match hash.as_ref().ok().and_then(|hash| of_hash.get(hash.as_str())) {
-                Some(other) => format!("no link names it; it holds what belongs to `{other}`"),
+                Some(other) => format!("no link names it; its content belongs to `{other}`"),
                 None if chain.is_there => "no link names it".to_owned(),
-                None => "it says that it stands in a chain, and there is none".to_owned(),
+                None => "it claims to be in a chain, but there is none".to_owned(),
             };
             self.add_finding(Fault::Inserted, name, why);
         }
@@ -362,7 +362,7 @@ impl Look<'_> {
                 }
                 None => {
                     let why =
-                        format!("no link has the expected hash {head}: links were rewritten or taken away");
+                        format!("no link has the expected hash {head}: links were rewritten or removed");
                     self.add_finding(Fault::Rewritten, "chain", why);
                 }
             }
