@@ -63,7 +63,7 @@ pub(crate) fn load_runbook(place: &str) -> Result<Runbook> {
             let near = shipped::nearest_name(place).map(|name| format!("Did you mean `{name}`? "));
             return Err(Error::request(format!("there is no runbook `{}`", place.escape_default())).hint(
                 format!(
-                    "{}`lifeboat runbook list` shows those that are built in; a file is named by its path.",
+                    "{}`lifeboat runbook list` lists the built-in runbooks; name a file by its path.",
                     near.unwrap_or_default()
                 ),
             ));
@@ -73,7 +73,7 @@ pub(crate) fn load_runbook(place: &str) -> Result<Runbook> {
     let failed = |error: std::io::Error| {
         Error::request(format!("cannot read the runbook `{place}`"))
             .caused_by(error)
-            .hint("`lifeboat runbook list` shows those that are built in.")
+            .hint("`lifeboat runbook list` lists the built-in runbooks.")
     };
     let size = std::fs::metadata(path).map_err(failed)?.len();
     if size > LARGEST {
@@ -105,8 +105,8 @@ pub(crate) fn refuse_malformed(runbook: Runbook) -> Result<Runbook> {
     if let Some(hint) = &first.hint {
         error = error.hint(hint.clone());
     }
-    let others = if more > 0 { format!(" There are {more} more faults.") } else { String::new() };
-    Err(error.hint(format!("`lifeboat runbook check {place}` shows all that is wrong.{others}")))
+    let others = if more > 0 { format!(" There are {more} more errors.") } else { String::new() };
+    Err(error.hint(format!("`lifeboat runbook check {place}` shows all errors.{others}")))
 }
 
 /// Refuses names that no step of the runbook has.

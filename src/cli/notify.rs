@@ -352,7 +352,7 @@ fn meaning_of(kind: Kind) -> &'static str {
     match kind {
         Kind::No => "the answer is no",
         Kind::Request => "the request is wrong",
-        Kind::Outside => "it could not be found out",
+        Kind::Outside => "it could not be determined",
         Kind::Guard => "a guard refused",
         Kind::Partial => "some of several parts failed",
         Kind::LeftBehind => "something that costs money was left behind",

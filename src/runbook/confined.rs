@@ -158,7 +158,7 @@ impl Reader {
                         match self.take() {
                             Some('\'') => break,
                             Some(letter) if !letter.is_control() => push(word, letter),
-                            _ => return Err("a quoted argument does not end on its line".to_owned()),
+                            _ => return Err("a quoted argument is not closed on its line".to_owned()),
                         }
                     }
                     // An empty argument is one, too.
@@ -192,7 +192,7 @@ impl Reader {
                 Some('$') => {
                     let name = self.read_name()?;
                     if !is_known(&name) {
-                        return Err(format!("`${name}` is neither a parameter nor found by a step"));
+                        return Err(format!("`${name}` is neither a parameter nor set by a step"));
                     }
                     word.push(Part::Value(name));
                 }
@@ -207,7 +207,7 @@ impl Reader {
                     );
                 }
                 Some(letter) if !letter.is_control() => push(word, letter),
-                _ => return Err("a quoted argument does not end on its line".to_owned()),
+                _ => return Err("a quoted argument is not closed on its line".to_owned()),
             }
         }
     }
@@ -225,7 +225,7 @@ impl Reader {
         let is_closed = !is_braced || self.take() == Some('}');
         match is_closed && name.starts_with(|letter: char| letter.is_ascii_lowercase()) {
             true => Ok(name),
-            false => Err("`$` stands for something other than a single value".to_owned()),
+            false => Err("`$` must be followed by the name of a value".to_owned()),
         }
     }
 }
@@ -240,11 +240,11 @@ fn push(word: &mut Word, letter: char) {
 fn refusal_of(letter: char, next: Option<char>) -> String {
     match letter {
         '$' if next == Some('(') => "`$(` runs another command".to_owned(),
-        '$' => "a value must stand between double quotes".to_owned(),
+        '$' => "a value must be inside double quotes".to_owned(),
         '`' => "a backtick runs another command".to_owned(),
         '<' | '>' => format!("`{letter}` redirects input or output"),
         '|' | '&' | ';' => format!("`{letter}` joins commands; write one command per line"),
-        other => format!("`{}` needs a shell, and a plan uses none", other.escape_default()),
+        other => format!("`{}` needs a shell, which a plan does not use", other.escape_default()),
     }
 }
 

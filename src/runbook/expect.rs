@@ -116,7 +116,7 @@ fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
         if !right.contains("{{")
             && let Err(why) = regex_lite::Regex::new(&right)
         {
-            return Err(Fault::malformed(at, "expect", format!("the pattern cannot be read: {why}")));
+            return Err(Fault::malformed(at, "expect", format!("the pattern is invalid: {why}")));
         }
     } else if let Some((value, sign, duration)) = split_offset(&right) {
         later_by = TimeDelta::from_std(duration).unwrap_or_default() * sign;
@@ -127,7 +127,7 @@ fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
         return Err(Fault::malformed(
             at,
             "expect",
-            format!("`{}` is not a whole expectation", line.escape_default()),
+            format!("`{}` is an incomplete expectation", line.escape_default()),
         ));
     }
     Ok(Assertion { text: line.to_owned(), at, left, operator, right, later_by })
@@ -171,8 +171,8 @@ impl Assertion {
         let right = self.right_side(values)?;
         let is_so = match self.operator {
             Operator::Matches | Operator::DoesNotMatch => {
-                let pattern = regex_lite::Regex::new(&right)
-                    .map_err(|why| format!("the pattern cannot be read: {why}"))?;
+                let pattern =
+                    regex_lite::Regex::new(&right).map_err(|why| format!("the pattern is invalid: {why}"))?;
                 pattern.is_match(&left) == (self.operator == Operator::Matches)
             }
             Operator::Contains => left.contains(&right),
@@ -187,7 +187,7 @@ impl Assertion {
         let shown: String = left.chars().take(200).collect();
         let what = if left.is_empty() { "it is empty".to_owned() } else { format!("it is `{shown}`") };
         Err(match self.right.starts_with('$') || self.right.contains("{{") {
-            true => format!("{what}, to be held against `{right}`"),
+            true => format!("{what}, compared with `{right}`"),
             false => what,
         })
     }
@@ -279,6 +279,6 @@ mod tests {
         parse_assertions("\n  latest => 3", Position { line: 10, column: 1 }, &mut faults);
         assert_eq!((faults[0].at.line, faults[0].at.column), (11, 3));
         parse_assertions("stdout matches (", Position { line: 1, column: 1 }, &mut faults);
-        assert!(faults[1].message.starts_with("the pattern cannot be read"), "{}", faults[1].message);
+        assert!(faults[1].message.starts_with("the pattern is invalid"), "{}", faults[1].message);
     }
 }

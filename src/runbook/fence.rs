@@ -133,7 +133,7 @@ impl Fence {
                     faults.push(Fault::malformed(
                         here(place + 1),
                         "attribute",
-                        format!("the quoted value of `{name}` does not end"),
+                        format!("the quoted value of `{name}` is not closed"),
                     ));
                 }
                 (value, place) = (Some(text), end);
@@ -197,10 +197,10 @@ impl Fence {
         match parse_duration(&value) {
             Ok(duration) if !duration.is_zero() => Some(duration),
             _ => {
-                let what = format!("`{}` is not a length of time", value.escape_default());
+                let what = format!("`{}` is not a duration", value.escape_default());
                 faults.push(
                     Fault::malformed(self.at(name), "attribute", what)
-                        .hint("Write it like `90s`, `5m` or `2h`."),
+                        .hint("Write it as in `90s`, `5m` or `2h`."),
                 );
                 None
             }
@@ -222,7 +222,7 @@ impl Fence {
                 .min();
             fault = match near.filter(|(distance, _)| *distance <= 2) {
                 Some((_, near)) => fault.hint(format!("Did you mean `{near}`?")),
-                None => fault.hint(format!("It knows {}.", allowed.join(", "))),
+                None => fault.hint(format!("It takes {}.", allowed.join(", "))),
             };
             faults.push(fault);
         }

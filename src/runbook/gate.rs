@@ -80,7 +80,7 @@ impl Gate {
                 Err(format!("`{}` is not `{wanted}`", typed.escape_default()))
             }
             (None, "manual") if typed.chars().filter(|c| c.is_alphanumeric()).count() < 2 => {
-                Err("nothing was written about what was done".to_owned())
+                Err("the answer does not say what was done".to_owned())
             }
             _ => Ok(()),
         }
@@ -113,8 +113,8 @@ impl Gate {
     /// What must be typed, in words.
     pub(crate) fn describe_answer(&self) -> String {
         match (&self.answer, self.role) {
-            (Some(answer), _) => format!("Type `{answer}` to go on."),
-            (None, "manual") => "Write what you did to go on.".to_owned(),
+            (Some(answer), _) => format!("Type `{answer}` to continue."),
+            (None, "manual") => "Describe what you did to continue.".to_owned(),
             (None, _) => "A second person must approve.".to_owned(),
         }
     }
@@ -202,7 +202,7 @@ pub(super) async fn judge_approval(
         return Ok(Err("it was given for another version of the runbook".to_owned()));
     }
     if approval.purpose != purpose_of(story, &approval.step)? {
-        return Ok(Err("it was not given for this run as it stands".to_owned()));
+        return Ok(Err("it was not given for the current state of this run".to_owned()));
     }
     let Some(aws) = aws else { return Ok(Ok(Certainty::Claimed)) };
     let Some(proof) = &approval.proof else {
@@ -226,7 +226,7 @@ fn refuse_same_person(identity: &str, story: &Story) -> std::result::Result<(), 
         return Err(match runner.identity == identity {
             true => format!("{identity} runs this runbook and cannot approve it too"),
             false => format!(
-                "{identity} is {own}, which runs this runbook: the name of a session is chosen by whoever begins it"
+                "{identity} is {own}, which runs this runbook: the name of a session is chosen by whoever starts it"
             ),
         });
     }
@@ -247,10 +247,8 @@ fn principal_of(identity: &str) -> std::result::Result<String, String> {
         }
         "user" => Ok(format!("user {} of account {account}", name.rsplit('/').next().unwrap_or_default())),
         "root" => Ok(format!("the root user of account {account}")),
-        "federated-user" => {
-            Err("a federated session has the name that the user behind it gave it".to_owned())
-        }
-        _ => Err(format!("`{}` is no user and no role", resource.escape_default())),
+        "federated-user" => Err("the name of a federated session is chosen by the user behind it".to_owned()),
+        _ => Err(format!("`{}` is neither a user nor a role", resource.escape_default())),
     }
 }
 
@@ -274,7 +272,7 @@ pub(crate) fn prepare_approval(
 ) -> Result<Request> {
     let story = Story::replay(&journal::read_journal(vault, run)?.lines)?;
     if story.state == RunState::Passed || story.state == RunState::Missed {
-        return Err(Error::request(format!("run `{run}` is over")));
+        return Err(Error::request(format!("run `{run}` has ended")));
     }
     if runbook.sha256 != story.sha256 {
         return Err(Error::new(
@@ -284,8 +282,8 @@ pub(crate) fn prepare_approval(
     }
     let next = story.next(runbook).filter(|step| matches!(step.kind, StepKind::Approve { .. }));
     let Some(step) = next else {
-        return Err(Error::request(format!("run `{run}` does not wait for an approval now"))
-            .hint(format!("`lifeboat runbook show {run}` shows where it stands.")));
+        return Err(Error::request(format!("run `{run}` is not waiting for an approval"))
+            .hint(format!("`lifeboat runbook show {run}` shows where it is.")));
     };
     let mut gate = Gate::of_step(step, values, &story.start.by)?
         .ok_or_else(|| Error::new(Kind::Bug, "an approval is not a gate"))?;

@@ -371,7 +371,7 @@ fn lock(vault: &Vault, run: &str) -> Result<Lock> {
     vault.path(&folder(run))?;
     vault.try_lock(&format!("{}/lock", folder(run)))?.ok_or_else(|| {
         Error::new(Kind::Guard, format!("run `{run}` is being run by another process"))
-            .hint("Go to its terminal, or wait for it: two at once would do things twice.")
+            .hint("Go to its terminal, or wait for it: two processes would run steps twice.")
     })
 }
 
@@ -384,7 +384,7 @@ pub(crate) fn is_alive(vault: &Vault, run: &str) -> Result<bool> {
 pub(crate) fn read_journal(vault: &Vault, run: &str) -> Result<Found> {
     let unknown = || {
         Error::request(format!("there is no run `{}` in this vault", run.escape_default()))
-            .hint("`lifeboat runbook runs` shows those that are there; `--vault` names another vault.")
+            .hint("`lifeboat runbook runs` lists the runs; `--vault` names another vault.")
     };
     if crate::rds::RunId::parse(run).is_none() {
         return Err(unknown());
@@ -400,7 +400,7 @@ fn head(vault: &Vault, run: &str) -> Result<Option<Head>> {
 
 fn changed(run: &str, why: &str) -> Error {
     Error::new(Kind::Guard, format!("the journal of run `{run}` was changed: {why}")).hint(
-        "It no longer proves what the run did. Look at what is there, put back the journal from a copy of the vault, or begin a new run.",
+        "It no longer proves what the run did. Check what exists, restore the journal from a copy of the vault, or start a new run.",
     )
 }
 
@@ -423,22 +423,22 @@ fn understand(text: &[u8], head: Option<&Head>, run: &str) -> Result<Found> {
         }
         found.head = sha256(raw);
         if head.is_some_and(|head| head.seq == line.seq && head.sha256 != found.head) {
-            return Err(changed(run, &format!("line {number} is not the one that was written")));
+            return Err(changed(run, &format!("line {number} was altered")));
         }
         found.lines.push(line);
     }
     let last = found.lines.len() as u64;
     let known = head.map_or(0, |head| head.seq);
     if head.is_none() && last > 1 {
-        return Err(changed(run, "its `head` is gone"));
+        return Err(changed(run, "its `head` is missing"));
     }
     found.lost_lines = known.saturating_sub(last);
     // A crash writes half a line, never none; and the head follows each line at once.
     if found.lost_lines > 0 && found.dropped_bytes == 0 {
-        return Err(changed(run, &format!("{} lines at its end are gone", found.lost_lines)));
+        return Err(changed(run, &format!("{} lines at its end are missing", found.lost_lines)));
     }
     if last > known + 1 {
-        return Err(changed(run, "it has lines that its `head` does not know"));
+        return Err(changed(run, "it has lines that its `head` does not count"));
     }
     let begins_well =
         matches!(found.lines.first().map(|line| &line.event), Some(Event::Start(start)) if start.run == run);

@@ -49,7 +49,7 @@ pub(super) async fn find_object(object: &str, aws: Option<&Aws>) -> Result<Seen>
         ("file", _) => match std::fs::symlink_metadata(name) {
             Ok(found) => Ok(Seen::There(Some(format!("{}:{}", found.dev(), found.ino())))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Seen::Absent),
-            Err(error) => Err(Error::outside(format!("cannot look at `{name}`")).caused_by(error)),
+            Err(error) => Err(Error::outside(format!("cannot look up `{name}`")).caused_by(error)),
         },
         _ => Ok(Seen::Untold),
     }

@@ -96,10 +96,10 @@ fn read_given(parameter: &Parameter, said: &str) -> Result<String> {
     }
     if parameter.secret {
         return Err(Error::request(format!(
-            "parameter `{}` is secret: its value must not stand on a command line",
+            "parameter `{}` is secret: its value must not be on a command line",
             parameter.name
         ))
-        .hint(format!("Put it into an environment variable: `--set {}=env:NAME`.", parameter.name)));
+        .hint(format!("Pass it in an environment variable: `--set {}=env:NAME`.", parameter.name)));
     }
     Ok(said.to_owned())
 }
@@ -175,12 +175,12 @@ fn refuse_unfit(parameter: &Parameter, text: &str) -> Result<()> {
         return Err(wrong(format!("it has more than {LONGEST} bytes")));
     }
     if text.chars().any(char::is_control) {
-        return Err(wrong("it has a control character in it".to_owned()));
+        return Err(wrong("it has a control character".to_owned()));
     }
     match &parameter.pattern {
         Some(pattern) => {
-            let compiled = compile_pattern(pattern)
-                .map_err(|why| wrong(format!("its pattern cannot be read: {why}")))?;
+            let compiled =
+                compile_pattern(pattern).map_err(|why| wrong(format!("its pattern is invalid: {why}")))?;
             if !compiled.is_match(text) {
                 let example = parameter
                     .example
@@ -372,9 +372,7 @@ mod tests {
             &read_time,
         )
         .unwrap_err();
-        assert!(
-            said.chain().contains("must not stand on a command line") && !said.chain().contains("hunter2")
-        );
+        assert!(said.chain().contains("must not be on a command line") && !said.chain().contains("hunter2"));
         let mut values = Values::default();
         values.set("password", "hunter2", true);
         values.set("a", "1", false);

@@ -196,7 +196,7 @@ pub(crate) async fn plan_run(
                 for object in objects::fill_names(&act.creates, &values).unwrap_or_default() {
                     if let Seen::There(_) = objects::find_object(&object, to.aws).await? {
                         plan.findings
-                            .push(format!("`{}` would make `{object}`, which exists already", step.id));
+                            .push(format!("`{}` would create `{object}`, which already exists", step.id));
                     }
                 }
                 planned.reason = Some(format!("not run in a plan: {}", reading::NO_PROMISE));
@@ -309,7 +309,7 @@ async fn check_step(
         return Ok(());
     }
     if !is_whole {
-        let last = script::last_words(&done.stderr).unwrap_or("it said nothing");
+        let last = script::last_words(&done.stderr).unwrap_or("it printed nothing");
         planned.state = Prospect::Failed;
         planned.reason = Some(redactor.clean(&format!("failed: {last}")));
         return Ok(());

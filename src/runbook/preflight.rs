@@ -72,8 +72,8 @@ pub(super) fn refuse_missing(findings: Vec<Finding>, what: &str) -> Result<Vec<S
         return Ok(of(Presence::Doubtful));
     }
     Err(Error::new(crate::error::Kind::Guard, format!("{what}, since later steps would fail: {}", missing.join("; ")))
-        .hint("Put that right, or name another with `--set`. `lifeboat runbook plan` looks at all of it and changes nothing.")
-        .hint("`--without-preflight` begins all the same."))
+        .hint("Fix that, or pass another value with `--set`. `lifeboat runbook plan` checks everything and changes nothing.")
+        .hint("`--without-preflight` starts anyway."))
 }
 
 /// Names of values that steps use.
@@ -105,7 +105,10 @@ fn check_programs(steps: &[&Step], ground: &PreflightContext<'_>) -> Vec<Finding
     let mut findings = Vec::new();
     for command in &ground.runbook.front.needs.commands {
         if !is_there(command) && missing.insert(command.clone()) {
-            findings.push(Finding::new(Presence::Missing, format!("`{command}` is not on this machine")));
+            findings.push(Finding::new(
+                Presence::Missing,
+                format!("`{command}` is not installed on this machine"),
+            ));
         }
     }
     for step in steps {
@@ -143,16 +146,16 @@ fn missing_in(text: &str, values: &Values) -> Vec<(String, String)> {
     let named = named.filter(|name| !scan.set.contains(*name)).filter_map(|name| values.get(name));
     plain
         .filter(|program| !is_there(program) && !is_known_to_the_shell(program))
-        .map(|program| (program.clone(), format!("`{program}`, which is not on this machine")))
+        .map(|program| (program.clone(), format!("`{program}`, which is not installed on this machine")))
         .chain(named.filter(|path| !is_there(path)).map(|path| (path.to_owned(), why_no_program(path))))
         .collect()
 }
 
 fn why_no_program(path: &str) -> String {
     match Path::new(path).exists() {
-        true => format!("`{path}`, which is no executable file"),
+        true => format!("`{path}`, which is not an executable file"),
         false if path.contains('/') => format!("`{path}`, which does not exist"),
-        false => format!("`{path}`, which is not on this machine"),
+        false => format!("`{path}`, which is not installed on this machine"),
     }
 }
 
@@ -179,7 +182,7 @@ fn check_file(file: &NeedsFile, ground: &PreflightContext<'_>) -> Option<Finding
         return missing("does not exist");
     }
     if !path.is_file() {
-        return missing("is no file");
+        return missing("is not a file");
     }
     if access(&path, Access::READ_OK).is_err() {
         return missing("cannot be read by this user");
@@ -201,14 +204,14 @@ fn check_file(file: &NeedsFile, ground: &PreflightContext<'_>) -> Option<Finding
             return missing(&format!("has no line that matches `{pattern}`"));
         }
     }
-    Some(Finding::new(Presence::There, format!("`{shown}` is there")))
+    Some(Finding::new(Presence::There, format!("`{shown}` exists")))
 }
 
 async fn check_url(step: &str, url: &str, wanted: u16) -> Finding {
     let doubt = |why: String| {
         Finding::new(
             Presence::Doubtful,
-            format!("step `{step}` waits for {url} to answer {wanted}, and now {why}"),
+            format!("step `{step}` waits for {url} to answer {wanted}, and at present {why}"),
         )
     };
     match crate::web::status(url).await {

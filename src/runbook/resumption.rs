@@ -35,9 +35,8 @@ pub(crate) fn resume(
     let (journal, found) = Journal::reopen(vault, run)?;
     let story = Story::replay(journal.lines())?;
     if story.state.is_over() && from.is_none() {
-        return Err(
-            Error::request(format!("run `{run}` is over ({})", story.state.word())).hint("Begin a new run.")
-        );
+        return Err(Error::request(format!("run `{run}` has ended ({})", story.state.word()))
+            .hint("Start a new run."));
     }
     let runbook = load_valid_runbook(&story.start.place)?;
     let is_changed = runbook.sha256 != story.sha256;
@@ -74,7 +73,7 @@ pub(crate) fn find_run_to_resume(vault: &Vault, runbook: &Runbook, from: &str, m
         return Ok(run);
     }
     Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: no journal proves that the steps before it are done"))
-        .hint("Run it from the start; steps that only read cost little. `lifeboat runbook runs` shows what can be resumed."))
+        .hint("Run it from the start; read-only steps cost little. `lifeboat runbook runs` shows what can be resumed."))
 }
 
 /// A runbook that has changed counts only if somebody says so by its hash.
@@ -93,7 +92,7 @@ fn refuse_changed(run: &str, runbook: &Runbook, story: &Story, accepted: Option<
     Err(match accepted {
         Some(_) => error.hint(format!("The hash that was accepted is not that of {place}, which is {}.", runbook.sha256)),
         None => error.hint(format!(
-            "It was {}. Compare it with the copy `{copy}/runbook.md` in the vault; if it is right, say `--accept-changed {}`.",
+            "It was {}. Compare it with the copy `{copy}/runbook.md` in the vault; if it is right, pass `--accept-changed {}`.",
             &story.sha256[..12.min(story.sha256.len())],
             &runbook.sha256
         )),
@@ -114,8 +113,8 @@ pub(crate) fn restore_values(
             && was != value
             && !is_withheld(was)
         {
-            return Err(Error::request(format!("`{name}` is `{was}` in this run and stays so"))
-                .hint("Begin a new run."));
+            return Err(Error::request(format!("`{name}` is `{was}` in this run and cannot be changed"))
+                .hint("Start a new run."));
         }
     }
     let mut said: Vec<(String, String)> = story
@@ -129,7 +128,7 @@ pub(crate) fn restore_values(
         said.iter().find(|(name, value)| is_withheld(value) && !set.iter().any(|(given, _)| given == name))
     {
         return Err(Error::request(format!("the value of `{name}` looked secret and is not in the journal"))
-            .hint(format!("Say it again with `--set {name}=…`.")));
+            .hint(format!("Pass it again with `--set {name}=…`.")));
     }
     parameters::resolve_parameters(&runbook.front, &said, story.start.mode, &run, read_time)
 }

@@ -38,7 +38,7 @@ pub(crate) async fn begin_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     refuse_wrong_place(runbook, &to.by)?;
     let redactor = redactor_of(&values);
     let doubts =
-        preflight_run(runbook, mode, &values, &|_| StepState::Todo, to, "the run was not begun").await?;
+        preflight_run(runbook, mode, &values, &|_| StepState::Todo, to, "the run was not started").await?;
     let doubts = doubts.iter().map(|doubt| redactor.clean(doubt)).collect();
     let mut journal = Journal::create(to.vault, run.as_str())?;
     journal.write_beside("runbook.md", runbook.text.as_bytes())?;
@@ -76,9 +76,9 @@ pub(crate) async fn resume_run<A: AsyncFn(&Gate) -> Result<Reply>>(
         && to.by.account.is_some()
         && (&story.start.by.account, &story.start.by.region) != (&to.by.account, &to.by.region)
     {
-        return Err(Error::new(Kind::Guard, "the run was begun in another AWS account or Region").hint(
+        return Err(Error::new(Kind::Guard, "the run was started in another AWS account or Region").hint(
             format!(
-                "It was begun in account {}, Region {}.",
+                "It was started in account {}, Region {}.",
                 story.start.by.account.as_deref().unwrap_or("unknown"),
                 story.start.by.region.as_deref().unwrap_or("unknown")
             ),
@@ -122,7 +122,7 @@ async fn preflight_run<A>(
     what: &str,
 ) -> Result<Vec<String>> {
     if to.without_preflight {
-        return Ok(vec!["what later steps need was not checked beforehand".to_owned()]);
+        return Ok(vec!["the requirements of later steps were not checked".to_owned()]);
     }
     let ground = PreflightContext {
         runbook,
@@ -235,7 +235,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         if !made.is_empty() && self.story.start.mode == Mode::Rehearse {
             let names: Vec<&str> = made.iter().map(|(_, made)| made.object.as_str()).collect();
             error = error.hint(format!(
-                "The rehearsal keeps {} meanwhile; `lifeboat runbook undo {run}` removes it.",
+                "Until then, the rehearsal keeps {}; `lifeboat runbook undo {run}` removes it.",
                 names.join(", ")
             ));
         }
@@ -265,7 +265,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             let run = &self.story.start.run;
             let names: Vec<String> = left.iter().map(ToString::to_string).collect();
             let bill = if left.iter().any(|it| it.is_there && it.is_billed) {
-                " It costs money until it is gone."
+                " It is billed until it is removed."
             } else {
                 ""
             };
@@ -277,23 +277,22 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                 ));
             }
             let error = stop.map_or_else(
-                || Error::outside(format!("the rehearsal could not be cleared up: {}", names.join("; "))),
+                || Error::outside(format!("the rehearsal could not be cleaned up: {}", names.join("; "))),
                 |stop| stop.error,
             );
             return Ok(Some(error.hint(format!(
-                "{}. `lifeboat runbook undo {run}` asks again and removes what there is.",
+                "{}. `lifeboat runbook undo {run}` tries again and removes what is left.",
                 names.join("; ")
             ))));
         }
         Ok(match stop {
-            Some(stop) => {
-                Some(stop.error.hint("The rehearsal is over; what it made was removed. Begin a new one."))
-            }
+            Some(stop) => Some(
+                stop.error.hint("The rehearsal has ended; what it created was removed. Start a new one."),
+            ),
             None if reasons.is_empty() => None,
-            None => Some(Error::new(
-                Kind::No,
-                format!("the runbook was run to its end, and {}", reasons.join("; ")),
-            )),
+            None => {
+                Some(Error::new(Kind::No, format!("the runbook ran to its end, but {}", reasons.join("; "))))
+            }
         })
     }
 

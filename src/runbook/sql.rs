@@ -30,11 +30,11 @@ fn user_of_environment() -> Option<String> {
 
 async fn instance_server(id: &str, aws: Option<&Aws>) -> Result<Server> {
     let aws = aws.ok_or_else(|| {
-        Error::request(format!("where `{id}` is cannot be asked: the runbook has no `needs: aws`"))
+        Error::request(format!("the endpoint of `{id}` cannot be looked up: the runbook has no `needs: aws`"))
     })?;
     let instance = aws.existing_instance(&InstanceId::parse(id)?).await?;
     let (host, port) = instance.endpoint.clone().ok_or_else(|| {
-        Error::outside(format!("AWS names no endpoint for `{id}`")).hint("Wait until it is available.")
+        Error::outside(format!("AWS reports no endpoint for `{id}`")).hint("Wait until it is available.")
     })?;
     let user = user_of_environment().unwrap_or(instance.master_user);
     let mut server = Target::of_login(&host, port, &user);

@@ -24,7 +24,7 @@ pub(crate) enum StepState {
     Failed,
     /// It ran, and something is not as expected.
     Unmet,
-    /// It began, and nothing says how it ended.
+    /// It began, but its end was not recorded.
     Unknown,
     /// Not for this mode.
     Skipped,

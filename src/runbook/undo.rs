@@ -85,10 +85,10 @@ pub(crate) async fn undo_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     let kept = kept_steps(runbook, undoing.keep)?;
     let items = run.plan_undo(kept).await?;
     for item in &items {
-        run.tell(Progress::Note(&format!("to take back: {}", run.what(item))));
+        run.tell(Progress::Note(&format!("to undo: {}", run.what(item))));
     }
     if items.is_empty() {
-        run.tell(Progress::Note("there is nothing to take back"));
+        run.tell(Progress::Note("there is nothing to undo"));
     }
     if undoing.is_dry || items.is_empty() {
         return Ok(Outcome { report: run.report(), error: None });
@@ -103,7 +103,7 @@ pub(crate) async fn undo_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     };
     let mut reasons: Vec<String> = left.iter().map(ToString::to_string).collect();
     if let Some(keep) = undoing.keep {
-        reasons.push(format!("`{keep}` and everything before it was kept, as asked"));
+        reasons.push(format!("`{keep}` and everything before it was kept, as requested"));
     }
     run.add(Event::Undone { is_whole: reasons.is_empty(), reasons: reasons.clone() })?;
     let error = (!left.is_empty()).then(|| run.incomplete(&left));
@@ -139,10 +139,10 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         if in_the_way.is_empty() || self.story.start.mode == Mode::Rehearse {
             return Ok(items);
         }
-        let what = format!("nothing was undone, since not all of it can be: {}", in_the_way.join("; "));
+        let what = format!("nothing was undone, because not all of it can be: {}", in_the_way.join("; "));
         let run = &self.story.start.run;
         Err(Error::new(Kind::Guard, self.redactor.clean(&what)).hint(format!(
-            "Put that right first, or keep a step and everything before it with `lifeboat runbook undo {run} --keep STEP`."
+            "Fix that first, or keep a step and everything before it with `lifeboat runbook undo {run} --keep STEP`."
         )))
     }
 
@@ -161,7 +161,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         };
         let is_open =
             told.state == StepState::Unknown || (told.state == StepState::Failed && told.made.is_empty());
-        let (mut probed, mut doubt) = (None, "nothing tells whether it happened".to_owned());
+        let (mut probed, mut doubt) = (None, "nothing shows whether it happened".to_owned());
         if let (true, Some(probe)) = (is_open, &step.probe) {
             let found = self.ask_probe(step, &probe.text, probe.timeout).await?;
             match found.answer {
@@ -190,12 +190,12 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         for object in objects::fill_names(creates, &self.values)? {
             let seen = objects::find_object(&object, self.to.aws).await?;
             let made = told.made.iter().find(|made| made.object == object);
-            let unproven = || format!("the journal does not prove that this run made `{object}`");
+            let unproven = || format!("the journal does not prove that this run created `{object}`");
             match (seen, made) {
                 (Seen::Absent, _) => {}
                 (Seen::Untold, None) => match told.state {
                     StepState::Unknown | StepState::Failed => {
-                        let why = format!("it is not known whether `{object}` was made: {doubt}");
+                        let why = format!("it is not known whether `{object}` was created: {doubt}");
                         return Ok(Err(residue(why, false)));
                     }
                     _ => {}
@@ -203,7 +203,10 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                 (_, None) => return Ok(Err(residue(unproven(), true))),
                 (_, Some(_)) if !told.absent.contains(&object) => return Ok(Err(residue(unproven(), true))),
                 (Seen::There(identity), Some(made)) if identity != made.identity => {
-                    return Ok(Err(residue(format!("`{object}` is another one than this run made"), true)));
+                    return Ok(Err(residue(
+                        format!("`{object}` is not the one that this run created"),
+                        true,
+                    )));
                 }
                 (_, Some(made)) => there.push(made.clone()),
             }
@@ -218,7 +221,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
     /// What keeps a step from being taken back.
     async fn obstacles(&self, item: &Item<'_>) -> Result<Vec<String>> {
         let Some(undo) = &item.step.undo else {
-            return Ok(vec!["the runbook does not say how to take it back".to_owned()]);
+            return Ok(vec!["the runbook does not say how to undo it".to_owned()]);
         };
         let mut obstacles = preflight::missing_programs(&undo.text, &self.values);
         if let Some(check) = &item.step.undo_check {
@@ -248,7 +251,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                 None => tokio::select! {
                     reply = gate.clone().ask_until_right(&self.to.ask) => reply?,
                     kind = self.to.interrupt.wait(1) => {
-                        return Err(Error::new(kind, "interrupted before anything was taken back"));
+                        return Err(Error::new(kind, "interrupted before anything was undone"));
                     }
                 },
             };
@@ -278,7 +281,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         let what = format!("nothing was undone{place}, because nobody confirmed it: {}", named.join(" "));
         let run = &self.story.start.run;
         Err(Error::new(Kind::Guard, what)
-            .hint(format!("`lifeboat runbook undo {run} {}` takes it back.", missing.join(" ")))
+            .hint(format!("`lifeboat runbook undo {run} {}` undoes it.", missing.join(" ")))
             .hint("`--keep STEP` keeps what a step made, and everything before it."))
     }
 
@@ -309,11 +312,11 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         let does = item.step.undo.as_ref().and_then(|undo| undo.does.as_deref());
         let objects: Vec<String> = item.there.iter().map(|made| format!("`{}`", made.object)).collect();
         match does {
-            _ if item.is_gone => format!("Step `{}` needs nothing: what it made is gone.", item.step.id),
+            _ if item.is_gone => format!("Step `{}` needs nothing: what it created is gone.", item.step.id),
             Some(does) => format!("Undo of `{}`: {}", item.step.id, self.values.fill_for_display(does)),
             None if objects.is_empty() => format!("Undo of `{}` ({}).", item.step.id, item.step.title),
             None => {
-                format!("Undo of `{}`: removes {}, which this run made.", item.step.id, objects.join(", "))
+                format!("Undo of `{}`: removes {}, which this run created.", item.step.id, objects.join(", "))
             }
         }
     }
@@ -325,7 +328,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             if let Some(residue) = self.undo_item(item).await? {
                 let left = rest.filter(|item| !item.is_gone).map(|item| Residue {
                     step: item.step.id.clone(),
-                    why: "was kept, since a later step was not taken back".to_owned(),
+                    why: "was kept, because a later step was not undone".to_owned(),
                     is_there: true,
                     is_billed: false,
                 });
@@ -365,12 +368,12 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             self.add(probed)?;
         }
         if item.is_gone {
-            let reason = "it was gone already".to_owned();
+            let reason = "it was already gone".to_owned();
             self.add(Event::UndoEnd { step: step.id.clone(), is_undone: true, reason })?;
             return Ok(None);
         }
         let (why, is_there) = match &step.undo {
-            None => ("the runbook does not say how to take it back".to_owned(), true),
+            None => ("the runbook does not say how to undo it".to_owned(), true),
             Some(undo) => {
                 self.add(Event::UndoBegin { step: step.id.clone() })?;
                 let what = item.there.first().map_or(step.id.clone(), |made| made.object.clone());
@@ -424,13 +427,13 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                 }
                 let is_hasty = !is_well && self.to.poll.is_some() && began.elapsed() > Duration::from_secs(3);
                 if began.elapsed() > patience || is_hasty {
-                    return Ok(Err(format!("`{}` is still there: {}", made.object, self.words_of(&done))));
+                    return Ok(Err(format!("`{}` still exists: {}", made.object, self.words_of(&done))));
                 }
                 self.tell(Progress::Waits(&format!("`{}` to be gone", made.object)));
                 tokio::select! {
                     () = tokio::time::sleep(self.to.poll.unwrap_or(Duration::from_secs(15))) => {}
                     // Whoever insists is let go, and told what is left.
-                    _ = self.to.interrupt.wait(2) => return Ok(Err(format!("`{}` is still there", made.object))),
+                    _ = self.to.interrupt.wait(2) => return Ok(Err(format!("`{}` still exists", made.object))),
                 }
             }
         }
@@ -468,7 +471,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             Mode::Rehearse => Kind::LeftBehind,
             Mode::Real => Kind::Partial,
         };
-        Error::new(kind, format!("not everything was taken back: {}", names.join("; ")))
+        Error::new(kind, format!("not everything was undone: {}", names.join("; ")))
             .hint(format!("`lifeboat runbook undo {}` resumes once that is fixed.", self.story.start.run))
     }
 }

@@ -137,19 +137,19 @@ impl Condition {
                     Some(found) => self.judge(
                         &found.reported_status,
                         found.reported_status == "failed",
-                        "Look at `aws rds describe-events`.",
+                        "Check `aws rds describe-events`.",
                         fails_on,
                     ),
                 }))
             }
-            (_, None) => Ok(Ok(PollResult::Never("AWS is not at hand".to_owned()))),
+            (_, None) => Ok(Ok(PollResult::Never("AWS is not available to this run".to_owned()))),
         }
     }
 
     fn judge_absent(&self, name: &str) -> PollResult {
         match self.goal {
             Goal::Gone => PollResult::There(format!("`{name}` is gone")),
-            _ => PollResult::NotYet(format!("AWS knows no `{name}` yet")),
+            _ => PollResult::NotYet(format!("AWS has no `{name}` yet")),
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn headline(report: &Report) -> Headline {
         RunState::Passed if report.mode == Mode::Rehearse => (
             Tone::Good,
             "PASS",
-            format!("{} The rehearsal has removed what it made.", count.sentence(Mode::Rehearse)),
+            format!("{} The rehearsal has removed what it created.", count.sentence(Mode::Rehearse)),
         ),
         RunState::Passed => {
             (Tone::Good, "PASS", format!("{} Every expectation holds.", count.sentence(Mode::Real)))
@@ -32,17 +32,17 @@ pub(crate) fn headline(report: &Report) -> Headline {
         RunState::Missed if !report.left.is_empty() => (
             Tone::Bad,
             "FAIL",
-            format!("{} Something that the run made is still there.", count.sentence(report.mode)),
+            format!("{} Something that the run created still exists.", count.sentence(report.mode)),
         ),
         RunState::Missed if count.failed > 0 => (
             Tone::Bad,
             "FAIL",
-            format!("A step failed, and the run is over. {}", count.sentence(report.mode)),
+            format!("A step failed, and the run has ended. {}", count.sentence(report.mode)),
         ),
         RunState::Missed => (
             Tone::Bad,
             "FAIL",
-            format!("The run is over and did not reach its objective. {}", count.sentence(report.mode)),
+            format!("The run has ended and did not meet its objective. {}", count.sentence(report.mode)),
         ),
         RunState::Failed => {
             (Tone::Bad, "STOPPED", format!("The run stopped at `{next}` and can be resumed."))
@@ -58,7 +58,7 @@ pub(crate) fn headline(report: &Report) -> Headline {
         RunState::Unknown => (
             Tone::Doubt,
             "UNKNOWN",
-            format!("It is not known whether `{next}` happened. Somebody must say so."),
+            format!("It is not known whether `{next}` happened. Somebody must decide."),
         ),
         RunState::Running => {
             (Tone::Doubt, "RUNNING", "The run was under way when this was written.".to_owned())
@@ -66,18 +66,18 @@ pub(crate) fn headline(report: &Report) -> Headline {
         RunState::Died => (
             Tone::Doubt,
             "DIED",
-            "The process of the run ended without a word. The run can be resumed.".to_owned(),
+            "The process of the run ended unexpectedly. The run can be resumed.".to_owned(),
         ),
         RunState::Undone => {
-            (Tone::Faint, "UNDONE", format!("{} Everything it did was taken back.", before(report)))
+            (Tone::Faint, "UNDONE", format!("{} Everything it did was undone.", before(report)))
         }
         RunState::NotUndone => {
-            (Tone::Doubt, "NOT UNDONE", format!("{} None of its steps was taken back.", before(report)))
+            (Tone::Doubt, "NOT UNDONE", format!("{} None of its steps was undone.", before(report)))
         }
         RunState::PartlyUndone => (
             Tone::Doubt,
             "PARTLY UNDONE",
-            format!("{} {} of its steps {} taken back.", before(report), count.undone, was(count.undone)),
+            format!("{} {} of its steps {} undone.", before(report), count.undone, was(count.undone)),
         ),
     };
     Headline { tone, word, meaning }
@@ -92,7 +92,7 @@ fn before(report: &Report) -> &'static str {
     match report.verdict {
         "pass" => "The run had passed.",
         "fail" => "The run had failed.",
-        _ => "The run had not come to its end.",
+        _ => "The run had not finished.",
     }
 }
 
@@ -163,15 +163,15 @@ pub(crate) struct StepWords {
 /// How a step stands; `is_next` if the run goes on with it.
 pub(crate) fn step_words(state: StepState, taken_back: Option<bool>, is_next: bool) -> StepWords {
     let (tone, mark, word) = match (state, taken_back) {
-        (StepState::Done, Some(false)) => (Tone::Bad, "✗", "not taken back"),
+        (StepState::Done, Some(false)) => (Tone::Bad, "✗", "not undone"),
         (StepState::Done, _) => (Tone::Good, "✓", "done"),
-        (StepState::Undone, _) => (Tone::Faint, "↶", "taken back"),
-        (StepState::Failed, Some(true)) => (Tone::Bad, "✗", "failed, taken back"),
+        (StepState::Undone, _) => (Tone::Faint, "↶", "undone"),
+        (StepState::Failed, Some(true)) => (Tone::Bad, "✗", "failed, undone"),
         (StepState::Failed, _) => (Tone::Bad, "✗", "failed"),
-        (StepState::Unmet, Some(true)) => (Tone::Bad, "✗", "not as expected, taken back"),
+        (StepState::Unmet, Some(true)) => (Tone::Bad, "✗", "not as expected, undone"),
         (StepState::Unmet, _) => (Tone::Bad, "✗", "not as expected"),
         (StepState::Running, _) => (Tone::Doubt, "▸", "running"),
-        (StepState::Unknown, Some(true)) => (Tone::Doubt, "?", "not known, taken back"),
+        (StepState::Unknown, Some(true)) => (Tone::Doubt, "?", "not known, undone"),
         (StepState::Unknown, _) => (Tone::Doubt, "?", "not known"),
         (StepState::Skipped, _) => (Tone::Faint, "–", "skipped"),
         (StepState::Todo, _) if is_next => (Tone::Doubt, "▸", "next"),
@@ -187,7 +187,7 @@ pub(crate) fn rto_words(rto: &Rto, is_over: bool) -> (Tone, &'static str) {
         "fail" => (Tone::Bad, "missed"),
         _ if rto.objective_seconds.is_none() => (Tone::Faint, "no objective"),
         _ if is_over => (Tone::Doubt, "not reached"),
-        _ => (Tone::Doubt, "not over"),
+        _ => (Tone::Doubt, "not finished"),
     }
 }
 
@@ -325,14 +325,14 @@ mod tests {
             prop_assert_eq!(report.verdict == "pass", failed == 0);
             // What failed is never shown as done, and the words never say both.
             for (step, word) in report.steps.iter().zip(&rows) {
-                prop_assert!(!(matches!(step.state, StepState::Failed | StepState::Unmet) && *word == "taken back"));
+                prop_assert!(!(matches!(step.state, StepState::Failed | StepState::Unmet) && *word == "undone"));
             }
             if report.headline == "PASS" || report.headline == "FAIL" {
                 let sentence = format!("{done} of 4 steps");
                 prop_assert!(report.meaning.contains(&sentence), "{}", report.meaning);
             }
             // Nothing that is over says that it is not.
-            prop_assert!(rto_words(&report.rto, report.state.is_over()).1 != "not over");
+            prop_assert!(rto_words(&report.rto, report.state.is_over()).1 != "not finished");
         }
     }
 }

@@ -128,7 +128,7 @@ impl<'a> Watch<'a> {
             }
             Progress::Undo(what, Some(false), why) => {
                 self.output.warn(format!(
-                    "{} was not taken back: {}",
+                    "{} was not undone: {}",
                     escape_controls(what),
                     escape_controls(why)
                 ));

@@ -254,17 +254,17 @@ pub(super) fn judge_aws(words: &[String]) -> Result<(), String> {
         return Err("`aws` is followed by a service and an operation".to_owned());
     };
     let Some((_, operations, options)) = SERVICES.iter().find(|(name, ..)| name == service) else {
-        return Err(format!("`aws {}` is not known to only read", service.escape_default()));
+        return Err(format!("`aws {}` is not known to be read-only", service.escape_default()));
     };
     if !operations.contains(&operation.as_str()) {
-        return Err(format!("`aws {service} {}` is not known to only read", operation.escape_default()));
+        return Err(format!("`aws {service} {}` is not known to be read-only", operation.escape_default()));
     }
     for (place, word) in rest.iter().enumerate() {
         if word.starts_with('-') {
             let name = word.split('=').next().unwrap_or_default();
             if !OF_EVERY_CALL.contains(&name) && !options.contains(&name) {
                 return Err(format!(
-                    "option `{}` of `aws {service} {operation}` is not known to only read",
+                    "option `{}` of `aws {service} {operation}` is not known to be read-only",
                     name.escape_default()
                 ));
             }
@@ -284,7 +284,10 @@ pub(super) fn judge_aws(words: &[String]) -> Result<(), String> {
         // The CLI puts the content of a file, or of a URL, in the place of such an argument.
         let lower = word.to_ascii_lowercase();
         if ["file://", "fileb://", "http://", "https://", "@="].iter().any(|mark| lower.contains(mark)) {
-            return Err(format!("the AWS CLI would read `{}` from elsewhere", word.escape_default()));
+            return Err(format!(
+                "the AWS CLI would replace `{}` with the content of a file or URL",
+                word.escape_default()
+            ));
         }
     }
     Ok(())

@@ -189,7 +189,7 @@ impl Statement {
                 .get(1)
                 .is_some_and(|second| second.is_word(&["select", "with", "values", "table", "verbose"]))
         {
-            return Err("of `explain`, a plan knows `explain select …`, without options".to_owned());
+            return Err("of `explain`, a plan runs only `explain select …`, without options".to_owned());
         }
         let uses = judge_tokens(&tokens)?;
         Ok(Statement { text, uses })
@@ -212,7 +212,7 @@ fn judge_tokens(tokens: &[Token]) -> Result<Uses, String> {
     for (place, token) in tokens.iter().enumerate() {
         let before = |steps: usize| place.checked_sub(steps).and_then(|place| tokens.get(place));
         if token.is_word(&WRITING) {
-            return Err(format!("`{}` is a word of statements that write", token.name().unwrap_or_default()));
+            return Err(format!("`{}` occurs in statements that write", token.name().unwrap_or_default()));
         }
         match token {
             Token::Sign(sign) if sign == "(" => {
@@ -224,12 +224,12 @@ fn judge_tokens(tokens: &[Token]) -> Result<Uses, String> {
                 let schema = if is_qualified { before(3).and_then(Token::name) } else { None };
                 if is_qualified && schema != Some("pg_catalog") {
                     return Err(format!(
-                        "function `{}.{name}` is not known to only read",
+                        "function `{}.{name}` is not known to be read-only",
                         schema.unwrap_or_default()
                     ));
                 }
                 if !FUNCTIONS.split_whitespace().any(|known| known == name) {
-                    return Err(format!("function `{name}` is not known to only read"));
+                    return Err(format!("function `{name}` is not known to be read-only"));
                 }
                 uses.functions.insert(name.to_owned());
             }
@@ -316,7 +316,7 @@ impl<'a> Lexer<'a> {
                     is_ended = true;
                     self.place += 1;
                 }
-                '\\' => return Err("commands of psql are not known here".to_owned()),
+                '\\' => return Err("psql commands are not supported here".to_owned()),
                 '\'' => self.pass_string(false)?,
                 '"' => {
                     let name = self.pass_quoted_name()?;
@@ -337,7 +337,7 @@ impl<'a> Lexer<'a> {
                     self.tokens.push(Token::Sign(letter.to_string()));
                 }
                 letter if "+-*/<>=~!@#%^&|`?".contains(letter) => self.pass_operator(),
-                other => return Err(format!("`{}` has no meaning in SQL", other.escape_default())),
+                other => return Err(format!("`{}` is not valid in SQL", other.escape_default())),
             }
         }
         Ok((self.text, self.tokens))
@@ -363,7 +363,7 @@ impl<'a> Lexer<'a> {
                     return Ok(());
                 }
             } else if self.peek(0).is_none() {
-                return Err("a comment does not end".to_owned());
+                return Err("a comment is not closed".to_owned());
             } else {
                 self.place += 1;
             }
@@ -375,7 +375,7 @@ impl<'a> Lexer<'a> {
         self.pass(1);
         loop {
             match self.peek(0) {
-                None => return Err("a string does not end".to_owned()),
+                None => return Err("a string is not closed".to_owned()),
                 Some('\\') if has_escapes => self.pass(2),
                 Some('\'') if self.peek(1) == Some('\'') => self.pass(2),
                 Some('\'') => {
@@ -393,7 +393,7 @@ impl<'a> Lexer<'a> {
         self.pass(1);
         loop {
             match self.peek(0) {
-                None => return Err("a name between double quotes does not end".to_owned()),
+                None => return Err("a quoted identifier is not closed".to_owned()),
                 Some('"') if self.peek(1) == Some('"') => {
                     name.push('"');
                     self.pass(2);
@@ -419,7 +419,7 @@ impl<'a> Lexer<'a> {
         }
         let is_tag = self.peek(ahead) == Some('$') && !tag[1..].starts_with(|c: char| c.is_ascii_digit());
         if !is_tag {
-            return Err("`$` stands for nothing here; a value is written `:'name'`".to_owned());
+            return Err("`$` means nothing here; a value is written `:'name'`".to_owned());
         }
         tag.push('$');
         self.pass(ahead + 1);
@@ -431,7 +431,7 @@ impl<'a> Lexer<'a> {
             }
             self.pass(1);
         }
-        Err("a string between dollar signs does not end".to_owned())
+        Err("a dollar-quoted string is not closed".to_owned())
     }
 
     fn pass_colon(&mut self) -> Result<(), String> {
@@ -483,7 +483,7 @@ impl<'a> Lexer<'a> {
             ("e", Some('\'')) => self.pass_string(true),
             ("b" | "x" | "n", Some('\'')) => self.pass_string(false),
             ("u", Some('&')) if self.peek(1).is_some_and(|letter| ['\'', '"'].contains(&letter)) => {
-                Err("`U&` writes letters in another way".to_owned())
+                Err("`U&` escapes are not supported".to_owned())
             }
             _ => {
                 self.tokens.push(Token::Word(word));

@@ -153,7 +153,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             (Ended::Interrupted(kind), _) => (Ending::Unknown, vec!["was interrupted".to_owned()], kind),
             (Ended::TooLong, _) => {
                 let limit = format_span(step.timeout.unwrap_or(USUAL).as_secs_f64());
-                (Ending::Unknown, vec![format!("took longer than {limit} and was ended")], Kind::Outside)
+                (Ending::Unknown, vec![format!("took longer than {limit} and was killed")], Kind::Outside)
             }
             (Ended::ByItself, Some(0)) => {
                 if let Some(why) = lacking {
@@ -230,7 +230,7 @@ fn stop_for_existing(step: &Step, object: &str) -> Stop {
     Stop {
         state: "failed",
         step: Some(step.id.clone()),
-        error: Error::new(Kind::Guard, format!("step `{}` would make `{object}`, which exists already and is not of this run: the step was not run", step.id))
+        error: Error::new(Kind::Guard, format!("step `{}` would create `{object}`, which already exists and was not created by this run: the step was not run", step.id))
             .hint("Choose another name with `--set`, in a new run."),
     }
 }

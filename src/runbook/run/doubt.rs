@@ -48,7 +48,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         }
         if self.to.done.contains(&step.id) && told.state != StepState::Todo {
             self.add(Event::Said { step: step.id.clone(), word: "done".to_owned(), by: self.to.by.clone() })?;
-            self.tell(Progress::Passed(step, "somebody says that it is done"));
+            self.tell(Progress::Passed(step, "it was marked as done"));
             return Ok(Doubt::Happened);
         }
         if (told.state == StepState::Todo && !is_suspect) || told.may_repeat {
@@ -71,7 +71,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                     state: "unknown",
                     step: Some(step.id.clone()),
                     error: Error::outside(format!(
-                        "whether step `{}` happened could not be found out: {reason}",
+                        "whether step `{}` happened could not be determined: {reason}",
                         step.id
                     ))
                     .hint("Run it again when its probe can be answered."),
@@ -83,16 +83,16 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             return Ok(Doubt::Run);
         }
         let how = match told.state {
-            StepState::Unmet => "ran, and something was not as expected",
-            StepState::Failed => "failed, and must not happen twice",
-            _ => "began, and nothing says how it ended",
+            StepState::Unmet => "ran, but something was not as expected",
+            StepState::Failed => "failed, and must not run twice",
+            _ => "began, but its end was not recorded",
         };
         let run = &self.story.start.run;
         Ok(Doubt::Stop(Stop {
             state: "unknown",
             step: Some(step.id.clone()),
             error: Error::new(Kind::Guard, format!("step `{}` {how}: it is not repeated blindly", step.id)).hint(format!(
-                "Look whether it happened, then say so: `lifeboat runbook resume {run} --done {id}`, or `--redo {id}` to do it again.",
+                "Check whether it happened, then pass the answer: `lifeboat runbook resume {run} --done {id}`, or `--redo {id}` to do it again.",
                 id = step.id
             )),
         }))
@@ -117,7 +117,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                         Kind::StillGoing,
                         format!("a command of step `{}` is still running{which}", step.id),
                     )
-                    .hint("Wait for it or end it, then resume; or say how it is with `--done` or `--redo`."),
+                    .hint("Wait for it or kill it, then resume; or decide with `--done` or `--redo`."),
                 });
             }
             self.tell(Progress::Waits("a command of the earlier attempt to end"));
@@ -205,8 +205,8 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                     self.probe(step, &probe.text, probe.timeout).await?;
                 }
                 (None, true) if step.id == from => {
-                    return Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: it is done, and nothing tells whether it may be done again"))
-                        .hint("Give it a `probe`, or begin a new run."));
+                    return Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: it is done, and nothing shows whether it may be repeated"))
+                        .hint("Give it a `probe`, or start a new run."));
                 }
                 (None, true) => {}
             }
@@ -237,7 +237,10 @@ pub(super) fn stop_for_lost_values(step: &Step) -> Stop {
     Stop {
         state: "unknown",
         step: Some(step.id.clone()),
-        error: Error::new(Kind::Guard, format!("step `{}` happened, and what it had found is lost", step.id))
-            .hint(format!("Say `--redo {}` if it may be done again, or go on by hand.", step.id)),
+        error: Error::new(
+            Kind::Guard,
+            format!("step `{}` happened, but the values that it set are lost", step.id),
+        )
+        .hint(format!("Pass `--redo {}` if it may be repeated, or continue by hand.", step.id)),
     }
 }

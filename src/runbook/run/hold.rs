@@ -37,10 +37,12 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             match waiting.condition.poll(self.to.aws, &self.values, &waiting.fails_on).await? {
                 Ok(PollResult::There(what)) => break (Ending::Done, what, Kind::No),
                 Ok(PollResult::Never(why)) => {
-                    break (Ending::Failed, format!("will not come true: {why}"), Kind::Outside);
+                    break (Ending::Failed, format!("cannot be met: {why}"), Kind::Outside);
                 }
                 Ok(PollResult::NotYet(what)) => seen = what,
-                Err(failure) if failure.is_worth_repeating() => seen = format!("AWS does not say: {failure}"),
+                Err(failure) if failure.is_worth_repeating() => {
+                    seen = format!("AWS did not answer: {failure}")
+                }
                 Err(failure) => {
                     break (Ending::Failed, format!("could not be read: {failure}"), Kind::Outside);
                 }
@@ -49,7 +51,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             let left = limit.saturating_sub(began.elapsed());
             if left.is_zero() {
                 let limit = format_span(limit.as_secs_f64());
-                break (Ending::Failed, format!("did not come true in {limit}: {seen}"), Kind::StillGoing);
+                break (Ending::Failed, format!("was not met in {limit}: {seen}"), Kind::StillGoing);
             }
             tokio::select! {
                 () = poll.pause() => {}
