@@ -62,7 +62,7 @@ impl Server {
         let is_local = address.ip().is_loopback();
         if !is_local && tokens::list(&vault)?.is_empty() {
             return Err(Error::request(format!(
-                "`{address}` can be reached from elsewhere, and there are no tokens"
+                "`{address}` can be reached from other machines, and there are no tokens"
             ))
             .hint("Add one first: `lifeboat serve token add NAME --scope read`.")
             .hint("Or listen on 127.0.0.1, where nobody needs one."));
@@ -114,7 +114,7 @@ impl Server {
         while self.app.jobs.running() > 0 {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
-                kind = interrupt.wait(2) => return Err(Error::new(kind, "stopped at once: what was running is found interrupted at the next start")),
+                kind = interrupt.wait(2) => return Err(Error::new(kind, "stopped at once: running jobs will be recorded as interrupted at the next start")),
                 () = &mut patience => break,
             }
         }

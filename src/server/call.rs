@@ -66,5 +66,5 @@ pub(super) struct Recorded;
 /// The call that a request has become in the guard.
 pub(super) fn call_of(request: &Request) -> Result<Call> {
     let call = request.extensions().get::<Call>().cloned();
-    call.ok_or_else(|| Error::new(Kind::Bug, "a call has come past the guard"))
+    call.ok_or_else(|| Error::new(Kind::Bug, "a request bypassed the guard"))
 }

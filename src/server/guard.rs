@@ -196,7 +196,7 @@ async fn authenticate(
     if is_open {
         return Ok(Caller::nobody());
     }
-    Err(unauthorized(app, peer, "a token is needed"))
+    Err(unauthorized(app, peer, "a token is required"))
 }
 
 /// Whoever tries tokens is told so a few times, and then to come back later. A token that is known is heard all the same:
@@ -205,7 +205,7 @@ fn unauthorized(app: &App, peer: IpAddr, words: &str) -> Answer {
     match app.limits.failed(peer, Instant::now()) {
         Err(wait) => answers::too_many("too many calls without a valid token", wait),
         Ok(()) => Answer::refusal(StatusCode::UNAUTHORIZED, words)
-            .hint("Send `Authorization: Bearer TOKEN`; `lifeboat serve token add NAME` makes one.")
+            .hint("Send `Authorization: Bearer TOKEN`; `lifeboat serve token add NAME` creates one.")
             .header(header::WWW_AUTHENTICATE, "Bearer realm=\"lifeboat\""),
     }
 }
@@ -215,7 +215,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, Answer> {
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
         return Err(Answer::refusal(
             StatusCode::BAD_REQUEST,
-            "the call has more than one `Authorization` header",
+            "the request has more than one `Authorization` header",
         ));
     }
     let text = value.to_str().unwrap_or_default();
@@ -245,10 +245,10 @@ fn local(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
         headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?")).collect();
     let authority = uri.authority().map(axum::http::uri::Authority::as_str);
     if hosts.len() > 1 || (hosts.is_empty() && authority.is_none()) {
-        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the call needs exactly one `Host` header"));
+        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the request needs exactly one `Host` header"));
     }
     if !hosts.into_iter().chain(authority).all(is_local_host) {
-        return Err(forbidden("without a token, only calls to a local host name are accepted"));
+        return Err(forbidden("without a token, only requests to a local host name are accepted"));
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
         let host = origin
@@ -278,7 +278,7 @@ fn not_from_elsewhere(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
 }
 
 fn foreign() -> Answer {
-    Answer::refusal(StatusCode::FORBIDDEN, "the call comes from a page of another site")
+    Answer::refusal(StatusCode::FORBIDDEN, "the request comes from a page of another site")
 }
 
 /// A browser that has logged in sends its cookie for pages of this site only; its word for where it is must agree.

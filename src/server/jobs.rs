@@ -178,7 +178,7 @@ fn interrupted(job: &Job) -> Answer {
     Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "the server was stopped before the job was done")
         .named(job.backup_name.as_deref())
         .field("job", job.job.as_str())
-        .hint("Nothing was left half done. Send the request again.")
+        .hint("No partial result was left. Send the request again.")
 }
 
 /// The jobs of a vault.

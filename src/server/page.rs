@@ -100,7 +100,7 @@ pub(super) fn refusal_page(answer: &Answer, asked: &str) -> Response {
     }
     let hints = answer.body["hints"].as_array().into_iter().flatten();
     let hints: Vec<String> = hints.filter_map(|hint| hint.as_str().map(str::to_owned)).collect();
-    let title = "This cannot be shown";
+    let title = "This page is not available";
     answer.with_headers_on(html_page(answer.status, "lifeboat", &draw_notice(title, words, &hints)))
 }
 
@@ -154,7 +154,7 @@ pub(super) fn login_page(refusal: Option<&str>, asked: &str) -> Response {
         main.login {
             div.answer {
                 h1 { "lifeboat" }
-                p { "A token is needed here. " code { "lifeboat serve token add NAME --scope read" } " makes one." }
+                p { "A token is required here.  " code { "lifeboat serve token add NAME --scope read" } " creates one." }
                 form method="post" action="/login" {
                     label { "Token" input type="password" name="token" autocomplete="current-password" required autofocus; }
                     input type="hidden" name="to" value=(page_of_ours(asked));
@@ -248,7 +248,7 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
             with_policy(text_response("text/html; charset=utf-8", shown), EVIDENCE_POLICY)
         }
         Ok(None) => {
-            let words = "The vault holds no evidence of this run. It may have been removed, or the run may still be going on.";
+            let words = "The vault holds no evidence of this run. It may have been removed, or the run may still be in progress.";
             html_page(StatusCode::NOT_FOUND, "lifeboat", &draw_notice("Evidence not found", words, &[]))
         }
         Err(error) => {
@@ -270,7 +270,7 @@ fn with_way_back(evidence: &str, section: &str) -> String {
         style { (style) }
         nav.way-back aria-label="lifeboat" {
             a href={ "/#" (section) } { "Back to the dashboard" }
-            a href="?as-written" { "This page as it was written" }
+            a href="?as-written" { "The original page" }
         }
     };
     match evidence.split_once("<body>") {

@@ -243,7 +243,7 @@ fn draw_instances(seen: &DashboardData, filter: &Filter) -> Markup {
             }
             @if let Some(error) = &instances.error { p.empty { "AWS could not be reached: " (escape_controls(error)) } }
             @for one in instances.report.iter().flat_map(|report| &report.unreached) {
-                p.empty { (one.place.to_string()) " could not be looked at: " (escape_controls(&one.error)) }
+                p.empty { (one.place.to_string()) " could not be checked: " (escape_controls(&one.error)) }
             }
             @match &instances.report {
                 None if instances.error.is_none() => p.empty { "DB instances are being checked." },
