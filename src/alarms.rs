@@ -65,11 +65,9 @@ pub(crate) struct Plan {
     pub schema: &'static str,
     /// The Region; of several, all of them.
     pub region: String,
-    /// The accounts and Regions that were looked at.
+    /// The accounts and Regions that were read.
     pub places: Vec<Place>,
-    /// Those that could not be.
     pub unreached: Vec<Unreached>,
-    /// The databases.
     pub databases: Vec<String>,
     /// What is to be done, alarms and event subscriptions.
     pub changes: Vec<Change>,
@@ -319,7 +317,6 @@ async fn list_own_alarms(aws: &Aws, scope: &Scope) -> Result<Vec<(Alarm, Tags)>>
 /// What `apply` did.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// The plan.
     #[serde(flatten)]
     pub plan: Plan,
     /// How many changes were made.
@@ -353,10 +350,8 @@ impl Report {
 pub(crate) struct Failed {
     /// The alarm or event subscription.
     pub alarm: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
-    /// Why.
     pub error: String,
 }
 
@@ -450,14 +445,10 @@ pub(crate) fn exit_kind(report: &Report) -> Option<ErrorKind> {
 /// An alarm of ours, for `list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Listed {
-    /// Name.
     pub name: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
-    /// State.
     pub state: String,
-    /// Since when.
     pub since: Option<chrono::DateTime<chrono::Utc>>,
     /// What raises it.
     pub rule: Option<String>,

@@ -1,7 +1,7 @@
-//! A first `lifeboat.toml`, from what there is: databases, how they are backed up now, topics, Regions. Pure but for the looking.
+//! A first `lifeboat.toml`, from what exists: databases, how they are backed up now, topics, Regions. Pure but for the survey.
 //!
-//! What is written says what is so already, or what we would take without it, so that nothing changes by writing it; what would be
-//! better is in comments. It is read by our own reader before anybody gets it. Names come from outside, so each is quoted.
+//! The file states what is already the case, or our defaults, so that writing it changes nothing; what would be
+//! better is in comments. Our own parser reads it before it is written. Names come from outside, so each is quoted.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -16,11 +16,10 @@ use crate::rds::Instance;
 /// What was found in one Region.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    /// The Region.
     pub region: String,
     /// The account's number.
     pub account: String,
-    /// DB instances, but for throwaways.
+    /// DB instances, except throwaways.
     pub instances: Vec<Instance>,
     /// Names of topics.
     pub topics: Vec<String>,
@@ -40,7 +39,7 @@ pub(crate) struct Local {
 /// Everything that goes into the file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
-    /// Region by Region.
+    /// What was found in each Region.
     pub places: Vec<Seen>,
     /// The profile, if one was named.
     pub profile: Option<String>,
@@ -68,7 +67,7 @@ pub(crate) async fn survey_region(aws: &Aws) -> Result<Seen> {
     Ok(Seen { region: aws.region().to_owned(), account, instances, topics })
 }
 
-/// The file, and proof that our own reader takes it.
+/// The text of the file, checked by our own parser.
 pub(crate) fn written(found: &Found, now: DateTime<Utc>) -> Result<String> {
     let text = render_config(found, now);
     Config::parse(&text, Path::new("lifeboat.toml")).map_err(|error| {
@@ -118,7 +117,7 @@ fn render_config(found: &Found, now: DateTime<Utc>) -> String {
     text
 }
 
-/// Where the databases are, and where what must last goes.
+/// Regions, profile and vault.
 fn render_general(text: &mut String, found: &Found) {
     if let [seen] = found.places.as_slice() {
         let _ = writeln!(text, "region = {}", quoted(&seen.region));
@@ -161,7 +160,7 @@ fn render_general(text: &mut String, found: &Found) {
     }
 }
 
-/// What holds for all databases.
+/// Objectives of all databases.
 fn objectives(text: &mut String, found: &Found) {
     if found.places.iter().all(|seen| seen.instances.is_empty()) {
         return;
@@ -187,7 +186,7 @@ fn list_instances(found: &Found) -> impl Iterator<Item = &Instance> {
     found.places.iter().flat_map(|seen| &seen.instances)
 }
 
-/// A first guess: what is restored is read from S3 for the first time, which takes its time.
+/// A first guess: a restored volume is read from S3 at first, which is slow.
 fn rto(gib: i32) -> &'static str {
     match gib {
         ..=100 => "1h",
@@ -197,7 +196,7 @@ fn rto(gib: i32) -> &'static str {
     }
 }
 
-/// Words in the names of topics that wake somebody.
+/// Words in the names of topics that reach whoever is on call.
 const ALERTING: [&str; 8] = ["alarm", "alert", "backup", "dba", "oncall", "on-call", "ops", "page"];
 
 fn alarms(text: &mut String, found: &Found) {
@@ -250,7 +249,7 @@ fn database(text: &mut String, it: &Instance, region: &str, found: &Found) {
         let _ = writeln!(text, "# {id}: as above");
         return;
     }
-    // With more than is asked of all, it keeps what it has.
+    // An instance with a longer retention than the default keeps it.
     if it.retention_days > 7 {
         let _ = write!(text, "[databases.{}.policy]\nretention_days = {}\n", toml_key(id), it.retention_days);
     }
@@ -283,13 +282,13 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// A key: bare where it may be.
+/// A TOML key, quoted where necessary.
 fn toml_key(text: &str) -> String {
     let is_bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if is_bare { text.to_owned() } else { quoted(text) }
 }
 
-/// Nothing in a comment ends its line.
+/// Removes line breaks from a comment.
 fn comment(text: &str) -> String {
     crate::output::escape_controls(text)
 }

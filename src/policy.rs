@@ -1,8 +1,8 @@
 //! How instances are backed up: read, checked against `lifeboat.toml`, changed.
 //!
 //! Owns retention, backup window, copying of tags and deletion protection. Every value that AWS would refuse is refused
-//! here first. It never lowers the retention without being told the instance's name twice, since AWS deletes automated
-//! backups with that, and it never fires other changes that are queued unless that is said outright.
+//! here first. It never lowers the retention unless the instance's name is repeated, since AWS deletes automated
+//! backups with that, and it never applies other queued changes unless asked to explicitly.
 
 pub(crate) mod check;
 mod state;
@@ -25,13 +25,12 @@ use window::Window;
 /// Policies of instances (`lifeboat.policy/1`).
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// The name of this form.
+    /// The schema of this document.
     pub schema: &'static str,
     /// Whether nothing was to be changed.
     pub dry_run: bool,
-    /// One by one.
     pub databases: Vec<Database>,
-    /// Accounts and Regions that could not be looked at.
+    /// Accounts and Regions that could not be reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreached: Vec<Unreached>,
 }
@@ -46,9 +45,7 @@ impl Report {
 /// The policy of one instance.
 #[derive(Debug, Serialize)]
 pub(crate) struct Database {
-    /// Its id.
     pub id: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
     /// As it is, or was before the change.
@@ -64,7 +61,7 @@ pub(crate) struct Database {
     pub findings: Vec<Finding>,
 }
 
-/// What goes when automated backups are kept for fewer days, or for none.
+/// What is lost when the backup retention is lowered or set to 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Lost {
     /// The earliest moment that can be restored now.
@@ -76,7 +73,7 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
-    /// What goes, as a person is told.
+    /// The loss, as a sentence.
     pub(crate) fn sentence(&self) -> String {
         let snapshots = match self.snapshots.as_slice() {
             [] => String::new(),
@@ -110,7 +107,6 @@ pub(crate) struct Request {
     pub retention_days: Option<i32>,
     /// Days that automated backups are kept at least: this raises the retention, and never lowers it.
     pub least_retention_days: Option<i32>,
-    /// Backup window.
     pub backup_window: Option<String>,
     /// Whether tags are copied to snapshots.
     pub copy_tags_to_snapshot: Option<bool>,
@@ -154,7 +150,7 @@ async fn list_instances(aws: &Aws, only: &[InstanceId]) -> Result<Vec<Instance>>
     Ok(found)
 }
 
-/// Holds the named instances of a Region, or all, against what lifeboat.toml wants.
+/// Compares the named instances of a Region, or all, with lifeboat.toml.
 pub(crate) async fn judge_instances(
     aws: &Aws,
     config: &Config,
@@ -180,9 +176,7 @@ pub(crate) async fn list_changeable(aws: &Aws) -> Result<(Vec<Instance>, Vec<Ins
 /// A change that can be made. By value: it is made once.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The instance.
     pub instance: Instance,
-    /// Where it is.
     pub place: Place,
     /// As it will be.
     pub after: State,
@@ -221,7 +215,7 @@ pub(crate) fn parse_retention(text: &str) -> Result<i32> {
     })
 }
 
-/// Holds a change against AWS's rules and ours. Reads only. `now` is this machine's: ages go by AWS's clock.
+/// Checks a change against AWS's rules and ours. Reads only. `now` is this machine's: ages go by AWS's clock.
 pub(crate) async fn plan_change(
     aws: &Aws,
     id: &InstanceId,
@@ -366,7 +360,7 @@ fn check_retention_switch(
     Ok(())
 }
 
-/// Makes the change and waits until it is so; [`Kind::StillGoing`] if it is not by then.
+/// Makes the change and waits until it is in effect; [`Kind::StillGoing`] if it is not in time.
 pub(crate) async fn apply_change(
     plan: Plan,
     aws: &Aws,
@@ -375,7 +369,7 @@ pub(crate) async fn apply_change(
 ) -> Result<(Database, Option<Kind>)> {
     let (id, mut database) = (plan.instance.id.clone(), plan.database());
     let give_up = Instant::now() + poll.give_up_after;
-    // A backup or another change that is going on passes.
+    // A backup or another change in progress will end.
     retry_while_wrong_state(poll, async || aws.change_backups(&id, &plan.change).await).await?;
     if !wait {
         return Ok((database, None));

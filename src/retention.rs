@@ -33,13 +33,13 @@ pub(crate) struct Copy {
     pub taken_at: Option<DateTime<Utc>>,
     /// Its retention class; `None` if nobody gave it one.
     pub class: Option<String>,
-    /// How long it was created to be kept; this goes before what its class says.
+    /// How long it was created to be kept; overrides its class.
     pub lifetime: Option<Lifetime>,
     /// Whether one could restore from it, as far as its state tells.
     pub is_good: bool,
     /// What is known of its content.
     pub proof: Proof,
-    /// Until when it was promised to be kept, if that was said when it was made.
+    /// Until when it must be kept, if that was set when it was created.
     pub keep_until: Option<DateTime<Utc>>,
     /// Why no rule may touch it, if so.
     pub exempt: Option<String>,
@@ -212,14 +212,11 @@ fn check_class_name(name: &str) -> Result<()> {
 pub(crate) struct Verdict {
     /// The copy.
     pub id: String,
-    /// The database that it is of.
     pub database: String,
     /// Where it is, of a snapshot.
     #[serde(flatten)]
     pub place: Option<Place>,
-    /// Its class.
     pub class: Option<String>,
-    /// When it was taken.
     pub taken_at: Option<DateTime<Utc>>,
     /// Whether it stays.
     pub keep: bool,
@@ -230,7 +227,7 @@ pub(crate) struct Verdict {
 /// What a prune found and did (`lifeboat.prune/1`).
 #[derive(Debug, Serialize)]
 pub(crate) struct PruneReport {
-    /// The name of this form.
+    /// The schema of this document.
     pub schema: &'static str,
     /// Whether nothing was to be removed.
     pub dry_run: bool,
@@ -240,7 +237,7 @@ pub(crate) struct PruneReport {
     pub deleted: Vec<String>,
     /// What could not be removed.
     pub failed: Vec<PruneFailure>,
-    /// Accounts and Regions that could not be looked at: nothing was removed there.
+    /// Accounts and Regions that could not be reached: nothing was removed there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreached: Vec<Unreached>,
 }
@@ -248,12 +245,10 @@ pub(crate) struct PruneReport {
 /// A copy that could not be removed.
 #[derive(Debug, Serialize)]
 pub(crate) struct PruneFailure {
-    /// Its id.
     pub id: String,
     /// Where it is, of a snapshot.
     #[serde(flatten)]
     pub place: Option<Place>,
-    /// Why.
     pub reason: String,
 }
 
@@ -429,7 +424,7 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
             true
         }
         (Some(end), None) => {
-            // Whoever reads the reasons of a copy that is kept all the same need not be told what speaks against it.
+            // The reasons of a copy that is kept anyway need not include what counts against it.
             if reasons.is_empty() {
                 reasons.push(format!("{by_what} for {keep_for}: it expired {}", format_time(end)));
             }

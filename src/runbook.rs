@@ -1,8 +1,8 @@
 //! Disaster-recovery runbooks: one Markdown file that people read and the tool runs.
 //!
-//! The language of a fenced block is its role, so that a person sees it on any Markdown page; identifiers and times stand
+//! The language of a fenced block is its role, so that a person sees it on any Markdown page; identifiers and times follow
 //! behind it. A run keeps a [`journal`] in the vault (`runs/<run>/`), flushed before and after every step, each line carrying
-//! the hash of the one before. What the journal does not prove is not known: a step that began and did not end is asked for by
+//! the hash of the one before. What the journal does not prove is not known: a step that began and did not end is checked with
 //! its probe, never repeated blindly, and only what a run is proven to have made is ever undone.
 //!
 //! Refused on purpose: loops, conditions, and parameters inside of shell text. A decision is a gate for a person, or another
@@ -54,7 +54,7 @@ pub(crate) use crate::vault::chain::sha256;
 /// Largest runbook that is read.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Reads a runbook: a file, or one that is built in, by its name. What is wrong inside is in its faults.
+/// Reads a runbook: a file, or one that is built in, by its name. Errors in it are in its faults.
 pub(crate) fn load_runbook(place: &str) -> Result<Runbook> {
     let path = Path::new(place);
     let looks_like_a_name = !place.contains('/') && !place.ends_with(".md");

@@ -110,7 +110,6 @@ pub(crate) struct Request {
     pub wanted: Wanted,
     /// The database; if not named, the only one that there is.
     pub database: Option<String>,
-    /// The tables.
     pub tables: Vec<TableName>,
     /// Class of the throwaway.
     pub class: String,
@@ -119,9 +118,7 @@ pub(crate) struct Request {
 /// Tables that can be brought back. By value: it is done once.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The run.
     pub run: RunId,
-    /// The throwaway.
     pub throwaway: InstanceId,
     /// The live instance.
     pub source: Instance,
@@ -143,13 +140,10 @@ pub(crate) struct Report {
     pub dry_run: bool,
     /// The live instance.
     pub source: String,
-    /// Its database.
     pub database: String,
     /// The moment that the rows are of.
     pub moment: DateTime<Utc>,
-    /// The tables.
     pub tables: Vec<Restored>,
-    /// The throwaway.
     pub throwaway: Throwaway,
     /// From the request to the last comparison.
     pub seconds: Option<f64>,
@@ -158,7 +152,6 @@ pub(crate) struct Report {
 /// A table that was brought back.
 #[derive(Debug, Serialize)]
 pub(crate) struct Restored {
-    /// Schema.
     pub schema: String,
     /// Name.
     pub table: String,
@@ -178,7 +171,6 @@ pub(crate) struct Restored {
 /// The throwaway.
 #[derive(Debug, Serialize)]
 pub(crate) struct Throwaway {
-    /// Its id.
     pub id: String,
     /// Whether AWS no longer knows it.
     pub is_removed: bool,
@@ -379,7 +371,7 @@ async fn has_schema(session: &Session, schema: &str) -> Result<bool> {
     Ok(session.row(sql, &[&schema]).await?.get(0))
 }
 
-/// Brings the tables back. The throwaway is removed whatever happens; an error says what became of the tables.
+/// Brings the tables back. The throwaway is removed whatever happens; an error says which tables were restored.
 pub(crate) async fn apply(
     mut plan: Plan,
     aws: &Aws,

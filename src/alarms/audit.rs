@@ -23,9 +23,7 @@ use rules::World;
 /// An alarm or event subscription, and what is wrong with it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Audited {
-    /// Its name.
     pub name: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
     /// `alarm` or `event-subscription`.
@@ -42,7 +40,6 @@ pub(crate) struct Audited {
 pub(crate) struct Unwatched {
     /// The DB instance.
     pub database: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
 }
@@ -52,7 +49,6 @@ pub(crate) struct Unwatched {
 pub(crate) struct Gap {
     /// The DB instance.
     pub database: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
     /// What of it nobody watches: `backups`, `storage`, `events`.
@@ -66,9 +62,8 @@ pub(crate) struct Audit {
     pub schema: &'static str,
     /// The Region; of several, all of them.
     pub region: String,
-    /// The accounts and Regions that were looked at.
+    /// The accounts and Regions that were read.
     pub places: Vec<Place>,
-    /// Those that could not be.
     pub unreached: Vec<Unreached>,
     /// All alarms and event subscriptions.
     pub alarms: Vec<Audited>,
@@ -78,7 +73,7 @@ pub(crate) struct Audit {
     pub unwatched_in: Vec<Unwatched>,
     /// Databases of which something that matters is not watched.
     pub gaps: Vec<Gap>,
-    /// What could not be found out.
+    /// What could not be determined.
     pub unknown: Vec<String>,
 }
 

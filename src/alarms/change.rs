@@ -8,7 +8,6 @@ use crate::rds::{AlarmSpec, EventSubscription, Place, Tags};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
-    /// It is made.
     Create,
     /// It is changed.
     Update,
@@ -21,11 +20,8 @@ pub(crate) enum Action {
 /// A setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Field {
-    /// Its name.
     pub name: String,
-    /// As it is.
     pub before: Option<String>,
-    /// As it should be.
     pub after: Option<String>,
 }
 
@@ -37,9 +33,7 @@ pub(crate) struct Change {
     /// `alarm` or `event-subscription`.
     #[serde(rename = "type")]
     pub noun: &'static str,
-    /// The database, if it is of one.
     pub database: Option<String>,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
     /// What is done.

@@ -42,7 +42,6 @@ pub(super) enum Unit {
 /// Which instances an alarm is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum For {
-    /// All.
     Every,
     /// All that are not in a cluster: Aurora keeps its backups and its storage elsewhere.
     Single,

@@ -36,7 +36,6 @@ pub(crate) struct Health {
     pub latest_restorable: Option<DateTime<Utc>>,
     /// When what the newest copy elsewhere holds was taken.
     pub newest_copy: Option<DateTime<Utc>>,
-    /// The last drill.
     pub last_drill: Option<LastDrill>,
 }
 

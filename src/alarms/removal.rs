@@ -11,7 +11,6 @@ use crate::error::Result;
 pub(crate) struct Removal {
     /// `lifeboat.alarms.remove/1`.
     pub schema: &'static str,
-    /// Where.
     pub region: String,
     /// Alarms that go.
     pub alarms: Vec<String>,

@@ -31,11 +31,9 @@ pub(crate) struct Outcome {
 pub(crate) struct TestReport {
     /// `lifeboat.alarms.test/1`.
     pub schema: &'static str,
-    /// The alarm.
     pub alarm: String,
     /// `pass`, `fail` or `unknown`.
     pub verdict: &'static str,
-    /// Its actions, one by one.
     pub actions: Vec<Outcome>,
     /// Whether the message was seen in the inbox; absent if none was given.
     pub arrived: Option<bool>,
@@ -61,7 +59,6 @@ impl TestReport {
 /// What is tested, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Test {
-    /// The alarm.
     pub alarm: String,
     /// A word that nobody else uses: by it the message is known again.
     pub mark: String,

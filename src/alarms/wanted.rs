@@ -26,9 +26,7 @@ pub(super) struct Wanted {
 pub(crate) struct Skipped {
     /// The instance.
     pub database: String,
-    /// The kind.
     pub kind: &'static str,
-    /// Why.
     pub reason: String,
 }
 

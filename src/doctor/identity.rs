@@ -1,4 +1,4 @@
-//! Credentials: who we are, by which means, for how long; and the clock, on which signatures and ages stand.
+//! Credentials: who we are, from which source, for how long; and the clock, on which signatures and ages depend.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,10 +7,10 @@ use crate::aws::{Access, Aws, Failure};
 use crate::error::{Error, Kind};
 use crate::rds::Place;
 
-/// Whatever expires within this time is worth a word: a drill of a large database takes hours.
+/// Credentials that expire within this time get a warning: a drill of a large database takes hours.
 const SOON: TimeDelta = TimeDelta::hours(1);
 
-/// What became of logging in to a place.
+/// The result of logging in to an account and Region.
 #[derive(Debug)]
 pub(crate) struct Login {
     /// The connection, if AWS knows us.
@@ -60,7 +60,7 @@ pub(crate) async fn log_in(access: &Access, now: DateTime<Utc>) -> Login {
         }
         Err(failure) => {
             checks.push(unknown_to_aws(&failure).at(&place).for_tasks(&Task::OF_AWS));
-            // The network is looked at all the same; nothing else can be.
+            // The network is still checked; nothing else can be.
             let is_refused = failure.code.is_some();
             Login { aws: (!is_refused).then_some(aws), caller: String::new(), checks }
         }

@@ -1,4 +1,4 @@
-//! The way to AWS's endpoints: is the name known, does somebody listen, does TLS come about. Each is said by itself.
+//! The network path to AWS's endpoints: DNS, TCP and TLS, each reported by itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(crate) async fn check_network(aws: &Aws, wanted: &[Task]) -> Vec<Check> {
     futures::future::join_all(looks).await
 }
 
-/// How far one gets.
+/// Checks an endpoint, as far as it can be reached.
 async fn endpoint(url: &str, names: &str, place: &Place) -> Check {
     let (is_tls, rest) = match url.split_once("://") {
         Some(("https", rest)) => (true, rest),

@@ -1,9 +1,9 @@
 //! Which actions commands need, and whether AWS lets us.
 //!
-//! What reads is called for real, once. What changes something is asked of IAM's simulator, on the objects and with the tags that
-//! the command would use; where we may not ask it, the call is made about something that does not exist: AWS looks at permissions
-//! first, so "there is no such thing" means that we may. A refusal then says little, since policies are often bound to names and
-//! tags that a thing that does not exist has not: that is *unknown*.
+//! Read actions are called for real, once. Write actions are put to IAM's simulator, on the objects and with the tags that
+//! the command would use; where that is denied, they are called for an object that does not exist: AWS checks permissions
+//! first, so "not found" means allowed. A refusal then proves little, since policies are often bound to names and
+//! tags that a nonexistent object lacks: that is *unknown*.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ use super::{Check, Outcome, Task};
 use crate::aws::{Aws, Failure, Fault, Query, Service, identity_of_policies};
 use crate::rds::Place;
 
-/// How it is found out whether we may.
+/// How a permission is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// By calling it.
     Read,
-    /// By asking the simulator, else by calling it about nothing that exists.
+    /// With IAM's simulator, or else by calling it for an object that does not exist.
     Absent,
-    /// By asking the simulator alone.
+    /// Only with IAM's simulator.
     Simulated,
 }
 
-/// On what an action is needed.
+/// The object that an action is needed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Object {
     Anything,
@@ -91,18 +91,18 @@ const NEEDS: &[Need] = &[
     need(CloudWatch, "DeleteAlarms", Alarm, Simulated, &[Alarms]),
 ];
 
-/// What the checks of a place stand on.
+/// What the checks of an account and Region need.
 #[derive(Clone, Debug)]
 pub(crate) struct Ground {
     /// Who we are, as STS says.
     pub caller: String,
-    /// A DB instance that there is, if there is one.
+    /// An existing DB instance, if there is one.
     pub instance: Option<String>,
-    /// What tells this run's objects that do not exist from everything that does.
+    /// Makes the names of this run's nonexistent objects unique.
     pub mark: String,
 }
 
-/// Looks at every action that some commands need.
+/// Checks every action that some commands need.
 pub(crate) async fn check_permissions(
     aws: &Aws,
     ground: &Ground,
@@ -116,7 +116,7 @@ pub(crate) async fn check_permissions(
     futures::future::join_all(looks).await
 }
 
-/// By object and action, what the simulator says; nothing of what it was not to be asked about.
+/// By object and action, what the simulator says, of what it was asked.
 type Said = BTreeMap<(Object, &'static str), Verdict>;
 
 #[derive(Clone, Debug)]
@@ -136,7 +136,7 @@ async fn simulate(aws: &Aws, ground: &Ground, needs: &[&Need], now: DateTime<Utc
         let actions: Vec<String> = needs.iter().map(|need| describe_need(need)).collect();
         let (resource, context) = (resource(object, ground, &aws.location()), context(object));
         let Ok(decisions) = aws.simulate(&identity, &actions, &resource, &context, now).await else {
-            // Who may not ask once may not ask at all.
+            // One refusal is enough: the next would be refused too.
             return said;
         };
         for need in needs {
@@ -225,7 +225,7 @@ async fn check_need(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, n
         Query { service: need.service, action: need.action, parameters: parameters(need, ground, &place) };
     match (aws.ask(&query, now).await, need.way) {
         (Ok(_), Read) => check(Outcome::Pass, format!("{name}: allowed, tried")),
-        // It was about nothing that exists, so something is very odd.
+        // The object does not exist, so something is very odd.
         (Ok(_), _) => {
             check(Outcome::Unknown, format!("{name}: AWS accepted a call for an object that does not exist"))
         }
@@ -275,7 +275,7 @@ fn on(object: Object) -> &'static str {
     }
 }
 
-/// What a policy would name.
+/// The ARN, or pattern, that a policy would name.
 fn resource_in_policy(object: Object, ground: &Ground, place: &Place) -> String {
     let exact = resource(object, ground, place);
     match object {
@@ -286,14 +286,14 @@ fn resource_in_policy(object: Object, ground: &Ground, place: &Place) -> String 
     }
 }
 
-/// What mends it; whole policies are in `deploy/iam`.
+/// The policy statement that fixes it; whole policies are in `deploy/iam`.
 fn statement(action: &str, resource: &str) -> String {
     format!(
         r#"{{"Effect": "Allow", "Action": "{action}", "Resource": "{resource}"}} (whole policies: deploy/iam)"#
     )
 }
 
-/// A call that reads little, or is about nothing.
+/// The parameters of a call that reads little, or names an object that does not exist.
 fn parameters(need: &Need, ground: &Ground, place: &Place) -> Vec<(String, String)> {
     let nothing = format!("lifeboat-doctor-{}", ground.mark);
     let throwaway = format!("lifeboat-drill-{}", ground.mark);

@@ -1,4 +1,4 @@
-//! What a team has settled: lifeboat.toml, keys, topics, where messages go. Values that are wrong are found before they are needed.
+//! A team's settings: lifeboat.toml, keys, topics, notification channels. Wrong values are found before they are needed.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::policy::window::Window;
 use crate::retention::Rules;
 use crate::web;
 
-/// What is said of something that failed, with the remedy that its error has.
+/// A failed check, with the remedy of its error.
 fn failed(group: &'static str, code: &str, error: &Error, otherwise: &str) -> Check {
     let remedy = error.hints().first().map_or(otherwise, String::as_str).to_owned();
     Check::new(group, code, Outcome::Fail, error.chain()).mended_by(remedy)
@@ -36,7 +36,7 @@ pub(crate) fn file(file: Option<&Path>, wrong: Option<&Error>) -> Check {
     check.for_tasks(&Task::ALL)
 }
 
-/// Values in it that only the commands that need them look at.
+/// Values in it that are otherwise read only by the commands that need them.
 pub(crate) fn values(config: &Config) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Err(error) = Rules::configured(&config.retention) {
@@ -86,7 +86,7 @@ pub(crate) fn encryption(config: &Config, identity: Option<&Path>) -> Vec<Check>
     checks.into_iter().map(|check| check.for_tasks(&TASKS)).collect()
 }
 
-/// Where word goes that all is well, or not.
+/// The URL that is pinged.
 pub(crate) fn ping(url: Option<&str>) -> Option<Check> {
     let tasks = [Task::Status, Task::Backup];
     let check = match web::refuse_bad_url(url?) {
@@ -99,7 +99,7 @@ pub(crate) fn ping(url: Option<&str>) -> Option<Check> {
     Some(check.for_tasks(&tasks))
 }
 
-/// The channels of notifications: whether what they need to know is there. Nothing is sent: `lifeboat notify test` does that.
+/// The channels of notifications: whether their settings are complete. Nothing is sent: `lifeboat notify test` does that.
 pub(crate) fn channels(config: &Config) -> Vec<Check> {
     const TASKS: [Task; 4] = [Task::Drill, Task::Status, Task::Snapshot, Task::Backup];
     let check = |name: &str, channel: &ChannelSettings| {
@@ -128,7 +128,7 @@ pub(crate) fn channels(config: &Config) -> Vec<Check> {
     all.map(|(name, channel)| check(name, channel).for_tasks(&TASKS)).collect()
 }
 
-/// Why a secret cannot be had; it is not looked into.
+/// Why a secret is missing; its content is not checked.
 fn lacking(secret: &Secret) -> Option<String> {
     match secret {
         Secret::Plain(_) => None,
@@ -145,7 +145,7 @@ fn lacking(secret: &Secret) -> Option<String> {
     }
 }
 
-/// The topics that alarms tell, in one place: whether they are there, and whether what is published arrives.
+/// The topics of alarms in one account and Region: whether they exist and can deliver messages.
 pub(crate) async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Check> {
     let place = aws.location();
     let check = |verdict, message: String| {
@@ -164,7 +164,7 @@ pub(crate) async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Chec
     }
     let mut checks = Vec::new();
     for name in names {
-        // A name of `topics` stands for the topic that is listed under it.
+        // A key of `topics` stands for the topic that is listed under it.
         if config.alarms.topics.contains_key(name) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The vault, tried for real: written, read, removed; and what may be in the way later, such as space and rights.
+//! The vault, tried for real: write, read, remove; and what may fail later, such as space and permissions.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::vault::Vault;
 
 const TASKS: [Task; 3] = [Task::Backup, Task::Serve, Task::Drill];
 
-/// With less than this a backup is unlikely to fit.
+/// A backup is unlikely to fit into less.
 const LITTLE: u64 = 256 << 20;
 
 /// Tries the vault at `place`. One that does not exist yet is not made.

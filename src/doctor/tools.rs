@@ -1,4 +1,4 @@
-//! What lies on this machine: PostgreSQL's programs, against the servers that are known, and certificate authorities.
+//! What is installed on this machine: PostgreSQL's programs, compared with the known servers, and certificate authorities.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::postgres::{Authorities, Programs, Tls};
 /// A PostgreSQL server that is to be backed up or copied from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// As people call it.
+    /// Its name for people.
     pub name: String,
     /// Its major version.
     pub major: u32,
@@ -18,7 +18,7 @@ pub(crate) struct Known {
 
 const TASKS: [Task; 3] = [Task::Backup, Task::Serve, Task::Restore];
 
-/// PostgreSQL's programs against the servers that are known. Where all databases are SQLite's, none are needed.
+/// PostgreSQL's programs, compared with the known servers. Not needed if all databases are SQLite.
 pub(crate) fn programs(known: &[Known], only: Option<&Path>, is_needed: bool) -> Vec<Check> {
     let installed = Programs::installed(only);
     let check = |verdict, message: String| Check::new("tools", "pg_dump", verdict, message).for_tasks(&TASKS);
@@ -58,7 +58,7 @@ pub(crate) fn programs(known: &[Known], only: Option<&Path>, is_needed: bool) ->
     checks
 }
 
-/// What should lie beside pg_dump.
+/// Programs that are missing beside pg_dump.
 fn missing_beside(installed: &[Programs]) -> Option<Check> {
     let lacks: Vec<&str> =
         ["pg_restore", "psql"].into_iter().filter(|name| !installed.iter().any(|it| it.has(name))).collect();
@@ -77,7 +77,7 @@ fn install(major: Option<u32>) -> String {
     )
 }
 
-/// The certificate authorities that databases are held against: a file, or those of RDS that are built in.
+/// The certificate authorities that databases are verified with: a file, or RDS's, which are built in.
 pub(crate) fn authorities(tls: &Tls, now: DateTime<Utc>) -> Check {
     const TASKS: [Task; 5] = [Task::Drill, Task::Snapshot, Task::Restore, Task::Backup, Task::Serve];
     let check = |verdict, message: String| Check::new("tools", "ca", verdict, message).for_tasks(&TASKS);
@@ -110,7 +110,7 @@ pub(crate) fn authorities(tls: &Tls, now: DateTime<Utc>) -> Check {
     };
     match ended {
         0 => check(Outcome::Pass, format!("{all} certificate {noun}, {origin}{until}")),
-        // AWS's own bundle keeps those that servers had before.
+        // AWS's own bundle keeps expired authorities.
         ended if ended < found.ends.len() => {
             let message = format!(
                 "{all} certificate authorities, {origin}; {ended} have expired{}",

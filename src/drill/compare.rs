@@ -75,7 +75,7 @@ pub(super) async fn observe_copy(
 pub(super) struct Ties {
     /// Whether both are the same instance by resource id.
     pub(super) is_same_instance: bool,
-    /// Whether the major version is the same: an upgrade makes every table anew.
+    /// Whether the major version is the same: an upgrade recreates every table.
     pub(super) is_same_major: bool,
     /// The moment of the backup.
     pub(super) moment: Option<DateTime<Utc>>,
@@ -83,12 +83,11 @@ pub(super) struct Ties {
     pub(super) tolerance: f64,
     /// Tables that are regularly emptied and reloaded.
     pub(super) churning: Tables,
-    /// How to look.
     pub(super) look: Look,
 }
 
 impl Ties {
-    /// Why a copy cannot be held against its source row by row, if it cannot.
+    /// Why a copy cannot be compared with its source row by row, if it cannot.
     fn missing(&self, copy: &Copy) -> Option<&'static str> {
         match copy.horizon {
             _ if !self.is_same_instance => Some("the backup is of an earlier instance of this name"),
@@ -100,7 +99,7 @@ impl Ties {
 }
 
 /// Judges a copy of the very moment that was recorded. What the record leaves open, and databases that it does not cover,
-/// are held against the source as it is now.
+/// are compared with the source as it is now.
 pub(super) async fn judge_recorded(
     recorded: (&Observation, &Movement),
     source: &Server,

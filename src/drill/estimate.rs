@@ -1,6 +1,6 @@
 //! How long a drill may still take, by what earlier drills of the same database took, phase by phase. Pure: nothing is read here.
 //!
-//! Where no earlier drill went through a phase, nothing is estimated, and a phase that takes longer than ever before is said to.
+//! Where no earlier drill went through a phase, nothing is estimated, and a phase that takes longer than ever before is marked.
 
 use std::time::Duration;
 
@@ -24,7 +24,6 @@ struct Took {
 pub(crate) enum Left {
     /// As long as the last drill took from here on.
     About {
-        /// What is left.
         left: Duration,
         /// What the last drill took in all.
         last_took: Duration,

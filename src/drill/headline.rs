@@ -10,11 +10,10 @@ use crate::words::{Tone, format_count};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Standing {
-    /// It is.
     Complete,
     /// Something is missing, failed, or was altered.
     Incomplete,
-    /// That could not be found out.
+    /// It could not be determined.
     Unknown,
 }
 
@@ -33,7 +32,7 @@ impl Standing {
 pub(crate) struct Evidence {
     /// Something was changed since it was recorded.
     pub is_altered: bool,
-    /// Something could not be read, or not be held against its chain.
+    /// Something could not be read, or not be checked with its chain.
     pub is_unreadable: bool,
     /// Some drills of the period are from before there was a chain, or say so.
     pub is_unchained: bool,
@@ -215,7 +214,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the headline claims is so in the rows below it.
+        /// The rows below bear out every claim of the headline.
         #[test]
         fn the_headline_follows_from_the_rows(
             drills in proptest::collection::vec((0_u8..3, -60_i64..364, 0_usize..6), 0..24),

@@ -216,7 +216,7 @@ pub(crate) fn list_records(vault: &Vault, only: &[String]) -> Result<(Vec<Report
             runs.iter().map(|run| format!("{}/evidence.json", run_folder(&source, run))).collect();
         for ((name, run), json) in names.iter().zip(&runs).zip(vault.read_all(&names)?) {
             match json.and_then(|json| json.map(|json| parse_record(vault, name, &json)).transpose()) {
-                // The chain goes by where a record lies: it must not speak for another one.
+                // The chain goes by the path of a record: a record must not stand in for another.
                 Ok(Some(report)) if report.source.id != source || report.run != *run => {
                     damaged.push(format!(
                         "`{}` is in the wrong place: it is the record of drill {} of `{}`",
@@ -235,7 +235,7 @@ pub(crate) fn list_records(vault: &Vault, only: &[String]) -> Result<(Vec<Report
     Ok((reports, damaged))
 }
 
-/// What became of a run, in a word: a record that says `running` under a free lock is of a process that died, or, where
+/// The outcome of a run: a record that says `running` under a free lock is of a process that died, or, where
 /// the lock is that of a copy of the vault, `unfinished`.
 pub(crate) fn current_outcome(vault: &Vault, report: &Report) -> Result<Outcome> {
     if report.state != State::Running {
@@ -249,7 +249,7 @@ pub(crate) fn current_outcome(vault: &Vault, report: &Report) -> Result<Outcome>
     })
 }
 
-/// What a sweep has found out about the throwaway of a drill that died.
+/// What a sweep found about the throwaway of a drill that died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// The sweep has removed it.
@@ -258,7 +258,7 @@ pub(crate) enum Found {
     NotThere,
 }
 
-/// Closes the record of a drill whose process has ended before the drill did: what became of its throwaway is known now. Does
+/// Closes the record of a drill whose process has ended before the drill did: the outcome of its throwaway is known now. Does
 /// nothing if the record is closed, or its process alive.
 pub(crate) fn close_dead(
     vault: &Vault,

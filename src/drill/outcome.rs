@@ -1,4 +1,4 @@
-//! What became of a drill, of its throwaway and of its objectives, each in a word, a tone and a place in the order. Terminal,
+//! The outcome of a drill, of its throwaway and of its objectives, each with a word, a tone and a rank. Terminal,
 //! pages and reports ask here, so that no two of them say different things of one drill.
 
 use super::evidence::{Met, Report, State, Throwaway};
@@ -7,7 +7,7 @@ use crate::words::Tone;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-/// What became of a run.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
@@ -15,9 +15,9 @@ pub(crate) enum Outcome {
     Pass,
     /// It is not.
     Fail,
-    /// The drill could not find out.
+    /// The drill could not determine it.
     Unknown,
-    /// A signal ended it before it could find out.
+    /// A signal ended it before it had a verdict.
     Interrupted,
     /// Its process ended before the drill did.
     Died,
@@ -87,7 +87,7 @@ impl Outcome {
     }
 }
 
-/// What became of a throwaway.
+/// The outcome of a throwaway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate<'a> {
     /// It could not be removed, for this reason.
@@ -98,11 +98,11 @@ pub(crate) enum Fate<'a> {
     Removed(DateTime<Utc>),
     /// A sweep found then that AWS does not know it; nobody has recorded a removal.
     NotThere(DateTime<Utc>),
-    /// The drill goes on.
+    /// The drill is running.
     InUse,
     /// AWS was not asked for it before the drill ended.
     NeverMade,
-    /// The drill ended without a word of it.
+    /// The drill ended without recording it.
     NotKnown,
 }
 

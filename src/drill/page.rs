@@ -75,7 +75,7 @@ fn draw_heading(report: &Report) -> Markup {
     }
 }
 
-/// What still costs money is said at the top.
+/// What still costs money is at the top.
 fn draw_left_behind(throwaway: &Throwaway) -> Markup {
     let instance = || html! { code { (draw_name(throwaway.current_name())) } };
     html! {
@@ -311,7 +311,7 @@ fn table_of(tables: &[&TableVerdict], baseline: Baseline, caption: &str) -> Mark
     }
 }
 
-/// Nothing where everything is as it ought to be, and where definitions were not compared: that is said elsewhere.
+/// Empty if everything is as expected, or if definitions were not compared, which is reported elsewhere.
 fn draw_definitions(found: &[DefinitionVerdict]) -> Markup {
     html! {
         @if !found.is_empty() {

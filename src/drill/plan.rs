@@ -150,15 +150,12 @@ pub(crate) enum Afterwards {
 /// A drill that can be run. By value: it cannot run twice.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Its id.
     pub run: RunId,
     /// Name of the throwaway.
     pub throwaway: InstanceId,
     /// When anyone may remove it.
     pub expires: DateTime<Utc>,
-    /// When it was planned.
     pub planned_at: DateTime<Utc>,
-    /// The source.
     pub source: Instance,
     /// How to reach it.
     pub source_server: Server,

@@ -44,12 +44,12 @@ impl Records {
         self.integrity == Some(Integrity::Altered)
     }
 
-    /// What became of a run.
+    /// The outcome of a run.
     pub(crate) fn outcome_of(&self, vault: &Vault, report: &Report) -> Result<Outcome> {
         if self.is_sound(report) { journal::current_outcome(vault, report) } else { Ok(Outcome::Altered) }
     }
 
-    /// What drills have found out about snapshots.
+    /// What drills have proven about snapshots.
     pub(crate) fn collect_proofs(&self) -> Proofs {
         let drilled = self.reports.iter().filter_map(|report| {
             let key = (report.source.id.clone(), report.run.clone());
@@ -72,7 +72,7 @@ impl Records {
     }
 }
 
-/// The records of some sources, or of all, held against their chains.
+/// The records of some sources, or of all, checked with their chains.
 pub(crate) fn read_records(vault: &Vault, only: &[String]) -> Result<Records> {
     let (mut reports, damaged) = journal::list_records(vault, only)?;
     let mut records = Records { damaged, ..Records::default() };
@@ -122,7 +122,6 @@ pub(crate) fn read_proven_record(vault: &Vault, source: &str, run: &str) -> Resu
 /// A drill that was over last.
 #[derive(Clone, Debug)]
 pub(crate) struct Last {
-    /// Its run.
     pub run: String,
     /// When it ended.
     pub at: DateTime<Utc>,

@@ -2,7 +2,7 @@
 //!
 //! It is followed by its resource id: a new name does not hide it, and another instance under its old name is left alone. RDS is
 //! eventually consistent, so one answer proves nothing: it counts as gone when several looks in a row, by its name and by its
-//! resource id, have found nothing. What cannot be proven to be gone is left behind, and said so.
+//! resource id, have found nothing. What cannot be proven to be gone is reported as left behind.
 //!
 //! Nothing else in the tool deletes an instance, and [`remove_throwaway`] demands a [`Proof`].
 
@@ -117,7 +117,6 @@ pub(crate) async fn remove_throwaway(
 struct Sought<'a> {
     /// The name that it was given.
     id: &'a InstanceId,
-    /// Its run.
     run: &'a str,
     /// Its resource id, if that is known.
     resource_id: Option<&'a ResourceId>,

@@ -39,7 +39,6 @@ pub(crate) struct Author {
 /// Drills of a period, counted.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Totals {
-    /// All of them.
     pub drills: usize,
     /// Those that passed.
     pub passed: usize,
@@ -56,7 +55,6 @@ pub(crate) struct Totals {
 /// A later drill of the same database that passed.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Later {
-    /// Its run.
     pub run: String,
     /// When it began.
     pub at: DateTime<Utc>,
@@ -78,7 +76,7 @@ pub(crate) struct Hashes {
 /// A drill.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Entry {
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// What its database is called here: with account and Region, if another one has its name.
     #[serde(skip)]
@@ -117,9 +115,7 @@ pub(crate) struct Dossier {
     pub schema: &'static str,
     /// When it was drawn up.
     pub at: DateTime<Utc>,
-    /// By whom.
     pub author: Author,
-    /// The vault.
     pub vault: String,
     /// How many drills there were.
     pub totals: Totals,
@@ -134,7 +130,7 @@ pub(crate) struct Dossier {
     pub unreadable: Vec<String>,
 }
 
-/// What is known of all drills: the records, what became of them, and records that cannot be read.
+/// All drills: the records, their outcomes, and records that cannot be read.
 pub(crate) struct History {
     /// Newest first.
     pub reports: Vec<(Report, Outcome)>,
@@ -267,7 +263,7 @@ fn compare_hashes(vault: &Vault, report: &Report, integrity: &verify_evidence::R
                 source.findings.iter().filter(|finding| finding.file.starts_with(&place)).collect();
             match own.is_empty() {
                 true if source.unchained.contains(&report.run) => Integrity::Unchained,
-                // What was wrong with the chain itself is said of the chain.
+                // Faults of the chain itself are reported for the chain.
                 true => Integrity::Intact,
                 false if own.iter().all(|finding| finding.fault == verify_evidence::Fault::Unreadable) => {
                     Integrity::Unknown

@@ -94,7 +94,7 @@ pub(super) struct Drill<'a> {
     earlier: Earlier,
     report: Report,
     pub(super) copy: CopyState,
-    /// When the phase that the report lists last began, while it goes on.
+    /// When the current phase began, which the report lists last.
     phase_begun: Option<Instant>,
 }
 
@@ -489,7 +489,7 @@ impl Drill<'_> {
     }
 }
 
-/// Waits until the drill must not go on, and says why.
+/// Waits until the drill must stop, and returns the reason.
 async fn wait_for_stop(lease: &Lease, cx: &Context<'_>) -> Error {
     loop {
         if let Some(reason) = lease.check().err().or_else(cx.stop) {

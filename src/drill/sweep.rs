@@ -41,7 +41,6 @@ pub(crate) struct SweepReport {
     pub unreached: Vec<Unreached>,
     /// Whether it only looked.
     pub dry_run: bool,
-    /// Instance by instance.
     pub instances: Vec<Swept>,
     /// The parameter groups that were made for throwaways.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -51,10 +50,9 @@ pub(crate) struct SweepReport {
     pub notes: Vec<String>,
 }
 
-/// What became of a parameter group that was made for a throwaway.
+/// The outcome for a parameter group that was created for a throwaway.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SweptGroup {
-    /// Its name.
     pub name: String,
     /// Its account and Region.
     #[serde(flatten)]
@@ -63,14 +61,12 @@ pub(crate) struct SweptGroup {
     pub run: Option<String>,
     /// What was done.
     pub action: Action,
-    /// Why.
     pub reason: String,
 }
 
-/// What became of one instance.
+/// The outcome for one instance.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Swept {
-    /// Its id.
     pub id: String,
     /// Its account and Region.
     #[serde(flatten)]
@@ -81,7 +77,6 @@ pub(crate) struct Swept {
     pub run: Option<String>,
     /// What was done.
     pub action: Action,
-    /// Why.
     pub reason: String,
     /// Whether it should be gone, as far as can be told, and is still there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -335,7 +330,7 @@ fn decide_on_instance(instance: &Instance, all: &[Instance], vault: &Vault, now:
 }
 
 /// Proves an instance by its name and tags, or, whatever it is called by now, by the resource id that the record of its run
-/// names. A record that names another one speaks against it.
+/// names. A record that names another instance counts against it.
 fn prove_somehow(instance: &Instance, vault: &Vault) -> std::result::Result<Proof, String> {
     let proof = throwaway::prove_throwaway(instance);
     let Ok((_, origin)) = read_origin_tags(&instance.tags) else { return proof };
@@ -424,7 +419,7 @@ impl SweepPlan {
 
 const SCHEMA: &str = "lifeboat.sweep/1";
 
-/// Removes what was decided to be removable; one that cannot be removed does not keep the others. What became of the throwaways of
+/// Removes what was decided to be removable; one that cannot be removed does not keep the others. The outcome for the throwaways of
 /// drills that died is written into their records.
 pub(crate) async fn apply_sweep(
     plan: SweepPlan,

@@ -24,7 +24,7 @@ use crate::vault::chain::{Head, sha256};
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.evidence-check/1";
 
-/// What this cannot find out.
+/// What this does not prove.
 pub(crate) const LIMITS: &str = "Tamper-evident, not tamper-proof: whoever may write to this vault can rewrite a whole chain with its \
                           head, which only a head kept elsewhere reveals (`--expect-head`, `--expect-heads`). It does not prove that the records were true when they were written.";
 
@@ -35,13 +35,12 @@ pub(crate) struct Report {
     pub schema: &'static str,
     /// When it was looked at.
     pub at: DateTime<Utc>,
-    /// The vault.
     pub vault: String,
     /// The worst of the sources.
     pub verdict: Verdict,
     /// Each of them.
     pub sources: Vec<Checked>,
-    /// What this does not find out.
+    /// What this does not prove.
     pub limits: &'static str,
 }
 
@@ -63,7 +62,6 @@ impl Report {
 /// A head that was kept elsewhere; without a source where only one is looked at.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
-    /// Whose it is.
     pub source: Option<String>,
     /// The hash.
     pub sha256: String,
@@ -142,7 +140,7 @@ pub(crate) fn verify_evidence(
     })
 }
 
-/// Looks at one source, again if it was being written to meanwhile.
+/// Checks one source, and again if it was written to in between.
 pub(crate) fn verify_source(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
     for _ in 0..20 {
         let before = read_change_mark(vault, source);

@@ -28,7 +28,6 @@ type Sent = Result<(), String>;
 /// A channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Channel {
-    /// What it is called.
     pub name: String,
     settings: ChannelSettings,
 }

@@ -5,7 +5,6 @@ use serde::Serialize;
 /// How a channel fared.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Delivery {
-    /// The channel.
     pub channel: String,
     /// `sns`, `slack`, `webhook`, `ping`.
     pub kind: &'static str,

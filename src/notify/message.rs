@@ -36,7 +36,6 @@ pub(crate) struct Message {
     pub id: String,
     /// When it was written.
     pub at: DateTime<Utc>,
-    /// Which command.
     pub command: String,
     /// Of which database, if it is about one.
     pub database: Option<String>,
@@ -57,7 +56,6 @@ pub(crate) struct Message {
     pub verdict: String,
     /// The first reason.
     pub reason: String,
-    /// Where the evidence is.
     pub evidence: Option<String>,
     /// One step to take.
     pub next_step: String,

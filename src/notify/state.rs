@@ -18,11 +18,10 @@ const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// As it should be.
     Ok,
     /// Worth a look.
     Warning,
-    /// It could not be found out.
+    /// It could not be determined.
     Unknown,
     /// Not as it should be.
     Fail,
@@ -52,9 +51,7 @@ impl State {
 /// What something is said of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// A database.
     Database(String),
-    /// A runbook.
     Runbook(String),
     /// The command as a whole.
     Whole,
@@ -72,13 +69,11 @@ pub(crate) enum Nature {
 /// What a command has to say.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
-    /// Of what.
     pub subject: Subject,
     /// In which account and Region, where there are several.
     pub place: Option<String>,
     /// Whether it happens or lasts.
     pub nature: Nature,
-    /// How it is.
     pub state: State,
     /// The command's own word for it.
     pub verdict: String,
@@ -86,7 +81,6 @@ pub(crate) struct Told {
     pub reason: String,
     /// What makes it the same as before or another.
     pub mark: String,
-    /// Where the evidence is.
     pub evidence: Option<String>,
     /// One step to take.
     pub next: String,
@@ -114,14 +108,12 @@ pub(crate) enum Change {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Kept {
     schema: String,
-    /// By which command.
     pub command: String,
     /// Of what; nothing if it was of the command as a whole.
     pub subject: Option<String>,
     /// In which account and Region, where there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// How it was.
     pub state: State,
     /// The first reason.
     pub reason: String,

@@ -1,4 +1,4 @@
-//! Where an instance's backups fall short of what is wanted: pure, one finding each, with the command that mends it.
+//! Where an instance's backups fall short of what is wanted: pure, one finding each, with its remedy.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::rds::Instance;
 pub(crate) enum Severity {
     /// Data is at risk now.
     Critical,
-    /// It should be mended.
+    /// It should be fixed.
     Warning,
 }
 
@@ -24,9 +24,8 @@ pub(crate) struct Finding {
     pub code: &'static str,
     /// How much it matters.
     pub severity: Severity,
-    /// What is so.
     pub message: String,
-    /// What mends it; a command where one does.
+    /// What fixes it: a command where possible.
     pub remedy: String,
 }
 
@@ -40,13 +39,13 @@ impl Finding {
         Finding { code, severity: Severity::Critical, message: message.into(), remedy: remedy.into() }
     }
 
-    /// A finding that should be mended.
+    /// A finding that should be fixed.
     pub(crate) fn warning(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Finding { code, severity: Severity::Warning, message: message.into(), remedy: remedy.into() }
     }
 }
 
-/// How grave the gravest is: what the terminal, the pages, the metrics and the notifications go by.
+/// The worst severity: what the terminal, the pages, the metrics and the notifications go by.
 pub(crate) fn worst_severity(findings: &[Finding]) -> Option<Severity> {
     findings.iter().map(|finding| finding.severity).min()
 }
@@ -54,10 +53,9 @@ pub(crate) fn worst_severity(findings: &[Finding]) -> Option<Severity> {
 /// A finding, and all databases of which it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Shared {
-    /// The finding; its remedy mends all of them at once.
+    /// The finding; its remedy fixes all of them at once.
     #[serde(flatten)]
     pub finding: Finding,
-    /// The databases.
     pub databases: Vec<String>,
 }
 
@@ -111,7 +109,7 @@ fn for_all(form: &str, databases: &[String]) -> String {
     }
 }
 
-/// A text with a name in place of another, where that stands as a word or begins one of an id.
+/// Replaces a name in a text where it is a whole word or the start of an id.
 fn with_word(text: &str, name: &str, other: &str) -> String {
     let part = |word: &str| match word.strip_prefix(name) {
         Some(rest) if rest.is_empty() || rest.starts_with(['-', '`', '"', '\'']) => format!("{other}{rest}"),
@@ -120,7 +118,7 @@ fn with_word(text: &str, name: &str, other: &str) -> String {
     text.split(' ').map(part).collect::<Vec<_>>().join(" ")
 }
 
-/// What an instance falls short of, and what is special about it.
+/// The findings of an instance, and notes about it.
 pub(crate) fn check_instance(instance: &Instance, wanted: &PolicySettings) -> (Vec<Finding>, Vec<String>) {
     let state = State::of_instance(instance);
     let id = &instance.id;

@@ -83,7 +83,7 @@ pub(crate) fn build_report(
 }
 
 impl Report {
-    /// Derives what is said over the record from what is in it.
+    /// Derives the headline of the record from its content.
     pub(super) fn conclude(&mut self) {
         let count = Count::of_report(self);
         (self.coverage_percent, self.steps_done) = (count.percent(), count.done);
@@ -123,8 +123,8 @@ fn seconds_of(told: &Told) -> Option<f64> {
     }
 }
 
-/// The steps of this mode up to the one that completes the recovery: the one that says `recovered`, otherwise the last one that
-/// is no gate.
+/// The steps of this mode up to the one that completes the recovery: the one marked `recovered`, otherwise the last one that
+/// is not a gate.
 fn list_recovery_steps(runbook: &Runbook, mode: Mode) -> Vec<&Step> {
     let marked = runbook.steps.iter().position(|step| step.completes_recovery);
     let goal = marked.or_else(|| runbook.steps.iter().rposition(|step| !step.kind.is_gate()));

@@ -1,4 +1,4 @@
-//! What must be true after a step: one sentence a line.
+//! What must be true after a step: one expectation per line.
 //!
 //! ```text
 //! stdout matches ^arn:aws:sts::111122223333:
@@ -13,12 +13,11 @@ use super::fault::{Fault, Position};
 use super::values::{self, Values};
 use crate::config::parse_duration;
 
-/// One sentence.
+/// One expectation.
 #[derive(Clone, Debug)]
 pub(crate) struct Assertion {
     /// As it is written.
     pub text: String,
-    /// Where it stands.
     pub at: Position,
     left: String,
     operator: Operator,
@@ -60,21 +59,21 @@ const OPERATORS: [(&str, Operator); 14] = [
     (" is ", Operator::Equal),
 ];
 
-/// Words that stand for what the step itself gave.
+/// Names for the results of the step itself.
 const OF_THE_STEP: [&str; 3] = ["stdout", "stderr", "exit"];
 
-/// What a step gave.
+/// The results of a step.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observed {
-    /// What it said, without the white space around it.
+    /// Its standard output, trimmed.
     pub stdout: String,
-    /// What it said beside that.
+    /// Its standard error, trimmed.
     pub stderr: String,
     /// How it ended.
     pub exit: i32,
 }
 
-/// Reads the sentences of a block whose first line stands at `at`.
+/// Parses the expectations of a block whose first line is at `at`.
 pub(super) fn parse_assertions(text: &str, at: Position, faults: &mut Vec<Fault>) -> Vec<Assertion> {
     let mut assertions = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -97,7 +96,7 @@ pub(super) fn parse_assertions(text: &str, at: Position, faults: &mut Vec<Fault>
 
 fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
     let padded = format!("{line} ");
-    // The sentence's own operator is the first one in it; its right side may hold others.
+    // The operator is the first one in the line; the right side may contain others.
     let found = OPERATORS
         .iter()
         .filter_map(|(word, operator)| {
@@ -133,7 +132,7 @@ fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
     Ok(Assertion { text: line.to_owned(), at, left, operator, right, later_by })
 }
 
-/// `$when - 15m`: the value, the sign and the length of time.
+/// `$when - 15m`: the value, the sign and the duration.
 fn split_offset(text: &str) -> Option<(String, i32, std::time::Duration)> {
     for (sign, word) in [(-1, " - "), (1, " + ")] {
         if let Some((value, duration)) = text.rsplit_once(word)
@@ -157,7 +156,7 @@ impl Assertion {
         names
     }
 
-    /// Whether it holds; otherwise what was found in its place.
+    /// Whether it holds; otherwise what was found instead.
     pub(crate) fn judge(&self, observed: &Observed, values: &Values) -> Result<(), String> {
         let left = match self.left.as_str() {
             "stdout" => observed.stdout.trim().to_owned(),

@@ -1,4 +1,4 @@
-//! The YAML before the text: who keeps the runbook right, what it needs, and what must be said when it is run.
+//! The front matter: owner, needs and parameters.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +83,7 @@ struct WrittenAws {
     region: Option<String>,
 }
 
-/// Names that the tool, the shell or the programs that it starts give a meaning.
+/// Names that are reserved by lifeboat, the shell or the programs that it starts.
 pub(super) const TAKEN: [&str; 10] = [
     "run_id",
     "run_short",

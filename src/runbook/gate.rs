@@ -1,6 +1,6 @@
 //! Gates: where a person decides. What they read names the account, the Region and the object; what they type is the object's own
-//! name. A second person agrees from a second terminal, as another user or role of AWS; an approval carries the proof of that, so that a
-//! file which somebody has written by hand is none. Without AWS, who approves is what they say, and the record says so.
+//! name. A second person approves from a second terminal, as another user or role of AWS; an approval carries the proof of that, so that a
+//! hand-written file is worthless. Without AWS, the approver's identity is only claimed, and the record says so.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,9 @@ use crate::aws::{Aws, Proof};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
-/// What a person is shown.
+/// What a person sees at a gate.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Gate {
-    /// Which step.
     pub step: String,
     /// `confirm`, `manual` or `approve`.
     pub role: &'static str,
@@ -35,7 +34,7 @@ pub(crate) struct Gate {
     pub refused: Option<String>,
 }
 
-/// What came of asking a person.
+/// The result of asking a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// They typed this; nothing where they are only shown what somebody else is asked.
@@ -72,7 +71,7 @@ impl Gate {
         }))
     }
 
-    /// What an answer comes to: refused, with the reason, or not.
+    /// Judges an answer: the reason if it is refused.
     pub(super) fn judge(&self, typed: &str) -> std::result::Result<(), String> {
         let typed = typed.trim();
         match (&self.answer, self.role) {
@@ -94,7 +93,7 @@ impl Gate {
         if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) }
     }
 
-    /// Asks until the answer is the one that is wanted, or until nobody answers.
+    /// Asks until the answer is right, or until nobody answers.
     pub(crate) async fn ask_until_right(
         mut self,
         ask: &impl AsyncFn(&Gate) -> Result<Reply>,
@@ -110,7 +109,7 @@ impl Gate {
         }
     }
 
-    /// What must be typed, in words.
+    /// The instruction at the prompt.
     pub(crate) fn describe_answer(&self) -> String {
         match (&self.answer, self.role) {
             (Some(answer), _) => format!("Type `{answer}` to continue."),
@@ -120,21 +119,18 @@ impl Gate {
     }
 }
 
-/// That somebody else agrees.
+/// The approval of a second person.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Approval {
-    /// Which step.
     pub step: String,
-    /// Who.
     pub by: Actor,
-    /// When.
     pub at: DateTime<Utc>,
     /// Hash of the runbook that they saw.
     pub sha256: String,
-    /// Hash of what they agreed to: the run, the step, the runbook and its values.
+    /// Hash of what they approved: the run, the step, the runbook and its values.
     #[serde(default)]
     pub purpose: String,
-    /// That it was they, by AWS; without AWS nobody can tell.
+    /// The proof of identity by AWS; absent without AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
 }
@@ -159,7 +155,7 @@ pub(super) fn approval(vault: &Vault, run: &str, step: &str) -> Result<Option<Ap
     })
 }
 
-/// Takes the signature out of an approval that has counted: the journal has it now.
+/// Removes the signature of an approval that was accepted: the journal has it now.
 pub(super) fn forget_proof(vault: &Vault, run: &str, approval: &Approval) -> Result<()> {
     write_approval(vault, run, &Approval { proof: None, ..approval.clone() })
 }
@@ -170,7 +166,7 @@ fn write_approval(vault: &Vault, run: &str, approval: &Approval) -> Result<()> {
     vault.write(&approval_name(run, &approval.step), &text)
 }
 
-/// How sure it is who has approved.
+/// How certain the approver's identity is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Certainty {
     /// AWS says so.
@@ -189,7 +185,7 @@ impl Certainty {
     }
 }
 
-/// Whether an approval counts for a run, and how sure it is whose it is.
+/// Whether an approval counts for a run, and how certain its identity is.
 pub(super) async fn judge_approval(
     approval: &Approval,
     story: &Story,
@@ -233,8 +229,8 @@ fn refuse_same_person(identity: &str, story: &Story) -> std::result::Result<(), 
     Ok(())
 }
 
-/// Who an identity is, without what they choose themselves. Two sessions of a role are one principal, since AWS lets whoever assumes
-/// it call the session what they like; whether two people share a role, or one person has two, AWS does not tell.
+/// The principal of an identity, without self-chosen parts. Two sessions of a role are one principal, since AWS lets whoever assumes
+/// it name the session freely; whether two people share a role, or one person has two, AWS cannot tell.
 fn principal_of(identity: &str) -> std::result::Result<String, String> {
     let parts: Vec<&str> = identity.splitn(6, ':').collect();
     let ["arn", _, _, _, account, resource] = parts.as_slice() else { return Ok(identity.to_owned()) };
@@ -256,7 +252,7 @@ fn principal_of(identity: &str) -> std::result::Result<String, String> {
 pub(crate) struct Request {
     /// What they read.
     pub gate: Gate,
-    /// What they agree to, as a hash; AWS can prove that it was they.
+    /// Hash of what they approve; AWS can prove their identity.
     pub purpose: String,
     story: Story,
     run: String,
@@ -287,7 +283,7 @@ pub(crate) fn prepare_approval(
     };
     let mut gate = Gate::of_step(step, values, &story.start.by)?
         .ok_or_else(|| Error::new(Kind::Bug, "an approval is not a gate"))?;
-    // Who agrees must say to what: the run itself, where the runbook names nothing else.
+    // The approver must type what they approve: the run itself, where the runbook names nothing else.
     gate.answer.get_or_insert_with(|| run.to_owned());
     if let Err(why) = refuse_same_person(&by.identity, &story) {
         return Err(Error::new(Kind::Guard, format!("`{}` cannot be approved: {why}", step.id))

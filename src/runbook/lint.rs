@@ -1,5 +1,5 @@
-//! What will let somebody down one day, although it can be run: a review that is overdue, a command that is not there, something
-//! that is made and never taken back.
+//! What will fail somebody one day, although it can be run: an overdue review, a missing command, something
+//! that is created and never undone.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::fault::{Fault, Position};
 use super::reading;
 use super::shell::{Scan, is_there};
 
-/// Says why a call of this tool is not understood, if it is not.
+/// Why a call of lifeboat is invalid, if it is.
 pub(crate) type Understands<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
 
 /// Everything that is wrong with a runbook, in order.
@@ -154,7 +154,7 @@ fn of_step(step: &Step) -> Vec<Fault> {
     faults
 }
 
-/// A step that says `read-only` is run in a plan, and repeated after an interruption, only if it is confined to what reads.
+/// A step that says `read-only` is run in a plan, and repeated after an interruption, only if it is confined.
 fn judge_promise(step: &Step, runbook: &Runbook, reads_only: ReadsOnly<'_>) -> Option<Fault> {
     let act = step.kind.act().filter(|act| act.read_only)?;
     let refusal = reading::first_refusal(step, runbook, reads_only)?;
@@ -246,7 +246,7 @@ fn below(at: Position, lines: usize) -> Position {
     Position { line: at.line + lines, ..at }
 }
 
-/// What the shell itself says, which reads it and runs nothing.
+/// Syntax errors, from the shell itself, which runs nothing.
 fn syntax_error(text: &str) -> Option<(usize, String)> {
     let done = std::process::Command::new("bash")
         .args(["--noprofile", "--norc", "-n", "-c", text])

@@ -1,4 +1,4 @@
-//! What steps make (`db:…`, `snapshot:…`, `file:…`): whether it is there, and what nothing else of that name can have.
+//! What steps create (`db:…`, `snapshot:…`, `file:…`): whether it exists, and its immutable id.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -8,14 +8,13 @@ use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::rds::{InstanceId, SnapshotId};
 
-/// How an object stands.
+/// Whether an object exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It is there.
     There(Option<String>),
     /// It is not.
     Absent,
-    /// Nobody can tell for objects of this kind.
+    /// It cannot be checked for objects of this kind.
     Untold,
 }
 
@@ -38,7 +37,7 @@ pub(super) async fn find_object(object: &str, aws: Option<&Aws>) -> Result<Seen>
             None => Seen::Absent,
         }),
         ("snapshot", Some(aws)) => Ok(match aws.snapshot(&SnapshotId::parse(name)?).await? {
-            // Taken anew under the same name it would be of another instance or another time.
+            // Recreated under the same name, it would be of another instance or time.
             Some(found) => Seen::There(Some(format!(
                 "{} of {}",
                 found.arn,
@@ -55,7 +54,7 @@ pub(super) async fn find_object(object: &str, aws: Option<&Aws>) -> Result<Seen>
     }
 }
 
-/// What of the objects is there. Of what nobody can look at, it counts that the step that makes it was done.
+/// The objects that exist. One that cannot be checked exists if its step was done.
 pub(super) async fn made(objects: &[String], is_done: bool, aws: Option<&Aws>) -> Result<Vec<Made>> {
     let mut made = Vec::new();
     for object in objects {
@@ -73,7 +72,7 @@ pub(super) fn is_billed(object: &str) -> bool {
     object.starts_with("db:") || object.starts_with("snapshot:")
 }
 
-/// What somebody should know of an object before it is used or removed: engine, host, size. Nothing of what is not there.
+/// What somebody should know about an object before it is used or removed: engine, host, size. Nothing if it does not exist.
 pub(super) async fn describe(object: &str, aws: Option<&Aws>) -> Result<Vec<String>> {
     let (kind, name) = object.split_once(':').unwrap_or(("", object));
     let facts = match (kind, aws) {

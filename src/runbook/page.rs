@@ -1,4 +1,4 @@
-//! The page of a run: its record as one HTML file, in the same dress as the page of a drill.
+//! The page of a run: its record as one HTML file, in the same style as the page of a drill.
 //!
 //! Pure: a report in, a page out. The page runs no script and loads nothing, and everything that came from outside passes through
 //! maud's escaping.

@@ -1,4 +1,4 @@
-//! The parameters of a run: from flags, the environment and defaults, each judged once, when it comes in.
+//! The parameters of a run: from flags, the environment and defaults, each validated once, when it is read.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -8,10 +8,10 @@ use crate::backup::schedule::quote_for_shell;
 use crate::error::{Error, Result};
 use crate::rds::RunId;
 
-/// Reads a time as people say it.
+/// Parses a time as people write it.
 pub(crate) type ReadTime<'a> = &'a dyn Fn(&str) -> Result<DateTime<Utc>>;
 
-/// Gives every parameter its value: what was said, else its environment variable, else its default.
+/// Gives every parameter its value: from `--set`, else its environment variable, else its default.
 pub(crate) fn resolve_parameters(
     front: &Front,
     said: &[(String, String)],
@@ -127,7 +127,7 @@ fn read_default(parameter: &Parameter, mode: Mode, values: &Values) -> Result<Op
         .transpose()
 }
 
-/// All of them at once: nobody wants to be told one at a time.
+/// All of them at once, not one at a time.
 fn refuse_missing(missing: &[&Parameter]) -> Error {
     let named: Vec<String> = missing
         .iter()

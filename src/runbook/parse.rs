@@ -13,7 +13,7 @@ use super::fence::{Fence, Language, ROLES, language, nearest_role};
 use super::shell::is_name;
 use super::{expect, front, sha256, values, wait};
 
-/// How often a wait looks when it does not say.
+/// How often a wait polls by default.
 const EVERY: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Reads the bytes of a file.
@@ -98,7 +98,7 @@ struct Attached {
     at: Position,
 }
 
-/// What stands on the opening line of any step.
+/// The attributes that any step can have.
 struct Marks {
     only: Option<Mode>,
     completes_recovery: bool,

@@ -1,8 +1,8 @@
-//! What later steps need, looked at before the first one changes anything: programs, files, URLs, databases with their tables, and
-//! rights. Only reads.
+//! What later steps need, checked before the first one changes anything: programs, files, URLs, databases with their tables, and
+//! permissions. Reads only.
 //!
-//! What is certainly missing keeps a run from beginning. What may be missing is said: the table that a run is to bring back is not
-//! there, an application that is down does not answer, and a policy that is bound to tags cannot be judged beforehand.
+//! What is certainly missing keeps a run from starting. What may be missing is reported: the table that a run will restore does not
+//! exist, an application that is down does not answer, and a policy with tag conditions cannot be evaluated beforehand.
 
 mod databases;
 mod finding;
@@ -22,7 +22,7 @@ pub(crate) use finding::{Finding, Presence};
 
 use crate::error::{Error, Result};
 
-/// Looks at all that the steps need which are not over yet.
+/// Checks everything that the remaining steps need.
 pub(super) async fn find_missing(
     ground: &PreflightContext<'_>,
     state_of: &dyn Fn(&str) -> StepState,
@@ -61,7 +61,7 @@ pub(super) async fn find_missing(
     Ok(findings)
 }
 
-/// Refuses to begin if something is certainly missing; what is doubtful is handed back.
+/// Refuses to start if something is certainly missing; returns what is doubtful.
 pub(super) fn refuse_missing(findings: Vec<Finding>, what: &str) -> Result<Vec<String>> {
     let of = |state| {
         let found = findings.iter().filter(move |finding: &&Finding| finding.state == state);
@@ -136,8 +136,8 @@ pub(super) fn missing_programs(text: &str, values: &Values) -> Vec<String> {
     missing_in(text, values).into_iter().map(|(_, why)| why).collect()
 }
 
-/// Programs that are missing, with what is wrong. A program that an earlier step may make, since its path stands in the script, is not
-/// looked at.
+/// Programs that are missing, with what is wrong. A program that an earlier step may create, since its path is in the script, is not
+/// checked.
 fn missing_in(text: &str, values: &Values) -> Vec<(String, String)> {
     let scan = Scan::of_text(text);
     let plain = scan.programs().into_iter().map(|(program, _)| program.to_owned());
@@ -216,7 +216,7 @@ async fn check_url(step: &str, url: &str, wanted: u16) -> Finding {
     };
     match crate::web::status(url).await {
         Ok(code) if code == wanted => Finding::new(Presence::There, format!("{url} answers {code}")),
-        // What a run is to mend may be down.
+        // What the run will repair may be down.
         Ok(code @ 500..) => Finding::new(Presence::There, format!("{url} answers {code}, not yet {wanted}")),
         Ok(code) => doubt(format!("it answers {code}")),
         Err(error) => doubt(format!("it does not answer: {}", error.chain())),

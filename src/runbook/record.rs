@@ -1,4 +1,4 @@
-//! The records of runs, as their journals tell them now: of those that are over, that wait, and that are going on.
+//! The records of runs, as their journals have them now: ended, waiting and in progress.
 
 use super::document::{Origin, Runbook};
 use super::evidence;
@@ -39,7 +39,7 @@ pub(crate) fn list_reports(vault: &Vault) -> Result<(Vec<Report>, Vec<String>)> 
     Ok((reports, unreadable))
 }
 
-/// The copy of the runbook that lies beside the journal.
+/// The copy of the runbook beside the journal.
 pub(crate) fn load_copy(vault: &Vault, run: &str, story: &Story) -> Result<Runbook> {
     let path = vault.path(&format!("{}/runbook.md", journal::folder(run)))?;
     let mut runbook = load_runbook(&path.display().to_string())?;

@@ -10,21 +10,20 @@ use crate::error::{Error, Kind, Result};
 use crate::rds::RunId;
 use crate::vault::Vault;
 
-/// A run that is taken up: its journal, and the runbook that it goes on with.
+/// A run to be resumed: its journal and its runbook.
 pub(crate) struct Resumed {
-    /// Its journal, which nobody else writes to now.
+    /// Its journal, locked.
     pub journal: Journal,
-    /// What stood in the journal.
+    /// The lines of the journal.
     pub found: Found,
-    /// What the journal tells.
+    /// The state according to the journal.
     pub story: Story,
-    /// The runbook.
     pub runbook: Runbook,
     /// Whether the runbook was changed since the run began.
     pub is_changed: bool,
 }
 
-/// Takes up a run to resume it. A run that is over is refused unless a step is named; a runbook that was changed since, unless
+/// Reopens a run to resume it. A run that has ended is refused unless a step is named; a runbook that was changed since, unless
 /// `accepted` is the beginning of its hash.
 pub(crate) fn resume(
     vault: &Vault,
@@ -46,7 +45,7 @@ pub(crate) fn resume(
     Ok(Resumed { journal, found, story, runbook, is_changed })
 }
 
-/// Takes up a run to undo it, with the copy of the runbook that lies beside its journal.
+/// Reopens a run to undo it, with the copy of the runbook beside its journal.
 pub(crate) fn resume_to_undo(vault: &Vault, run: &str) -> Result<Resumed> {
     let (journal, found) = Journal::reopen(vault, run)?;
     let story = Story::replay(journal.lines())?;
@@ -76,7 +75,7 @@ pub(crate) fn find_run_to_resume(vault: &Vault, runbook: &Runbook, from: &str, m
         .hint("Run it from the start; read-only steps cost little. `lifeboat runbook runs` shows what can be resumed."))
 }
 
-/// A runbook that has changed counts only if somebody says so by its hash.
+/// A changed runbook is accepted only by its hash.
 fn refuse_changed(run: &str, runbook: &Runbook, story: &Story, accepted: Option<&str>) -> Result<()> {
     let place = runbook.origin.display_path();
     let is_accepted =
@@ -99,7 +98,7 @@ fn refuse_changed(run: &str, runbook: &Runbook, story: &Story, accepted: Option<
     })
 }
 
-/// Values of the run, and the secret ones, which are nowhere written, from where they came from.
+/// Values of the run; secret ones, which are not recorded, come from their sources again.
 pub(crate) fn restore_values(
     runbook: &Runbook,
     story: &Story,

@@ -1,7 +1,7 @@
-//! Running a runbook, from the start or from where its journal says that it stands.
+//! Runs a runbook, from the start or from where its journal ends.
 //!
-//! Before a step begins its beginning is on disk, and after it its end. Whatever stops a run, it is taken up where it stands:
-//! steps that are done are not repeated, and a step of which nobody knows whether it happened is asked for first.
+//! The beginning of a step is on disk before it runs, and its end after it. Whatever stops a run, it resumes there:
+//! finished steps are not repeated, and a step that may or may not have happened is checked first.
 
 mod act;
 mod context;
@@ -59,7 +59,7 @@ pub(crate) async fn begin_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     run.go_on().await
 }
 
-/// Takes a run up again. `journal` and `found` come from [`Journal::reopen`]; `accepted` says that the runbook has changed since
+/// Resumes a run. `journal` and `found` come from [`Journal::reopen`]; `accepted` says that the runbook has changed since
 /// and that this one counts from now on.
 pub(crate) async fn resume_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,
@@ -112,7 +112,7 @@ pub(crate) async fn resume_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     run.go_on().await
 }
 
-/// Looks at what the steps that are left need. What is certainly missing is an error; what is doubtful is told and handed back.
+/// Checks what the remaining steps need. What is certainly missing is an error; what is doubtful is reported and returned.
 async fn preflight_run<A>(
     runbook: &Runbook,
     mode: Mode,
@@ -208,7 +208,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let mode = self.story.start.mode;
         let result = match ended {
             Ok(Ok(())) => self.close(None).await,
-            // A gate keeps what was made; whatever else stops a rehearsal ends it.
+            // A gate keeps what was created; anything else that stops a rehearsal ends it.
             Ok(Err(stop)) if mode == Mode::Rehearse && stop.state != "waiting" => {
                 self.close(Some(stop)).await
             }
@@ -242,7 +242,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         Ok(Some(error))
     }
 
-    /// The end of a run: a rehearsal takes back what it made, whatever came of it.
+    /// The end of a run: a rehearsal always undoes what it did.
     async fn close(&mut self, stop: Option<Stop>) -> Result<Option<Error>> {
         let rto = evidence::measure_rto(self.runbook, &self.story);
         let mut reasons: Vec<String> =
@@ -296,7 +296,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         })
     }
 
-    /// The record for people and machines. That it cannot be written must not hide how the run ended.
+    /// The record for people and machines. A failure to write it must not hide how the run ended.
     pub(super) fn keep_evidence(&self) -> Report {
         let report = self.report();
         let kept = evidence::write_evidence(&report, &self.journal);
@@ -358,7 +358,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         Ok(Ok(()))
     }
 
-    /// Secret values are nowhere written down: a step that found one is asked again after a break.
+    /// Secret values are not recorded: a step that set one is run again after a break.
     fn has_its_values(&self, step: &Step) -> bool {
         step.kind.act().is_none_or(|act| act.outputs().all(|name| self.values.get(name).is_some()))
     }

@@ -1,4 +1,4 @@
-//! Where SQL steps go, and psql for those that change something: as a person would use it, with the values as its variables (`:'name'`).
+//! Where SQL steps run, and psql for those that change something: as a person would use it, with the values as its variables (`:'name'`).
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::postgres::{Psql, Server, Target, Tls, TlsMode, is_connection_string};
 use crate::rds::InstanceId;
 
-/// psql, ready to send `sql` to where a step says.
+/// A psql command that runs `sql` on the database of a step.
 pub(super) async fn command(sql: &str, place: &Place, values: &Values, aws: Option<&Aws>) -> Result<Psql> {
     let database = place.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
     let text = script(sql, values);
@@ -47,7 +47,7 @@ fn authorities_of_environment() -> Option<PathBuf> {
     std::env::var_os("PGSSLROOTCERT").filter(|path| !path.is_empty()).map(Into::into)
 }
 
-/// The server and the database that a step means, for a connection of our own: what psql would be told, with its password.
+/// The server and the database that a step means, for a connection of our own: psql's parameters, with the password.
 pub(super) async fn server(place: &Place, values: &Values, aws: Option<&Aws>) -> Result<(Server, String)> {
     let named = place.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
     let (mut server, database) = match &place.on {

@@ -1,8 +1,8 @@
-//! Taking back what a run did, newest first, and nothing that its journal does not prove to be the run's own: an object was not
+//! Undoes a run, newest step first, and nothing that its journal does not prove to be the run's own: an object was not
 //! there before the step, it was there after it, and it still is the very same one.
 //!
-//! A real run is taken back only if all of it can be: what stands in the way is found, and every name is typed, before anything is
-//! touched. It stops at the first step that does not go back, since what older steps made may still be used. A rehearsal removes all
+//! A real run is undone only if all of it can be: obstacles are found, and every name is typed, before anything is
+//! touched. It stops at the first step that cannot be undone, since what older steps created may still be in use. A rehearsal removes all
 //! that it can.
 
 use std::time::{Duration, Instant};
@@ -19,24 +19,24 @@ use super::state::{StepState, Story};
 use super::values::Values;
 use crate::error::{Error, Kind, Result};
 
-/// How long an undo may take that does not say; a DB instance takes minutes to go.
+/// The default timeout of an undo; deleting a DB instance takes minutes.
 const USUAL: Duration = Duration::from_secs(1800);
 
-/// How long the look before an undo may take.
+/// The timeout of the check before an undo.
 const USUAL_CHECK: Duration = Duration::from_secs(60);
 
-/// Something that is to be taken back.
+/// A step to be undone.
 struct Item<'a> {
     step: &'a Step,
     /// What it made and is there; nothing of a step that makes no objects.
     there: Vec<Made>,
     /// Whether all that it made is gone already.
     is_gone: bool,
-    /// What its probe has found meanwhile.
+    /// What its probe has found.
     probed: Option<Event>,
 }
 
-/// Something that was not taken back.
+/// Something that was not undone.
 pub(super) struct Residue {
     step: String,
     why: String,
@@ -52,15 +52,15 @@ impl std::fmt::Display for Residue {
     }
 }
 
-/// How much is taken back.
+/// How much is undone.
 pub(crate) struct Undoing<'a> {
     /// The newest step that is kept, with all before it.
     pub keep: Option<&'a str>,
-    /// Whether it is only looked at.
+    /// Whether it is only checked.
     pub is_dry: bool,
 }
 
-/// Takes back what a run did; on a real run somebody types the name of each thing that goes.
+/// Undoes a run; for a real run, somebody types the name of each object that will be removed.
 pub(crate) async fn undo_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,
     journal: Journal,
@@ -118,7 +118,7 @@ fn kept_steps(runbook: &Runbook, keep: Option<&str>) -> Result<usize> {
 }
 
 impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
-    /// What is to be taken back of the steps behind the first `kept`, newest first. Nothing is touched; of a real run, whatever stands
+    /// What is to be undone of the steps after the first `kept`, newest first. Nothing is touched; of a real run, whatever stands
     /// in the way is an error, all of it at once.
     async fn plan_undo(&self, kept: usize) -> Result<Vec<Item<'r>>> {
         let (mut items, mut in_the_way) = (Vec::new(), Vec::new());
@@ -146,7 +146,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         )))
     }
 
-    /// What there is to take back of a step, if anything; otherwise why it cannot be.
+    /// What there is to undo of a step, if anything; otherwise why it cannot be undone.
     async fn look_at_step(&self, step: &'r Step) -> Result<std::result::Result<Option<Item<'r>>, Residue>> {
         let creates = step.kind.act().map(|act| act.creates.as_slice()).unwrap_or_default();
         let mut told = self.story.step(&step.id);
@@ -218,7 +218,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         Ok(Ok(Some(Item { step, there, is_gone, probed })))
     }
 
-    /// What keeps a step from being taken back.
+    /// Why a step cannot be undone.
     async fn obstacles(&self, item: &Item<'_>) -> Result<Vec<String>> {
         let Some(undo) = &item.step.undo else {
             return Ok(vec!["the runbook does not say how to undo it".to_owned()]);
@@ -285,7 +285,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             .hint("`--keep STEP` keeps what a step made, and everything before it."))
     }
 
-    /// What somebody is asked before a step is taken back.
+    /// The gate before a step is undone.
     async fn gate_of(&self, item: &Item<'_>) -> Result<Gate> {
         let step = item.step;
         let mut facts = Vec::new();
@@ -413,7 +413,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         let tell = self.to.tell;
         let done = script::shell(text, &[], &settings, |_| Ok(()), |line| tell(Progress::Says(line))).await?;
         let is_well = is_well(&done);
-        // A deletion that was asked for before is refused, and goes on.
+        // A second request to delete is refused while the first is in progress.
         let patience = if is_well { timeout } else { Duration::from_secs(20) };
         if !is_well && there.iter().all(|made| !objects::is_billed(&made.object)) {
             return Ok(Err(self.words_of(&done)));

@@ -13,7 +13,7 @@ use crate::aws::{Aws, Failure};
 use crate::error::Result;
 use crate::rds::{Health, InstanceId, SnapshotId};
 
-/// What must come true.
+/// The condition.
 #[derive(Clone, Debug)]
 pub(crate) struct Condition {
     /// As it is written.
@@ -40,7 +40,7 @@ enum Goal {
 /// What one look found.
 #[derive(Debug)]
 pub(super) enum PollResult {
-    /// It is so.
+    /// It is met.
     There(String),
     /// It is not yet so.
     NotYet(String),

@@ -87,7 +87,7 @@ const fn was(count: usize) -> &'static str {
     if count == 1 { "was" } else { "were" }
 }
 
-/// How the run stood before it was taken back.
+/// The state of the run before it was undone.
 fn before(report: &Report) -> &'static str {
     match report.verdict {
         "pass" => "The run had passed.",
@@ -99,15 +99,14 @@ fn before(report: &Report) -> &'static str {
 /// How many steps are done, of how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// All of them.
     pub all: usize,
-    /// Those that were done, whether they were taken back or not.
+    /// Those that were done, whether undone or not.
     pub done: usize,
     /// Those that failed or were not as expected.
     pub failed: usize,
     /// Those that are not for this mode.
     pub skipped: usize,
-    /// Those that were taken back, failed ones included.
+    /// Those that were undone, failed ones included.
     pub undone: usize,
 }
 
@@ -145,22 +144,21 @@ impl Count {
     }
 }
 
-/// Whether a step was done, also if it was taken back later.
+/// Whether a step was done, even if it was undone later.
 pub(crate) const fn is_done(state: StepState) -> bool {
     matches!(state, StepState::Done | StepState::Undone)
 }
 
-/// How a step stands.
+/// The state of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct StepWords {
     pub(crate) tone: Tone,
     /// A mark of one character.
     pub mark: &'static str,
-    /// In a word or two.
     pub word: &'static str,
 }
 
-/// How a step stands; `is_next` if the run goes on with it.
+/// The state of a step; `is_next` if the run continues with it.
 pub(crate) fn step_words(state: StepState, taken_back: Option<bool>, is_next: bool) -> StepWords {
     let (tone, mark, word) = match (state, taken_back) {
         (StepState::Done, Some(false)) => (Tone::Bad, "✗", "not undone"),
@@ -180,14 +178,14 @@ pub(crate) fn step_words(state: StepState, taken_back: Option<bool>, is_next: bo
     StepWords { tone, mark, word }
 }
 
-/// How the recovery time stands against its objective.
+/// The recovery time compared with its objective.
 pub(crate) fn rto_words(rto: &Rto, is_over: bool) -> (Tone, &'static str) {
     match rto.verdict {
         "pass" => (Tone::Good, "met"),
         "fail" => (Tone::Bad, "missed"),
         _ if rto.objective_seconds.is_none() => (Tone::Faint, "no objective"),
         _ if is_over => (Tone::Doubt, "not reached"),
-        _ => (Tone::Doubt, "not finished"),
+        _ => (Tone::Doubt, "not measured yet"),
     }
 }
 
@@ -332,7 +330,7 @@ mod tests {
                 prop_assert!(report.meaning.contains(&sentence), "{}", report.meaning);
             }
             // Nothing that is over says that it is not.
-            prop_assert!(rto_words(&report.rto, report.state.is_over()).1 != "not finished");
+            prop_assert!(rto_words(&report.rto, report.state.is_over()).1 != "not measured yet");
         }
     }
 }

@@ -73,7 +73,6 @@ pub(super) struct Job {
     pub(super) request_id: String,
     pub(super) started_at: DateTime<Utc>,
     pub(super) finished_at: Option<DateTime<Utc>>,
-    /// What it is at.
     pub(super) phase: Option<String>,
     /// Bytes of content that have passed in this phase.
     pub(super) bytes: u64,

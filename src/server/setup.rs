@@ -38,7 +38,6 @@ pub(crate) struct Setup {
     pub instances: Option<CheckInstances>,
     /// Signals.
     pub interrupt: Interrupt,
-    /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Name of this machine.
     pub host: String,

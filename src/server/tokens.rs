@@ -47,13 +47,11 @@ impl Scope {
 /// A token, without what is secret about it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Token {
-    /// What it is called.
     pub name: String,
     /// SHA-256 of the token.
     pub sha256: String,
     /// What it is good for.
     pub scopes: Vec<Scope>,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
 }
 

@@ -141,18 +141,18 @@ pub(crate) struct Look {
     pub connections: usize,
     /// How long the server may work on one table; zero means as long as it takes.
     pub statement_timeout: Duration,
-    /// What kind of copies it may be held against.
+    /// Which kind of copy it may be compared with.
     pub copies: Copies,
 }
 
-/// What kind of copies an observation may be held against.
+/// Which kind of copy an observation may be compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Copies {
     /// Physical ones.
     #[default]
     Physical,
-    /// Those that came about by a dump, too: what a dump carries of a table is then looked at besides, and unlogged tables,
-    /// which a dump carries as well.
+    /// Copies made with a dump, too: the rows that a dump includes are then read as well, and unlogged tables,
+    /// which a dump includes.
     Dumped,
 }
 

@@ -3,7 +3,7 @@
 //!
 //! PostgreSQL's own amcheck does it: structure, order, and that each row of the table has an entry. It may have to be
 //! created in the copy, so this comes last, and only ever in a copy. It knows B-trees only. An index over text depends on
-//! the collations of the host; where their version is not the recorded one, nothing can be said of it.
+//! the collations of the host; where their version is not the recorded one, the index cannot be checked.
 
 use super::connections::Databases;
 use super::judge::{DefinitionVerdict, Word};
@@ -121,7 +121,7 @@ fn format_indexes(indexes: usize) -> String {
     if indexes == 1 { "1 index".to_owned() } else { format!("{indexes} indexes") }
 }
 
-/// The name of amcheck's function, which is created with its extension if that is to be had.
+/// The name of amcheck's function, which is created with its extension where the server offers it.
 async fn find_amcheck(session: &Session) -> std::result::Result<String, String> {
     const FIND: &str = "
         select format('%I.bt_index_check', n.nspname), has_function_privilege(p.oid, 'execute')

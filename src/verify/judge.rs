@@ -1,4 +1,4 @@
-//! Whether a restored copy holds what it ought to. Pure: observations in, verdicts with reasons out.
+//! Whether a restored copy contains what it should. Pure: observations in, verdicts with reasons out.
 
 mod alike;
 mod definitions;
@@ -57,7 +57,7 @@ struct Bench {
     tables: Vec<TableVerdict>,
     missing_databases: Vec<String>,
     extra_databases: Vec<String>,
-    /// What else speaks against the copy.
+    /// Other evidence against the copy.
     failures: Vec<String>,
     unreadable: Vec<String>,
     definitions: Vec<DefinitionVerdict>,

@@ -105,7 +105,7 @@ pub(crate) async fn find_horizon(copy: &Databases, observed: &Observation) -> Re
 async fn list_ended_before(copy: &Databases, surely_before: u64) -> Result<BTreeMap<String, u64>> {
     let (mut ended, mut shared) = (BTreeMap::new(), 3);
     for name in copy.database_names() {
-        // That one does not let us in is said elsewhere.
+        // A database that refuses the login is reported elsewhere.
         let Ok(session) = copy.visit_database(name).await else { continue };
         let reference = super::read::read_reference(&session).await?;
         let sql = "select relisshared, min(age(relfrozenxid))::int8 from pg_class

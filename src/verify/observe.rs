@@ -210,7 +210,7 @@ impl Observation {
         self.next_transaction = self.next_transaction.max(read::read_reference(session).await?.next_id());
         let row = session
             .row(
-                // A crash or a reset makes the counters start anew.
+                // A crash or a reset sets the counters to zero.
                 "select greatest((select stats_reset from pg_stat_database where datname = current_database()),
                                  (select stats_reset from pg_stat_bgwriter), (select stats_reset from pg_stat_wal)),
                         current_setting('server_version_num')::int4, has_function_privilege('pg_control_system()', 'execute')",

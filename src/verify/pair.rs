@@ -26,9 +26,7 @@ pub(crate) enum Operand {
 pub(crate) struct Comparison {
     /// What ought to be.
     pub left: Operand,
-    /// What is.
     pub right: Operand,
-    /// How to look.
     pub look: Look,
     /// Kinds of definitions that do not matter.
     pub ignored: Vec<String>,
@@ -47,19 +45,14 @@ pub(crate) struct Report {
     pub reasons: Vec<String>,
     /// What ought to be.
     pub left: SideReport,
-    /// What is.
     pub right: SideReport,
-    /// Table by table.
     pub tables: Vec<TableReport>,
-    /// Definitions.
     pub definitions: PartReport,
-    /// Sequences.
     pub sequences: PartReport,
-    /// Extensions.
     pub extensions: PartReport,
     /// What was not compared, and why.
     pub not_tested: Vec<String>,
-    /// What is otherwise and speaks against neither side, and why.
+    /// Differences that count against neither side, and why.
     pub notes: Vec<judge::Note>,
     /// How long it took.
     pub seconds: f64,
@@ -74,14 +67,12 @@ pub(crate) struct SideReport {
     pub kind: &'static str,
     /// Version of PostgreSQL, as `15.8`.
     pub server_version: String,
-    /// Rows in all.
     pub rows: u64,
 }
 
 /// One table.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct TableReport {
-    /// What was found.
     #[serde(flatten)]
     pub verdict: TableVerdict,
     /// Rows on the right.

@@ -8,10 +8,10 @@
 //! | of the copy without such a counterpart | *bounded*: the source has updated or deleted them since; its write counters bound how many, if they have counted since before the moment. Their values cannot be known |
 //! | of the source that are newer | *bounded*: inserted since, or older ones that were updated. Those whose key the copy has were updated. Of the others, a sequence of the copy that had not handed out their keys yet proves that they were inserted since; what remains may be missing from the copy |
 //! | of the copy that the source has deleted since and the copy has lost | *not at all* |
-//! | objects | *exactly*: what a transaction before the moment made must be there, by object id; a database's own row is written anew by a GRANT, so its age goes by the order of object ids |
+//! | objects | *exactly*: what a transaction before the moment made must be there, by object id; a database's own row is rewritten by a GRANT, so its age goes by the order of object ids |
 //! | anything written in the copy itself | *exactly*: its counters began at its recovery; an id beyond the horizon is its own |
 //!
-//! Rows are not held against each other one by one where sums do: a table that is whole by its fingerprint is read once.
+//! Rows are not compared one by one where sums suffice: a table that is whole by its fingerprint is read once.
 //! Otherwise both sides are summed up in parts by the hash of the key, and only parts that differ are read row by row, so a
 //! row that was updated since leaves open its own part and no other.
 
@@ -186,7 +186,7 @@ enum Found {
     Nothing,
     /// All there is to know.
     Evidence(RowEvidence),
-    /// Rows have to be held against each other; `is_whole`: only the newer ones.
+    /// Rows have to be compared; `is_whole`: only the newer ones.
     MustBeRead { is_whole: bool },
 }
 

@@ -36,9 +36,8 @@ pub(crate) struct Recording {
     /// When the source was seen, by its own clock: nothing that was committed later is in the record.
     pub instant: DateTime<Utc>,
     begun: Instant,
-    /// What was seen.
     pub seen: Observation,
-    /// What was written to it meanwhile.
+    /// Writes to it during the comparison.
     pub movement: Movement,
 }
 
@@ -156,9 +155,7 @@ pub(crate) struct Origin {
     pub instance: Option<String>,
     /// Its immutable id.
     pub resource_id: Option<String>,
-    /// Host.
     pub host: String,
-    /// Port.
     pub port: u16,
     /// The one database that was recorded, if it was one by name.
     pub database: Option<String>,
@@ -207,9 +204,8 @@ pub(crate) struct Recorded {
     pub instant: DateTime<Utc>,
     /// What it was recorded from.
     pub of: Origin,
-    /// What was seen.
     pub seen: Observation,
-    /// What was written meanwhile; without a second look, nothing is known to have been.
+    /// Writes during the recording; none are known without a second reading.
     pub movement: Movement,
 }
 

@@ -165,7 +165,7 @@ async fn what_will_let_somebody_down_is_a_warning_and_does_not_keep_anybody_from
         "creates file:made, and nothing checks whether it exists",
         "`$source` is outside double quotes",
         "there is no command `craete`",
-        "nothing says how to do it without",
+        "does not say how to do it without",
         "`no-such-program-here` in `b` is not installed on this machine",
         "`$sorce` in `b` is neither a parameter nor set by a step",
         "step `c` says `read-only`, but a plan cannot verify it: `rm` is not a program that is known to be read-only",
@@ -205,7 +205,7 @@ async fn a_gate_without_a_terminal_stops_with_exit_code_4_and_is_resumed() {
     );
     assert_eq!(report["steps"][3]["answer"], "it is done, ticket 42");
     assert_eq!(bench.lines("log"), 2);
-    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["is over"]);
+    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["has ended"]);
     let listed = bench.run(&["runs", "--json"]).await.json();
     assert_eq!(listed["runs"][0]["state"], "passed");
     let page = std::fs::read_to_string(bench.path(&format!("vault/runs/{id}/evidence.html"))).unwrap();
@@ -526,7 +526,7 @@ async fn undo_touches_only_what_the_journal_proves() {
     );
     let page = std::fs::read_to_string(bench.path(&format!("vault/runs/{id}/evidence.html"))).unwrap();
     assert!(page.contains("UNDONE") && !page.contains("PASS"), "{page}");
-    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["is over (undone)"]);
+    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["has ended (undone)"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -900,7 +900,7 @@ async fn a_rehearsal_says_what_failed_and_whether_something_may_be_left() {
     // Nobody knows: that is another night than something that is known to be there.
     bench.write("", &body("echo 'error: cannot connect' >&2; exit 2"));
     let run = bench.run(&["run", "try.md", "--rehearse", "--json"]).await;
-    run.assert_code(3).assert_says(&["it is not known whether `database:x` was made"]);
+    run.assert_code(3).assert_says(&["it is not known whether `database:x` was created"]);
     assert!(!run.stderr.contains("money"), "{}", run.stderr);
     // It was made before the step failed.
     bench.write("", &body("exit 0"));
@@ -914,7 +914,7 @@ async fn a_rehearsal_says_what_failed_and_whether_something_may_be_left() {
     );
     let html =
         std::fs::read_to_string(bench.path(&format!("vault/runs/{}/evidence.html", bench.latest()))).unwrap();
-    assert!(!html.contains("not finished") && html.contains("0 of 1 step was rehearsed"), "{html}");
+    assert!(!html.contains("not measured yet") && html.contains("0 of 1 step was rehearsed"), "{html}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

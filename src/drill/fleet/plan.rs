@@ -18,7 +18,6 @@ use crate::vault::Vault;
 /// What a fleet run is asked to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
-    /// Which databases.
     pub selection: Selection,
     /// Which part of them.
     pub shard: Option<Shard>,
@@ -38,7 +37,7 @@ pub(crate) struct Plan {
     pub record: Fleet,
     /// Those to be drilled, the most urgent first.
     pub todo: Vec<Todo>,
-    /// What is worth knowing.
+    /// Notes.
     pub notes: Vec<String>,
 }
 
@@ -129,7 +128,7 @@ pub(crate) async fn plan_fleet_run(
     Ok(plan)
 }
 
-/// That there is no such fleet.
+/// The error for an empty selection.
 fn nothing_to_drill(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) -> Error {
     let tags: Vec<String> = selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
     if !tags.is_empty() {
@@ -146,7 +145,7 @@ async fn list_matching_databases(aws: &Aws, only: &[InstanceId], ask: &Ask) -> R
     let mut all = aws.instances().await?;
     for id in only {
         if !all.iter().any(|instance| instance.id == *id) {
-            // It says which names are alike.
+            // The error lists similar names.
             aws.existing_instance(id).await?;
         }
     }
@@ -175,7 +174,7 @@ fn begin_record(ask: &Ask, joined: &Joined) -> Fleet {
     }
 }
 
-/// Why a database is not due, if that is so.
+/// Why a database is not due, if so.
 pub(super) fn why_not_due(
     selection: &Selection,
     last_proof: Option<DateTime<Utc>>,

@@ -23,11 +23,10 @@ pub(crate) struct Fleet {
     pub state: Progress,
     /// When its first process began it.
     pub started_at: DateTime<Utc>,
-    /// When it was over.
+    /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
     /// Whether it resumes what another process has begun.
     pub resumed: bool,
-    /// Which databases.
     pub selection: Selection,
     /// Which part of them; `None` for all.
     pub shard: Option<Shard>,
@@ -51,7 +50,7 @@ pub(crate) struct Fleet {
 pub(crate) enum Progress {
     /// Nothing was begun: only the plan was asked for.
     Planned,
-    /// It goes on, or its process died.
+    /// It is running, or its process died.
     Running,
     /// Every database that was to be drilled has its verdict, pass or fail.
     Finished,
@@ -61,13 +60,13 @@ pub(crate) enum Progress {
     Interrupted,
 }
 
-/// What became of one database.
+/// The outcome of one database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// Its backup is not good.
     Fail,
-    /// It was drilled, and nothing was found out.
+    /// It was drilled without a verdict.
     Unknown,
     /// It could not be drilled.
     Refused,
@@ -119,9 +118,8 @@ pub(crate) struct Row {
     pub resource_id: String,
     /// Account: what `lifeboat.toml` calls it, or else its number.
     pub account: Option<String>,
-    /// Region.
     pub region: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// What that rests on.
     pub reasons: Vec<String>,
@@ -130,7 +128,6 @@ pub(crate) struct Row {
     pub hints: Vec<String>,
     /// The drill, as `drill show` knows it.
     pub run: Option<String>,
-    /// When that began.
     pub started_at: Option<DateTime<Utc>>,
     /// How long it took.
     pub seconds: Option<f64>,
@@ -138,14 +135,12 @@ pub(crate) struct Row {
     pub rto_seconds: Option<f64>,
     /// When its backup was last proven, before this run.
     pub last_proof: Option<DateTime<Utc>>,
-    /// Its throwaway.
     pub throwaway: Option<String>,
     /// How long that was there.
     #[serde(default)]
     pub throwaway_seconds: f64,
     /// Why it is still there.
     pub left_behind: Option<String>,
-    /// Where the evidence is.
     pub evidence: Option<String>,
     /// What a refusal means to the caller.
     #[serde(skip)]
@@ -216,7 +211,7 @@ impl Row {
 }
 
 impl Fleet {
-    /// Counts anew, and puts what is worth a look first.
+    /// Recounts, and puts what needs attention first.
     pub(super) fn recount(&mut self) {
         // Those that wait, in the order of their turns.
         let turn = |row: &Row| (row.outcome == Outcome::Pending).then_some(row.last_proof);
@@ -256,7 +251,7 @@ impl Fleet {
     }
 
     /// What the run means to its caller: what costs money outranks a defect, that an interrupt, that a bad backup, that
-    /// what could not be found out.
+    /// what could not be determined.
     pub(crate) fn exit_kind(&self) -> Option<Kind> {
         let has = |kind: Kind| self.databases.iter().any(|row| row.kind == Some(kind));
         let sum = &self.summary;

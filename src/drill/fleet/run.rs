@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Hears the events of the drill of a source.
 type Tell = Box<dyn Fn(&str, Event<'_>) + Send + Sync>;
 
-/// Hears what became of a database, with the drill if there was one.
+/// Called with the outcome of a database, and its drill if there was one.
 type OnOutcome = Box<dyn Fn(&Row, Option<&Report>) + Send + Sync>;
 
 /// What the drills of a fleet work with.
@@ -44,7 +44,6 @@ pub(crate) struct Crew<C> {
     pub tell: Tell,
     /// Told whenever the outcome of a database is known.
     pub on_outcome: OnOutcome,
-    /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Host name.
     pub host: String,
@@ -52,7 +51,6 @@ pub(crate) struct Crew<C> {
 
 /// How a turn of a database ended.
 enum End {
-    /// It was drilled.
     Drilled(Box<Report>),
     /// Another process of this fleet run has drilled it.
     DoneByOthers(Box<Report>),
@@ -75,7 +73,7 @@ struct Turn {
     held: Option<Theirs>,
 }
 
-/// Runs the drills of a plan to their end. Whatever becomes of one, the others go on; a signal ends all of them, with their
+/// Runs the drills of a plan to their end. Whatever happens to one, the others continue; a signal ends all of them, with their
 /// throwaways removed and their leases let go.
 pub(crate) async fn run_fleet<C>(plan: Plan, crew: Arc<Crew<C>>) -> Result<Fleet>
 where

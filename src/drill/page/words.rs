@@ -16,7 +16,7 @@ pub(crate) const fn tone_of_table(word: Word, baseline: Baseline) -> Tone {
     }
 }
 
-/// Place of a word in the order worst first.
+/// Rank of a verdict, worst first.
 pub(crate) const fn table_rank(word: Word) -> u8 {
     match word {
         Word::Missing => 0,

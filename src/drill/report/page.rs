@@ -307,7 +307,7 @@ fn draw_restored(drill: &Report) -> Markup {
     }
 }
 
-/// What became of the copy: when it was removed, or a word.
+/// The outcome of the copy: when it was removed, or a word.
 fn draw_removed(entry: &Entry) -> Markup {
     let fate = Fate::of_throwaway(&entry.drill.throwaway, entry.outcome);
     html! {

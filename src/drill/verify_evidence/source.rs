@@ -1,4 +1,4 @@
-//! The evidence of one source, held against its chain.
+//! The evidence of one source, checked with its chain.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -131,7 +131,7 @@ impl Look<'_> {
         self.vault.read_all(&names)
     }
 
-    /// A link, and its hash, held against what the next one or the head says of it.
+    /// A link, its hash compared with what the next one or the head records.
     fn read_link(
         &mut self,
         seq: u64,
@@ -178,7 +178,7 @@ impl Look<'_> {
         (link, Some(hash))
     }
 
-    /// What stands behind the head: one link may, if it follows, and after it the one that mends it.
+    /// Links after the head: one is allowed, if it continues the chain, and then the one that repairs it.
     fn check_beyond_head(
         &mut self,
         followed: &mut Followed,
@@ -208,7 +208,7 @@ impl Look<'_> {
             });
             before = follows.as_ref().map(|_| sha256(text));
             match follows {
-                // What mends it names files as they are, which the link itself explains.
+                // The link that repairs it names files as they are, and explains why.
                 Some(link) => followed.pending = followed.pending.take().or(Some(link)),
                 None => self.add_finding(
                     Fault::Inserted,

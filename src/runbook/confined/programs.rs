@@ -12,7 +12,7 @@ pub(in crate::runbook) struct Program {
     pub(in crate::runbook) arguments: Vec<String>,
 }
 
-/// Holds a command against the list. `reads_only` judges calls of this tool, by the parser that would run them.
+/// Checks a command against the list. `reads_only` judges calls of lifeboat, with the parser that would run them.
 pub(in crate::runbook) fn judge_call(words: &[String], reads_only: ReadsOnly<'_>) -> Result<(), String> {
     let (program, arguments) = words.split_first().ok_or("the block has no command")?;
     match program.as_str() {
@@ -62,7 +62,7 @@ impl Program {
     }
 }
 
-/// The folders of PATH that mean the same wherever a plan is made; a program of the current folder is nobody's `aws`.
+/// The folders of PATH that mean the same wherever a plan is made; a program in the current folder is not trusted.
 pub(in crate::runbook) fn search_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect()

@@ -1,8 +1,8 @@
 //! One SQL statement that reads, as PostgreSQL's own lexer would take it apart.
 //!
-//! The transaction that it runs in only reads, and it cannot leave it, since it is one statement. What remains are functions that act
+//! It runs in a read-only transaction, and it cannot leave it, since it is one statement. What remains are functions that act
 //! outside of transactions (`pg_terminate_backend`, `dblink`, `pg_switch_wal`, `lo_export`, `aws_s3.query_export_to_s3`), so functions are
-//! known by name, and functions, views and operators of the database are asked for before it runs.
+//! known by name, and functions, views and operators of the database are looked up before it runs.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ impl Uses {
 
 const BEGINNINGS: [&str; 6] = ["select", "with", "values", "table", "show", "explain"];
 
-/// Words of statements that write; the transaction would refuse them as well.
+/// Keywords of statements that write; the transaction would refuse them as well.
 const WRITING: [&str; 12] = [
     "insert", "update", "delete", "merge", "into", "truncate", "copy", "call", "do", "analyze", "analyse",
     "execute",
@@ -245,7 +245,7 @@ fn judge_tokens(tokens: &[Token]) -> Result<Uses, String> {
     Ok(uses)
 }
 
-/// Whether what stands before a parenthesis is no function.
+/// Whether the word before a parenthesis is not a function.
 fn is_syntax(name: Option<&Token>, before: Option<&Token>) -> bool {
     let Some(name) = name else { return true };
     let after = |words: &[&str]| before.is_some_and(|before| before.is_word(words));
@@ -287,7 +287,7 @@ impl<'a> Lexer<'a> {
         text.chars().enumerate().all(|(ahead, letter)| self.peek(ahead) == Some(letter))
     }
 
-    /// Moves on, and takes what it passes over into the text.
+    /// Advances, and appends what it passes to the text.
     fn pass(&mut self, count: usize) {
         let end = (self.place + count).min(self.letters.len());
         self.text.extend(&self.letters[self.place..end]);
@@ -370,7 +370,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// A string from its quote on.
+    /// A string, from its opening quote.
     fn pass_string(&mut self, has_escapes: bool) -> Result<(), String> {
         self.pass(1);
         loop {
@@ -508,7 +508,7 @@ impl<'a> Lexer<'a> {
 fn string_literal(value: &str) -> String {
     let doubled = value.replace('\'', "''");
     match doubled.contains('\\') {
-        // A blank before it, so that it is not read as part of a name.
+        // A space before it, so that it is not read as part of a name.
         true => format!(" E'{}'", doubled.replace('\\', "\\\\")),
         false => format!("'{doubled}'"),
     }

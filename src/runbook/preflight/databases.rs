@@ -6,7 +6,7 @@ use crate::postgres::Refusal;
 use crate::runbook::document::{NeedsDatabase, Place};
 use crate::runbook::sql;
 
-/// Logs in, and looks.
+/// Logs in and checks.
 pub(super) async fn check_database(
     needed: &NeedsDatabase,
     ground: &PreflightContext<'_>,
@@ -81,7 +81,7 @@ pub(super) async fn check_database(
             false => Finding::new(Presence::Doubtful, not_there(&table, &what, &known)),
         });
     }
-    // Once the run has begun, it may have made them itself.
+    // Once the run has begun, it may have created them itself.
     let without = if is_begun { Vec::new() } else { list(&needed.without_tables) };
     for table in without.iter().filter(|table| find(table)) {
         findings.push(Finding::new(Presence::Missing, format!("table `{table}` is already in {what}")));

@@ -1,4 +1,4 @@
-//! Steps that run something: begun in the journal, run, judged, ended in the journal.
+//! Steps that run a script: recorded as begun, run, judged, recorded as ended.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::runbook::script::{self, Done, Ended, Settings};
 use crate::runbook::{reading, sha256, sql};
 use crate::when::format_span;
 
-/// Most of what a step says that stands in the report, from its end; the file beside the journal has all of it.
+/// How much of a step's output the report keeps, from its end; the file beside the journal has all of it.
 const LINES_KEPT: usize = 200;
 const LETTERS_KEPT: usize = 16_000;
 
@@ -90,7 +90,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         }
     }
 
-    /// Writes down how a step has ended, and judges it.
+    /// Records how a step has ended, and judges it.
     async fn end(
         &mut self,
         step: &Step,

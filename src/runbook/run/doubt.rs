@@ -1,4 +1,4 @@
-//! Steps of which nobody knows whether they happened: they are asked for, and never repeated blindly.
+//! Steps that may or may not have happened: they are probed, and never repeated blindly.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use crate::runbook::reading;
 use crate::runbook::script::{self, Done, Ended, Settings};
 use crate::runbook::state::StepState;
 
-/// How long a command of a process that died is waited for.
+/// How long to wait for a command whose parent died.
 const ORPHANS: Duration = Duration::from_secs(60);
 
-/// What may be done about a step.
+/// What to do about a step.
 pub(super) enum Doubt {
     Run,
     Happened,
@@ -37,7 +37,7 @@ impl ProbeFound {
 }
 
 impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
-    /// Settles whether a step may be run now.
+    /// Decides whether a step may be run now.
     pub(super) async fn settle_doubt(&mut self, step: &Step) -> Result<Doubt> {
         let told = self.story.step(&step.id);
         let is_suspect = self.suspects.contains(&step.id);
@@ -98,12 +98,12 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         }))
     }
 
-    /// Whether a step may be run as often as one likes: it says so, and all that it does is known to read.
+    /// Whether a step may be repeated freely: it says `read-only`, and is confined.
     pub(super) fn only_reads(&self, step: &Step) -> bool {
         reading::confine_step(step, self.runbook, &self.values, self.to.reads_only).is_ok()
     }
 
-    /// A command whose process died before it may still be under way.
+    /// A command whose parent died may still be running.
     async fn wait_for_orphans(&self, step: &Step, group: Option<u32>) -> Option<Stop> {
         let path = self.lock_path(step).ok()?;
         let began = Instant::now();
@@ -130,7 +130,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         self.journal.vault().path(&format!("{}/steps/{}.in", folder(&self.story.start.run), step.id))
     }
 
-    /// Asks whether a step happened, and writes down what came out.
+    /// Probes whether a step happened, and records the result.
     async fn probe(
         &mut self,
         step: &Step,
@@ -144,7 +144,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         Ok((answer, reason))
     }
 
-    /// Asks whether a step happened.
+    /// Probes whether a step happened.
     pub(in crate::runbook) async fn ask_probe(
         &self,
         step: &Step,
@@ -215,8 +215,8 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     }
 }
 
-/// Exit code 0 says that it happened. Anything else says that it did not only if it is sure: AWS knows no such thing, or nothing
-/// was said at all. A probe that AWS refused has found nothing out.
+/// Exit code 0 means that it happened. Anything else means that it did not only if that is certain: AWS reports "not found", or nothing
+/// was printed. A probe that AWS refused is inconclusive.
 fn read_probe(done: &Done) -> (Answer, String) {
     let said = done.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
     match (done.end, done.exit) {

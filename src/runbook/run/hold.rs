@@ -1,4 +1,4 @@
-//! Steps at which a run holds: until something has come true, or until a person has decided.
+//! Steps at which a run holds: until a condition is met, or until a person has decided.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::runbook::wait::PollResult;
 use crate::runbook::{objects, sha256};
 use crate::when::format_span;
 
-/// How long a wait may take that does not say.
+/// The default timeout of a wait.
 const USUAL_WAIT: Duration = Duration::from_secs(3600);
 
 impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
@@ -88,7 +88,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let mut gate = Gate::of_step(step, &self.values, &self.to.by)?
             .ok_or_else(|| Error::new(Kind::Bug, "a gate is none"))?;
         if let Some(answer) = gate.answer.as_ref().filter(|_| self.to.aws.is_some()) {
-            // What is typed may be the name of something else than a DB instance.
+            // What is typed may not be the name of a DB instance.
             gate.facts = objects::describe(&format!("db:{answer}"), self.to.aws).await.unwrap_or_default();
         }
         let waiting = |error: Error| Stop { state: "waiting", step: Some(step.id.clone()), error };

@@ -54,7 +54,7 @@ impl Looks {
 pub(crate) struct Side<'a> {
     /// What it holds.
     pub seen: &'a Observation,
-    /// What was written to it meanwhile.
+    /// Writes to it during the comparison.
     pub looks: &'a Looks,
 }
 

@@ -57,7 +57,7 @@ enum Writer {
     Copy,
 }
 
-/// What speaks for a difference between a copy and what was recorded.
+/// Evidence for a difference between a copy and its baseline.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Excuse {
     None,
@@ -139,7 +139,7 @@ impl Window<'_> {
 /// What was found of the definitions of databases.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Not what they ought to be.
+    /// Not as expected.
     pub(super) differences: Vec<DefinitionVerdict>,
     /// Changed in the source around that moment, so that the copy may rightly hold them otherwise.
     pub(super) changed_around: Vec<String>,
@@ -163,7 +163,7 @@ impl Found {
     }
 }
 
-/// Which definitions of two observations can be held against each other.
+/// Which definitions of two observations can be compared.
 #[derive(Clone, Copy)]
 struct Comparable {
     recipe: u32,
@@ -184,7 +184,7 @@ impl Comparable {
     }
 }
 
-/// Whether definitions of a kind are held against each other in a database of two observations.
+/// Whether definitions of a kind are compared in a database of two observations.
 pub(crate) fn compares_kind(left: &Observation, right: &Observation, database: &str, kind: &str) -> bool {
     let comparable = Comparable {
         recipe: left.definitions_recipe.min(right.definitions_recipe),
@@ -194,8 +194,8 @@ pub(crate) fn compares_kind(left: &Observation, right: &Observation, database: &
 }
 
 /// What in a copy of the very moment is defined otherwise than in its source. `later`: the source's definitions
-/// after that moment; what was changed meanwhile may stand in the copy either way. Databases that are not on both
-/// sides are left out: that they are missing is said elsewhere. `window` is asked for each database.
+/// after that moment; what was changed in between may be in the copy either way. Databases that are not on both
+/// sides are left out: missing ones are reported elsewhere. `window` is called for each database.
 pub(super) fn find_differences<'a>(
     expected: &Observation,
     later: &BTreeMap<String, Definitions>,

@@ -1,7 +1,7 @@
 //! What a dump and its restore leave otherwise, and what of it is no fault. Pure.
 //!
 //! What pg_dump cannot carry, what PostgreSQL names or computes by itself, and what belongs to a server and not to a database
-//! cannot be the same in a copy that came about by a dump. It is told as a note, which says what is otherwise and why.
+//! cannot be the same in a copy made with a dump. It becomes a note that says what differs and why.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,9 @@ use crate::verify::observation::{Carried, Table};
 use crate::verify::schema::Definitions;
 use crate::verify::schema::dumped::{DUMPED, UNDUMPED};
 
-/// Something that is otherwise on the two sides and speaks against neither.
+/// A difference that counts against neither side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Note {
-    /// Database.
     pub database: String,
     /// `index`, `table`, …
     pub kind: String,

@@ -32,7 +32,7 @@ pub(crate) enum Kinship<'a> {
         moment: Option<DateTime<Utc>>,
         /// How large a part of a table, 0 to 1, may be beyond what can be placed before or after the backup.
         tolerance: f64,
-        /// Tables that are emptied and loaded anew as a matter of course.
+        /// Tables that are routinely emptied and reloaded.
         churning: &'a crate::verify::depth::Tables,
     },
     /// Nothing but the names: the counts may differ by a tolerance.
@@ -311,8 +311,8 @@ pub(crate) fn name_in_copy<'a>(source: &Observation, copy: &'a Observation, data
 
 /// Whether a database was made after the backup; `None` where nothing proves it either way.
 ///
-/// The row in `pg_database` that would tell is written anew by a mere GRANT. Object ids are handed out in order, so the
-/// database is held against other objects of the source: it is older than whatever has a greater id and is from before
+/// The row in `pg_database` is rewritten by a mere GRANT. Object ids are handed out in order, so the
+/// database is compared with other objects of the source: it is older than whatever has a greater id and is from before
 /// the backup, and younger than whatever has a smaller one and was made since.
 fn made_since(source: &Observation, database: &str, kinship: &Kinship<'_>) -> Option<bool> {
     if existed_then(source.made_by.get(database).copied(), kinship) == Some(true) {
@@ -330,7 +330,7 @@ fn made_since(source: &Observation, database: &str, kinship: &Kinship<'_>) -> Op
     (is_younger || beyond_the_counter).then_some(true)
 }
 
-/// The copies of tables: by object id, which survives renaming, else by name, which survives being made anew.
+/// The copies of tables: by object id, which survives renaming, else by name, which survives being recreated.
 pub(crate) struct Counterparts<'a> {
     by_id: BTreeMap<u32, &'a Table>,
     by_name: BTreeMap<(&'a str, &'a str), &'a Table>,

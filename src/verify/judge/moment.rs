@@ -214,7 +214,7 @@ struct Writes {
 }
 
 impl Writes {
-    /// `None` if the counters were reset meanwhile.
+    /// `None` if the counters were reset in between.
     fn between(first: Written, second: Written) -> Option<Self> {
         let WriteCounters { inserted, updated, deleted } = second.counters;
         let since = |now: i64, then: i64| u64::try_from(now - then).ok();
@@ -339,7 +339,7 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
     })
 }
 
-/// The verdict where only the number of rows can be held against the writes.
+/// The verdict where only the number of rows can be compared with the writes.
 fn judge_bounds(rows: u64, copied: u64, writes: Writes) -> (Word, String) {
     let lowest = if writes.rewritten { 0 } else { rows.saturating_sub(writes.deleted) };
     let highest = rows.saturating_add(writes.inserted);
@@ -363,8 +363,8 @@ fn describe_gap(rows: u64, copied: u64) -> String {
     format!("{} {direction}", format_rows(rows.abs_diff(copied)))
 }
 
-/// The reason of a table whose rows were found out one by one: `told` says which they are, so that their number is not said twice.
-/// Where more are missing than could be found, that is said too.
+/// The reason of a table whose rows were found out one by one: `told` names them, so that their number is not repeated.
+/// If more are missing than were found, it says so.
 pub(crate) fn reason_with_rows(told: &str, missing_among_them: u64, table: &TableVerdict) -> String {
     let (rows, copied) = (table.expected_rows.unwrap_or(0), table.observed_rows.unwrap_or(0));
     let apart = describe_gap(rows, copied);
