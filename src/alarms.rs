@@ -49,16 +49,16 @@ const BETWEEN_PUTS: Duration = Duration::from_millis(334);
 const ALARM_USD: f64 = 0.10;
 const METRIC_USD: f64 = 0.30;
 
-/// Whose alarms.
+/// Which instances.
 #[derive(Clone, Debug)]
 pub(crate) enum Scope {
-    /// All instances of the Region but throwaways.
+    /// All instances of the Region, except throwaways.
     All,
     /// These.
     Some(Vec<InstanceId>),
 }
 
-/// What is to be done, decided and not yet done.
+/// A plan: decided, not yet done.
 #[derive(Debug, Serialize)]
 pub(crate) struct Plan {
     /// `lifeboat.alarms/1`.
@@ -69,25 +69,25 @@ pub(crate) struct Plan {
     pub places: Vec<Place>,
     pub unreached: Vec<Unreached>,
     pub databases: Vec<String>,
-    /// What is to be done, alarms and event subscriptions.
+    /// Changes to alarms and event subscriptions.
     pub changes: Vec<Change>,
     /// Kinds that a database does not get.
     pub skipped: Vec<Skipped>,
-    /// What is to be said beside it.
+    /// Warnings.
     pub warnings: Vec<String>,
-    /// About what alarms and custom metrics cost a month, without the free ones.
+    /// Estimated monthly cost of alarms and custom metrics, without the free tier.
     pub monthly_cost_usd: f64,
-    /// Alarms when it is done.
+    /// Number of alarms afterwards.
     pub alarms: usize,
     /// Custom metrics that they need.
     pub custom_metrics: usize,
-    /// The command that makes it so.
+    /// The command that applies it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apply_command: Option<String>,
 }
 
 impl Plan {
-    /// One plan over several places, to be looked at; there is at least one.
+    /// Merges the plans of several Regions, for display; there is at least one.
     pub(crate) fn merge(plans: Vec<Plan>, unreached: Vec<Unreached>) -> Option<Plan> {
         let mut all = plans.into_iter();
         let mut whole = all.next()?;
@@ -134,13 +134,13 @@ pub(crate) async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>>
     }
 }
 
-/// Checks what the configuration says of alarms, before AWS is asked anything.
+/// Checks the configuration of alarms, before AWS is called.
 pub(crate) fn check_settings(config: &Config) -> Result<()> {
     wanted::check_kinds(&config.alarms)?;
     config.databases.values().try_for_each(|database| wanted::check_kinds(&database.alarms))
 }
 
-/// Decides what has to be done so that the instances of a scope have the alarms they should have.
+/// Plans the changes that give the instances of a scope the alarms they should have.
 pub(crate) async fn plan_alarms(
     aws: &Aws,
     config: &Config,
@@ -205,7 +205,7 @@ async fn max_connections(
     instance: &Instance,
     groups: &mut BTreeMap<String, Option<u32>>,
 ) -> Result<Option<u32>> {
-    // A default group says nothing but RDS's formula.
+    // A default group contains only RDS's formula.
     let Some(group) = instance.parameter_group.as_ref().filter(|group| !group.starts_with("default.")) else {
         return Ok(None);
     };
@@ -217,7 +217,7 @@ async fn max_connections(
     Ok(found)
 }
 
-/// Autoscaling ends at a limit, and then nothing grows any more.
+/// Autoscaling stops at a limit.
 fn warn_of_full_storage(instance: &Instance) -> Option<String> {
     let most = instance.settings.max_storage_gib?;
     let share = f64::from(instance.storage_gib) / f64::from(most);
@@ -229,7 +229,7 @@ fn warn_of_full_storage(instance: &Instance) -> Option<String> {
     })
 }
 
-/// Alarms on metrics of ours go off where nobody publishes them: better said before than after.
+/// Alarms on our metrics go off if nobody publishes them: better to warn beforehand.
 async fn warn_of_unmeasured(
     aws: &Aws,
     own: &BTreeSet<Metric>,
@@ -251,7 +251,7 @@ async fn warn_of_unmeasured(
     }))
 }
 
-/// Every topic must be there; one where nothing arrives is worth a warning.
+/// Every topic must exist; one that cannot deliver gets a warning.
 async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
     let mut topics = Topics::default();
     let mut warnings = Vec::new();
@@ -275,7 +275,7 @@ async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
-/// What keeps messages of CloudWatch and RDS from arriving at a topic, each with its remedy.
+/// What keeps a topic from delivering messages of CloudWatch and RDS, each with its remedy.
 pub(crate) fn obstacles(topic: &Topic) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for service in ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"] {
@@ -293,7 +293,7 @@ fn lower_first(text: &str) -> String {
     letters.next().map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
 }
 
-/// Alarms of ours in a scope, with their tags: those whose name and tag both say so.
+/// Our alarms in a scope, with their tags: those whose name and tag both prove it.
 async fn list_own_alarms(aws: &Aws, scope: &Scope) -> Result<Vec<(Alarm, Tags)>> {
     let mut named = Vec::new();
     match scope {
@@ -330,7 +330,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// One report over several places; there is at least one.
+    /// Merges the reports of several Regions; there is at least one.
     pub(crate) fn merge(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
         let (mut plans, mut failed) = (Vec::new(), Vec::new());
         let (mut applied, mut left, mut interrupted) = (0, 0, false);
@@ -356,7 +356,7 @@ pub(crate) struct Failed {
 }
 
 /// Makes the changes of a plan, no faster than CloudWatch allows. After an interruption a new plan holds what is left.
-/// `tell` hears how many changes are done, of how many, and what is done now.
+/// `tell` is called with the number of changes done, their total, and the current one.
 pub(crate) async fn apply_plan(
     aws: &Aws,
     plan: Plan,
@@ -432,7 +432,7 @@ async fn apply_change(aws: &Aws, change: &Change) -> Result<()> {
     }
 }
 
-/// What the exit code of `apply` says.
+/// The exit code of `apply`.
 pub(crate) fn exit_kind(report: &Report) -> Option<ErrorKind> {
     match report.failed.len() {
         0 if !report.plan.unreached.is_empty() => Some(ErrorKind::Partial),
@@ -450,11 +450,11 @@ pub(crate) struct Listed {
     pub place: Place,
     pub state: String,
     pub since: Option<chrono::DateTime<chrono::Utc>>,
-    /// What raises it.
+    /// Its rule.
     pub rule: Option<String>,
-    /// Whom it tells.
+    /// Its topics.
     pub actions: Vec<String>,
-    /// Whether it tells anyone.
+    /// Whether it notifies anyone.
     pub actions_enabled: bool,
 }
 

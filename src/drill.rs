@@ -1,4 +1,4 @@
-//! The restore drill: restore elsewhere, prove, time, tear down.
+//! The restore drill: restore to a throwaway, compare, time, remove.
 //!
 //! Owns the throwaway instance from the request that creates it to the Describe call that no longer finds it, and the
 //! record in the vault. A drill never writes to its source, and nothing in here deletes an instance that is not proven to

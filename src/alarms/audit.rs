@@ -1,5 +1,5 @@
-//! Every alarm and event subscription of a Region, whoever made it: which of them can never fire, or never arrive, and which
-//! databases nobody watches. Nothing is changed.
+//! Every alarm and event subscription of a Region, whoever created it: which can never fire, or never notify, and which
+//! databases are unwatched. Changes nothing.
 
 mod composite;
 mod fault;
@@ -31,7 +31,7 @@ pub(crate) struct Audited {
     pub noun: &'static str,
     /// Its state or status.
     pub state: String,
-    /// What is wrong; nothing, if it can fire and arrive.
+    /// Its faults; none if it can fire and notify.
     pub faults: Vec<Fault>,
 }
 
@@ -44,14 +44,14 @@ pub(crate) struct Unwatched {
     pub place: Place,
 }
 
-/// What a database goes without.
+/// What is unwatched of a database.
 #[derive(Debug, Serialize)]
 pub(crate) struct Gap {
     /// The DB instance.
     pub database: String,
     #[serde(flatten)]
     pub place: Place,
-    /// What of it nobody watches: `backups`, `storage`, `events`.
+    /// What is unwatched: `backups`, `storage`, `events`.
     pub lacks: Vec<&'static str>,
 }
 
@@ -71,14 +71,14 @@ pub(crate) struct Audit {
     pub unwatched: Vec<String>,
     /// The same, and where each is.
     pub unwatched_in: Vec<Unwatched>,
-    /// Databases of which something that matters is not watched.
+    /// Databases that are only partly watched.
     pub gaps: Vec<Gap>,
     /// What could not be determined.
     pub unknown: Vec<String>,
 }
 
 impl Audit {
-    /// One audit over several places; there is at least one.
+    /// Merges the audits of several Regions; there is at least one.
     pub(crate) fn merge(audits: Vec<Audit>, unreached: Vec<Unreached>) -> Option<Audit> {
         let mut all = audits.into_iter();
         let mut whole = all.next()?;
@@ -104,7 +104,7 @@ impl Audit {
 /// CloudWatch keeps the history of alarms for so long (CloudWatch User Guide, "Alarm history").
 const HISTORY: TimeDelta = TimeDelta::days(30);
 
-/// Looks at everything.
+/// Audits a Region.
 pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
     let instances = aws.instances().await?;
     let alarms = aws.alarms(None).await?;
@@ -193,7 +193,7 @@ fn metrics_of(alarm: &Alarm) -> Vec<Metric> {
     }
 }
 
-/// Alarms that need no actions of their own: a composite alarm with actions stands on them, by itself or by way of others.
+/// Alarms that need no actions of their own: a composite alarm with actions depends on them, directly or indirectly.
 fn paged_by_composites(alarms: &[Alarm]) -> BTreeSet<&str> {
     let by_name: BTreeMap<&str, &Alarm> =
         alarms.iter().map(|alarm| (alarm.spec.name.as_str(), alarm)).collect();
@@ -214,7 +214,7 @@ fn paged_by_composites(alarms: &[Alarm]) -> BTreeSet<&str> {
 }
 
 fn find_rule_faults(rule: &str, alarms: &[Alarm]) -> Vec<Fault> {
-    // CloudWatch took it: a rule that only we cannot read is not the alarm's fault.
+    // CloudWatch accepted it: a rule that only we cannot parse is not the alarm's fault.
     let Some(named) = composite::list_alarm_names(rule) else { return Vec::new() };
     let stands_on_any = alarms.iter().any(|alarm| named.contains(&alarm.spec.name));
     if stands_on_any {
@@ -227,7 +227,7 @@ fn find_rule_faults(rule: &str, alarms: &[Alarm]) -> Vec<Fault> {
     }]
 }
 
-/// Whether what is said arrives.
+/// Whether its notifications can arrive.
 struct Delivery<'a> {
     aws: &'a Aws,
     topics: Topics,
@@ -260,7 +260,7 @@ impl Delivery<'_> {
         if doubts.is_empty() || !faults.is_empty() {
             return Ok(faults);
         }
-        // Whether a key lets CloudWatch in shows in what became of the last action, if there was one.
+        // Whether a key allows CloudWatch shows in the result of the last action, if there was one.
         let since = self.now - HISTORY;
         let last = self.aws.alarm_actions_since(&spec.name, since).await?.pop();
         match last {
@@ -281,7 +281,7 @@ impl Delivery<'_> {
     async fn of_topics(&mut self, actions: &[String], own_arn: &str, service: &str) -> Result<Vec<Fault>> {
         let mut faults = Vec::new();
         for action in actions {
-            // Other services than SNS are not ours to judge.
+            // Services other than SNS are not checked.
             let Some(topic) = topics::parse_arn(action) else {
                 if action.contains(":sns:") {
                     faults.push(topic_fault(
@@ -367,10 +367,10 @@ fn topic_fault(code: &'static str, message: String) -> Fault {
     Fault { code, message, remedy: remedy.to_owned() }
 }
 
-/// Categories without which failed backups and full disks go unheard.
+/// Categories without which failed backups and full disks go unnoticed.
 const CATEGORIES: [&str; 4] = ["availability", "backup", "failure", "low storage"];
 
-/// Event subscriptions of instances that leave out what matters, unless another one has it.
+/// Event subscriptions of instances that lack important categories, unless another one has them.
 fn find_missed_categories<'s>(
     all: &'s [EventSubscription],
     heard: &[&'s EventSubscription],
@@ -412,7 +412,7 @@ fn hears(subscription: &EventSubscription, category: &str) -> bool {
     subscription.categories.is_empty() || subscription.categories.iter().any(|one| one == category)
 }
 
-/// Databases that nothing that works watches, and what others lack.
+/// Databases that no working alarm or subscription watches, and what others lack.
 fn find_gaps(
     databases: &[&Instance],
     working: &[&Alarm],

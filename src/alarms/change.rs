@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::rds::{AlarmSpec, EventSubscription, Place, Tags};
 
-/// What happens to an alarm or an event subscription.
+/// The action on an alarm or an event subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
@@ -13,7 +13,7 @@ pub(crate) enum Action {
     Update,
     /// It goes.
     Delete,
-    /// It is as it should be.
+    /// No change.
     None,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Field {
     pub after: Option<String>,
 }
 
-/// What has to be done about one alarm or event subscription.
+/// The change to one alarm or event subscription.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Change {
     /// Its name.
@@ -36,7 +36,7 @@ pub(crate) struct Change {
     pub database: Option<String>,
     #[serde(flatten)]
     pub place: Place,
-    /// What is done.
+    /// The action.
     pub action: Action,
     /// What differs.
     pub fields: Vec<Field>,
@@ -44,7 +44,7 @@ pub(crate) struct Change {
     pub rule: Option<String>,
     /// Where the threshold comes from.
     pub threshold_from: Option<String>,
-    /// Why it goes.
+    /// Why it is deleted.
     pub reason: Option<String>,
     #[serde(skip)]
     pub(super) work: Work,

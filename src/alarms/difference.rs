@@ -7,8 +7,8 @@ use super::wanted::is_ours;
 use super::wanted::{PREFIX, Wanted};
 use crate::rds::{Alarm, AlarmSpec, Instance, Place, Tags, Watch};
 
-/// The changes that turn `existing` into `wanted`. Alarms that are ours and wanted no longer go, as do those of instances
-/// that are gone; an alarm that is called like ours and lacks our tag becomes ours only by being wanted.
+/// The changes that turn `existing` into `wanted`. Our alarms that are no longer wanted are deleted, as are those of instances
+/// that are gone; an alarm with a name like ours but without our tag is taken over only if it is wanted.
 pub(super) fn plan_changes(
     wanted: Vec<Wanted>,
     existing: Vec<(Alarm, Tags)>,
@@ -79,7 +79,7 @@ fn change(wanted: Wanted, found: Option<(Alarm, Tags)>) -> Change {
         .filter(|(key, value)| has.get(*key) != Some(value))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
-    // Tags that others put there stay.
+    // Tags of others are kept.
     for (key, value) in &set {
         fields.push(Field {
             name: format!("tag {key}"),
@@ -98,7 +98,7 @@ fn change(wanted: Wanted, found: Option<(Alarm, Tags)>) -> Change {
     change
 }
 
-/// Every setting of an alarm, by the name that people know.
+/// Every setting of an alarm, by its display name.
 fn settings(spec: &AlarmSpec) -> Vec<(&'static str, String)> {
     let mut settings = vec![("description", spec.description.clone())];
     match &spec.watch {
@@ -150,7 +150,7 @@ fn differences(before: &AlarmSpec, after: &AlarmSpec) -> Vec<Field> {
         .collect()
 }
 
-/// What raises an alarm, in a line.
+/// The rule of an alarm, in one line.
 pub(super) fn describe_rule(spec: &AlarmSpec) -> Option<String> {
     match &spec.watch {
         Watch::Metric(watch) => {

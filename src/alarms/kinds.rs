@@ -1,6 +1,6 @@
 //! The kinds of alarms there are: what each is for, when it goes off, and what to do then.
 //!
-//! Three of them are about backups, of which AWS's own list knows nothing: RDS has no event and no metric for "the automated
+//! Three of them are about backups, which AWS's own list lacks: RDS has no event and no metric for "the automated
 //! backup failed", so its absence must be seen. The rest is AWS's recommended set for RDS (Amazon CloudWatch User Guide,
 //! "Recommended alarms") and what PostgreSQL needs.
 
@@ -9,14 +9,14 @@ use crate::rds::{Comparison, Treatment};
 
 /// The namespace of the metrics that `status --publish` measures.
 pub(super) const OWN: &str = "Lifeboat";
-/// What is published in it of each database, whatever else there is to tell.
+/// The metric that is always published for each database.
 pub(super) const HEARTBEAT: &str = "MonitorRun";
-/// The age of the newest copy elsewhere, published where somebody has said where copies are kept.
+/// The age of the newest copy elsewhere, published with `--copies-in`.
 pub(super) const COPY_AGE: &str = "CopyAgeSeconds";
 /// RDS's own.
 pub(super) const RDS: &str = "AWS/RDS";
 
-/// What a threshold is given in.
+/// The unit of a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     /// A duration: `26h`.
@@ -55,7 +55,7 @@ pub(super) enum For {
     Burstable,
     /// With Performance Insights.
     Insights,
-    /// Storage that does not grow by itself.
+    /// Without storage autoscaling.
     FixedStorage,
 }
 
@@ -70,12 +70,12 @@ pub(super) struct Kind {
     /// Breaching periods, one after the other.
     pub(super) periods: i32,
     pub(super) comparison: Comparison,
-    /// As it would be written in `lifeboat.toml`.
+    /// As written in `lifeboat.toml`.
     pub(super) threshold: &'static str,
     pub(super) unit: Unit,
     pub(super) missing: Treatment,
     pub(super) is_for: For,
-    /// Off unless it is switched on.
+    /// Off unless enabled.
     pub(super) is_optional: bool,
     /// Completes "orders-prod: …".
     pub(super) meaning: &'static str,
@@ -93,7 +93,7 @@ const fn own(name: &'static str, metric: &'static str, threshold: &'static str) 
         comparison: Comparison::Above,
         threshold,
         unit: Unit::Age,
-        // Whoever measures has fallen silent: that is no better than a bad value.
+        // The publisher has stopped, which is no better than a bad value.
         missing: Treatment::Breaching,
         is_for: For::Single,
         is_optional: false,

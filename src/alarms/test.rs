@@ -1,5 +1,5 @@
-//! Proof that an alarm arrives: it is set off by hand, CloudWatch's history tells whether its actions succeeded, and, if the
-//! user shows where messages come out, that the message came out. The state is put back in any case.
+//! Proof that an alarm arrives: it is set off by hand, CloudWatch's history shows whether its actions succeeded, and, if the
+//! user names an inbox, that the message arrived. The state is always restored.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::web;
 
-/// How often the history and the inbox are looked at.
+/// How often the history and the inbox are polled.
 const POLL: Duration = Duration::from_secs(1);
 
-/// What became of an action.
+/// The result of an action.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
     /// ARN of the topic or other action.
     pub action: String,
     /// `succeeded`, `failed` or `unknown`.
     pub result: &'static str,
-    /// CloudWatch's words.
+    /// CloudWatch's message.
     pub said: Option<String>,
 }
 
-/// What a test came to.
+/// The result of a test.
 #[derive(Debug, Serialize)]
 pub(crate) struct TestReport {
     /// `lifeboat.alarms.test/1`.
@@ -39,14 +39,14 @@ pub(crate) struct TestReport {
     pub arrived: Option<bool>,
     /// The state before, and again after the test.
     pub state: String,
-    /// Whether the state was put back.
+    /// Whether the state was restored.
     pub put_back: bool,
-    /// How long it took until everything was known.
+    /// How long the test took.
     pub seconds: f64,
 }
 
 impl TestReport {
-    /// What the exit code says.
+    /// The exit code.
     pub(crate) fn kind(&self) -> Option<Kind> {
         match self.verdict {
             "pass" => None,
@@ -56,19 +56,19 @@ impl TestReport {
     }
 }
 
-/// What is tested, and how.
+/// The settings of a test.
 #[derive(Clone, Debug)]
 pub(crate) struct Test {
     pub alarm: String,
-    /// A word that nobody else uses: by it the message is known again.
+    /// A unique mark that identifies the message.
     pub mark: String,
-    /// A URL that shows what has arrived.
+    /// A URL that shows the messages that have arrived.
     pub inbox: Option<String>,
     /// How long to wait.
     pub patience: Duration,
 }
 
-/// Sets an alarm off and follows what it does.
+/// Sets an alarm off and follows its actions.
 pub(crate) async fn test_alarm(
     aws: &Aws,
     test: &Test,
@@ -94,7 +94,7 @@ pub(crate) async fn test_alarm(
             .hint("Give it a topic (`lifeboat alarms apply` does for its own), or `aws cloudwatch enable-alarm-actions`."));
     }
     let began = Instant::now();
-    // The history goes by AWS's clock. One that is a little ahead of ours must not hide what follows.
+    // The history goes by AWS's clock. A clock slightly ahead of ours must not hide what follows.
     let since = aws.now(here) - chrono::TimeDelta::seconds(2);
     let seen_before: Vec<String> =
         aws.alarm_actions_since(name, since).await?.into_iter().map(|item| item.details).collect();
@@ -109,7 +109,7 @@ pub(crate) async fn test_alarm(
         Ok(()) => follow(aws, test, &spec.alarm_actions, since, &seen_before, interrupt).await,
         Err(failure) => Err(failure.into()),
     };
-    // CloudWatch puts the state of a metric alarm back by itself at its next evaluation, that of a composite one not.
+    // CloudWatch restores the state of a metric alarm at its next evaluation, but not that of a composite alarm.
     let put_back = before == "ALARM" || aws.set_alarm_state(name, &before, &reason).await.is_ok();
     let (actions, arrived) = followed?;
     let verdict = if actions.iter().any(|one| one.result == "failed") || arrived == Some(false) {

@@ -1,6 +1,6 @@
 //! Thresholds as people write them, and what they are in the metric's own unit for one instance.
 //!
-//! CloudWatch counts storage and memory in bytes. A bare number would be taken for percent by one and for bytes by another,
+//! CloudWatch counts storage and memory in bytes. A bare number could be read as percent or as bytes,
 //! so it is refused there.
 
 use super::kinds::{Kind, Unit};
@@ -45,7 +45,7 @@ pub(super) fn parse_threshold(kind: &Kind, text: &str) -> Result<Threshold> {
         if !(percent > 0.0 && percent.is_finite()) {
             return Err(wrong("a percentage must be more than 0"));
         }
-        // Load may exceed the processors; nothing else can exceed what there is.
+        // Load may exceed the vCPUs; nothing else can exceed 100%.
         if percent > 100.0 && kind.unit != Unit::Processors {
             return Err(wrong("a percentage must be at most 100"));
         }
@@ -93,8 +93,8 @@ fn bytes(text: &str) -> Option<f64> {
     UNITS.iter().find_map(|(unit, size)| Some(number(text.strip_suffix(unit)?.trim())? * size))
 }
 
-/// What a threshold is for one instance. `max_connections` is what its parameter group says, if it says anything.
-/// `None` if it depends on something that is not known of the class.
+/// What a threshold is for one instance. `max_connections` is that of its parameter group, if set.
+/// `None` if it depends on an unknown resource of the class.
 pub(super) fn resolve_threshold(
     kind: &Kind,
     threshold: Threshold,
@@ -151,7 +151,7 @@ pub(super) fn format_value(unit: Unit, value: f64) -> String {
     }
 }
 
-/// RDS's default is a formula over memory; what the database gets is a little less than the class has.
+/// RDS's default is a formula over memory; the database gets a little less than the class has.
 fn most_connections(instance: &Instance, max_connections: Option<u32>) -> Option<(f64, String)> {
     if let Some(most) = max_connections {
         let group = instance.parameter_group.as_deref().unwrap_or("its parameter group");

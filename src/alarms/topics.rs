@@ -1,4 +1,4 @@
-//! Topics: from what people call them to ARNs, and whether what is published there arrives.
+//! Topics: from names to ARNs, and whether they can deliver.
 
 use std::collections::BTreeMap;
 
@@ -106,7 +106,7 @@ fn resolve_arn(text: &str, region: &str, instance: &Instance) -> Result<String> 
     Ok(text.to_owned())
 }
 
-/// Why what is published to a topic does not arrive.
+/// Why a topic cannot deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Blocked {
     pub(super) code: &'static str,
@@ -117,7 +117,7 @@ pub(super) struct Blocked {
 /// What a key needs.
 pub(super) const KEY_REMEDY: &str = "Encrypt it with a customer managed key whose policy grants the service kms:Decrypt and kms:GenerateDataKey*.";
 
-/// What cannot be seen from here: whether the policies of keys let a service in.
+/// What cannot be checked here: whether key policies allow a service.
 pub(super) fn list_unknown_keys<'t>(topics: impl Iterator<Item = &'t Topic>) -> Vec<String> {
     let own =
         |topic: &'t Topic| topic.key.as_ref().filter(|key| !key.ends_with(AWS_KEY)).map(|key| (topic, key));
@@ -133,10 +133,10 @@ pub(super) fn list_unknown_keys<'t>(topics: impl Iterator<Item = &'t Topic>) -> 
         .collect()
 }
 
-/// SNS's own key, whose policy nobody can change.
+/// SNS's AWS managed key, whose policy cannot be changed.
 const AWS_KEY: &str = "alias/aws/sns";
 
-/// What keeps a service's messages from arriving at a topic.
+/// What keeps a service's messages from being delivered by a topic.
 pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
     let mut found = Vec::new();
     let arn = &topic.arn;
@@ -171,12 +171,12 @@ pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
     found
 }
 
-/// Looks at each topic once.
+/// Checks each topic once.
 #[derive(Debug, Default)]
 pub(super) struct Topics(BTreeMap<String, Option<Topic>>);
 
 impl Topics {
-    /// Those of some topics that were looked at and are there.
+    /// Those of some topics that were checked and exist.
     pub(super) fn list_fetched<'t>(&'t self, arns: &'t [String]) -> impl Iterator<Item = &'t Topic> {
         arns.iter().filter_map(|arn| self.0.get(arn)?.as_ref())
     }

@@ -12,7 +12,7 @@ pub(super) const PREFIX: &str = "lifeboat/";
 pub(super) const PURPOSE: &str = "lifeboat:purpose";
 const SOURCE: &str = "lifeboat:source";
 
-/// An alarm that ought to be there.
+/// An alarm that should exist.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) spec: AlarmSpec,
@@ -21,7 +21,7 @@ pub(super) struct Wanted {
     pub(super) from: String,
 }
 
-/// A kind of alarm that an instance does not get, and why.
+/// A kind of alarm that does not apply to an instance, and why.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Skipped {
     /// The instance.
@@ -30,7 +30,7 @@ pub(crate) struct Skipped {
     pub reason: String,
 }
 
-/// Checks everything that a configuration says about kinds, whether it applies to an instance or not.
+/// Checks the configuration of all kinds, whether they apply to an instance or not.
 pub(super) fn check_kinds(settings: &AlarmSettings) -> Result<()> {
     for (name, own) in &settings.kinds {
         let kind = find_kind(name)?;
@@ -42,14 +42,14 @@ pub(super) fn check_kinds(settings: &AlarmSettings) -> Result<()> {
     Ok(())
 }
 
-/// The periods of an alarm: length, how many are looked at, how many must breach.
+/// The periods of an alarm: length, evaluation periods, datapoints to alarm.
 struct Shape {
     period_seconds: i32,
     periods: i32,
     to_alarm: i32,
 }
 
-/// Holds the periods against CloudWatch's rules (Amazon CloudWatch API, `PutMetricAlarm`).
+/// Checks the periods by CloudWatch's rules (Amazon CloudWatch API, `PutMetricAlarm`).
 fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
     let wrong = |what: String, hint: &str| {
         Err(Error::request(format!("alarms of kind `{}` cannot be configured like this: {what}", kind.name))
@@ -87,7 +87,7 @@ fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
     Ok(Shape { period_seconds: small(seconds), periods: small(periods), to_alarm: small(to_alarm) })
 }
 
-/// Why an instance has no use for a kind.
+/// Why a kind does not apply to an instance.
 fn unfit(kind: &Kind, instance: &Instance) -> Option<&'static str> {
     let is_aurora = instance.engine.starts_with("aurora") || instance.cluster.is_some();
     let is_single = !is_aurora;
@@ -112,7 +112,7 @@ fn unfit(kind: &Kind, instance: &Instance) -> Option<&'static str> {
     }
 }
 
-/// What is known of an instance beyond what RDS says of it.
+/// What is known about an instance beyond its description by RDS.
 pub(super) struct Known<'a> {
     pub(super) instance: &'a Instance,
     pub(super) max_connections: Option<u32>,
@@ -120,7 +120,7 @@ pub(super) struct Known<'a> {
     pub(super) topics: &'a dyn Fn(&AlarmKindSettings) -> Result<Vec<String>>,
 }
 
-/// The alarms that an instance should have, and those that it should not.
+/// The alarms that an instance should have, and the kinds that do not apply.
 pub(super) fn list_wanted(
     known: &Known<'_>,
     settings: &AlarmSettings,
@@ -176,7 +176,7 @@ pub(super) fn list_wanted(
                 actions_enabled: true,
                 alarm_actions: topics.clone(),
                 ok_actions: topics.clone(),
-                // A wrong dimension shows on the first day; a metric that may be absent must not cry.
+                // A wrong dimension shows on the first day; a metric that may be absent must not raise the alarm.
                 insufficient_data_actions: if kind.is_own() { topics } else { Vec::new() },
             },
             tags,
@@ -186,7 +186,7 @@ pub(super) fn list_wanted(
     Ok((wanted, skipped))
 }
 
-/// With autoscaling RDS itself acts below 10%, so an alarm there would page for nothing; below 5% it has not acted. A lag of
+/// With autoscaling, RDS itself acts below 10%, so an alarm there would page for nothing; below 5%, it has failed to act. A lag of
 /// 10 GiB is much on any disk.
 fn default_threshold(kind: &Kind, instance: &Instance) -> Result<Threshold> {
     const TEN_GIBIBYTES: f64 = 10.0 * 1024.0 * 1024.0 * 1024.0;
@@ -225,7 +225,7 @@ impl Kind {
         self.namespace == super::kinds::OWN
     }
 }
-/// Whether its tag says that an alarm is ours.
+/// Whether the tags of an alarm say that it is ours.
 pub(super) fn is_ours(tags: &Tags) -> bool {
     tags.get(PURPOSE).is_some_and(|purpose| purpose == "alarm")
 }

@@ -102,7 +102,7 @@ impl Left {
     }
 }
 
-/// What is left of several drills, so many of which run at once; nothing, unless it is known of each.
+/// What is left of several drills, so many of which run at once; none, unless known for each.
 pub(crate) fn time_left_of_all(
     under_way: impl IntoIterator<Item = Option<Duration>>,
     waiting: impl IntoIterator<Item = Option<Duration>>,

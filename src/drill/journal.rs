@@ -44,7 +44,7 @@ impl<'a> Journal<'a> {
         Evidence { json: path("evidence.json"), html: path("evidence.html") }
     }
 
-    /// What tells the lock that this run holds from one in a copy of the vault.
+    /// Distinguishes the lock that this run holds from one in a copy of the vault.
     pub(crate) fn lock_mark(&self) -> Option<String> {
         self.vault.lock_mark(&lock_name(&self.source, &self.run)).ok().flatten()
     }
@@ -57,7 +57,7 @@ impl<'a> Journal<'a> {
         })
     }
 
-    /// Writes the record of a drill that is over, its page, and the two stamps: a watcher that knows only the last
+    /// Writes the record of a drill that has ended, its page, and the two stamps: a monitor that knows only the last
     /// pass cannot tell a drill that keeps failing from one that is no longer run.
     pub(crate) fn close(self, report: &mut Report) -> Result<()> {
         let at = report.finished_at.unwrap_or(report.started_at);
@@ -107,7 +107,7 @@ pub(crate) fn read_last_stamp(
     Ok(Some((stamp.run, stamp.at, stamp.verdict)))
 }
 
-/// Whether the process of a run is still there.
+/// Whether the process of a run is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Process {
     /// It holds its lock.
@@ -121,7 +121,7 @@ pub(crate) enum Process {
     NotHere,
 }
 
-/// Whether the process of a run is still there, by the lock that it holds in the vault. The lock in a copy of the vault
+/// Whether the process of a run is alive, by the lock that it holds in the vault. The lock in a copy of the vault
 /// is always free, so a free lock counts only if it is the very one that the run took.
 pub(crate) fn process_of(vault: &Vault, source: &str, run: &str) -> Result<Process> {
     let Some(report) = read_record(vault, source, run)? else { return Ok(Process::NotHere) };
@@ -194,7 +194,7 @@ fn unknown_run(run: &str) -> Error {
     .hint("`lifeboat drill list` lists the drills; `latest` is the newest.")
 }
 
-/// The newest drills of an instance that can be read, the newest first: as many as tell what the next one may take.
+/// The newest drills of an instance that can be read, the newest first: enough to estimate the next one.
 pub(crate) fn newest_records(vault: &Vault, source: &str, resource_id: &str) -> Vec<Report> {
     const EXAMPLES: usize = 5;
     let mut runs = vault.list(&format!("drills/{source}")).map(|found| found.folders).unwrap_or_default();
@@ -254,7 +254,7 @@ pub(crate) fn current_outcome(vault: &Vault, report: &Report) -> Result<Outcome>
 pub(crate) enum Found {
     /// The sweep has removed it.
     Removed,
-    /// AWS does not know it.
+    /// AWS does not have it.
     NotThere,
 }
 
@@ -269,7 +269,7 @@ pub(crate) fn close_dead(
 ) -> Result<()> {
     let Some(mut report) = read_record(vault, source, run)? else { return Ok(()) };
     let is_over = report.state != State::Running;
-    // A record that was altered must not be sealed as it is.
+    // An altered record must not be sealed as it is.
     if is_over
         || report.run != run
         || report.source.id != source
@@ -285,13 +285,13 @@ pub(crate) fn close_dead(
         Found::Removed => report.throwaway.removed_at = Some(at),
         Found::NotThere => report.throwaway.found_gone_at = Some(at),
     }
-    // What has ended since says more of the last drill than this one.
+    // A drill that has ended since is the newer last drill.
     let is_last = read_last_stamp(vault, source)?.is_none_or(|(_, last, _)| last < report.started_at);
     let journal = Journal { vault, source: source.to_owned(), run: run.to_owned(), _lock: lock };
     journal.write_final_record(&mut report, at, is_last)
 }
 
-/// Where the record of a run lies in the vault.
+/// The path of the record of a run in the vault.
 pub(super) fn evidence_name(source: &str, run: &str) -> String {
     format!("{}/evidence.json", run_folder(source, run))
 }

@@ -6,11 +6,11 @@ use super::evidence::{Met, Report};
 use crate::verify::Verdict;
 use crate::when::{format_span, format_time};
 
-/// How far the clocks of the database, of AWS and of the client that wrote a row may differ.
+/// How much the clocks of the database, of AWS and of the client that wrote a row may differ.
 const SKEW: TimeDelta = TimeDelta::minutes(5);
 
-/// How old the newest row of a copy was when the drill began, in seconds. A row that is dated after the moment that was restored
-/// says nothing of that, and hides what the others would say.
+/// How old the newest row of a copy was when the drill began, in seconds. A row that is dated after the restored moment
+/// proves nothing, and hides the age of the others.
 pub(super) fn age_of_newest_row(
     newest: DateTime<Utc>,
     moment: Option<DateTime<Utc>>,
@@ -42,7 +42,7 @@ pub(super) fn age_of_backup(
 }
 
 impl Report {
-    /// Weighs the objectives: one that was missed fails the drill, and one that was not measured is not met.
+    /// Judges the objectives: one that was missed fails the drill, and one that was not measured is not met.
     pub(super) fn judge_objectives(&mut self, rpo_is_by_hand: bool) {
         let weigh = |measured: Option<f64>, objective: f64| match measured {
             Some(measured) if measured <= objective => Met::Pass,

@@ -1,5 +1,5 @@
 //! The outcome of a drill, of its throwaway and of its objectives, each with a word, a tone and a rank. Terminal,
-//! pages and reports ask here, so that no two of them say different things of one drill.
+//! pages and reports use it, so that they all say the same about one drill.
 
 use super::evidence::{Met, Report, State, Throwaway};
 use crate::verify::Verdict;
@@ -21,21 +21,21 @@ pub(crate) enum Outcome {
     Interrupted,
     /// Its process ended before the drill did.
     Died,
-    /// It was not over when this record of it was copied: the process is on another machine, if there is one.
+    /// It had not ended when this record was copied: its process, if any, is on another machine.
     Unfinished,
     /// It goes on.
     Running,
-    /// Its record is not as it was written, and proves nothing.
+    /// Its record was altered, and proves nothing.
     Altered,
 }
 
 impl Outcome {
-    /// By the record alone, whose process is not asked.
+    /// By the record alone, without checking its process.
     pub(crate) fn of_record(report: &Report) -> Self {
         match (report.state, report.verdict) {
             (State::Running, _) => Outcome::Unfinished,
             (State::Died, _) => Outcome::Died,
-            // A signal that came while the throwaway was being removed does not unsay what was found before.
+            // A signal during the removal of the throwaway does not change the verdict.
             (_, Verdict::Pass) => Outcome::Pass,
             (_, Verdict::Fail) => Outcome::Fail,
             (State::Interrupted | State::Terminated, Verdict::Unknown) => Outcome::Interrupted,
@@ -57,7 +57,7 @@ impl Outcome {
         }
     }
 
-    /// At the head of a page: the verdict, and what kept it from being one.
+    /// The verdict for the head of a page, and why there is none.
     pub(crate) const fn headline(self) -> &'static str {
         match self {
             Outcome::Pass => "PASS",

@@ -26,7 +26,7 @@ use crate::verify::{Baseline, TableVerdict, Verdict};
 use crate::when::format_span;
 use crate::words::{Tone, format_thousands};
 
-/// Rows of sound tables that are shown at once; more are folded away.
+/// How many rows of sound tables are shown; more are collapsed.
 const ROWS_UNFOLDED: usize = 30;
 
 /// Draws the page; `json` is the evidence file that it belongs to.
@@ -220,7 +220,7 @@ fn draw_objective(
 fn draw_phases(report: &Report) -> Markup {
     let offset = |phase: &Phase| (phase.started_at - report.started_at).as_seconds_f64().max(0.0);
     let over = report.finished_at.map_or(0.0, |at| (at - report.started_at).as_seconds_f64());
-    // The phases are timed by another clock than the drill; neither may reach out of the picture.
+    // The phases are timed by another clock than the drill; none may exceed the chart.
     let whole =
         report.phases.iter().map(|phase| offset(phase) + phase.seconds).fold(over, f64::max).max(0.001);
     let lengths = |phase: &Phase| {
@@ -300,7 +300,7 @@ fn table_of(tables: &[&TableVerdict], baseline: Baseline, caption: &str) -> Mark
                 th.number scope="col" { "Expected" } th.number scope="col" { "Found" } th scope="col" { "Reason" }
             } }
             tbody { @for table in tables { tr {
-                // Each part by itself: a name from right to left must not change places with its schema.
+                // Each part by itself: a right-to-left name must not swap places with its schema.
                 th scope="row" { (draw_name(&table.schema)) "." wbr; (draw_name(&table.table)) }
                 td { (draw_badge(tone_of_table(table.verdict, baseline), table.verdict.as_str())) }
                 td.number data-label="expected" { (rows(table.expected_rows)) }

@@ -1,4 +1,4 @@
-//! What is checked before anything is created, and the plan that comes of it. Reads only.
+//! The checks before anything is created, and the resulting plan. Reads only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +72,7 @@ async fn check_and_plan(
         .hint("Choose another `--user`, or grant it CONNECT and pg_read_all_data."));
     }
 
-    // AWS has told the time by now, and its clock stamps the instance that the run will have made.
+    // AWS's time is known by now, and its clock stamps the instance that the run will create.
     let now = cx.now();
     let run = RunId::new(now);
     let throwaway = throwaway::throwaway_name(source.id.as_str(), &run)?;
@@ -102,7 +102,7 @@ fn expiry_of(request: &Request, now: DateTime<Utc>) -> DateTime<Utc> {
     now + lifetime.unwrap_or(chrono::TimeDelta::hours(6))
 }
 
-/// Decides how the copy is kept from acting by itself.
+/// Decides how the copy is isolated.
 async fn plan_isolation(
     aws: &Aws,
     request: &Request,
@@ -196,7 +196,7 @@ async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     let source = aws.existing_instance(id).await?;
     const SUPPORTED: &str = "Drills support instances of Amazon RDS for PostgreSQL, Single-AZ or Multi-AZ, but neither Aurora nor Multi-AZ DB clusters.";
     match source.why_no_source() {
-        // A replica that is named is meant.
+        // A replica that is named is intended.
         None | Some(NoSource::Replica(_)) => {}
         Some(why @ NoSource::Throwaway) => {
             return Err(Error::request(format!("`{id}` is {why}")).hint("Drill its source."));
@@ -250,7 +250,7 @@ async fn check_target(
             ))
             .hint("Choose another `--class`, such as db.t4g.micro."));
         }
-        // A role without this permission can still run drills; the restore itself would say.
+        // A role without this permission can still run drills; the restore itself would fail.
         Err(failure) => {
             tell(Event::Warning(&format!("could not check whether the class is offered: {failure}")))
         }

@@ -1,5 +1,5 @@
-//! Every drill of a period in one document, for those who were not there: what was proven and when, what failed and what
-//! was done about it, who signed it off, and whether the record is as it was written.
+//! Every drill of a period in one document, for auditors: what was proven and when, what failed and what
+//! was done about it, who signed it off, and whether the record is unaltered.
 
 mod page;
 
@@ -25,7 +25,7 @@ pub(crate) use page::render_report;
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.drill-report/1";
 
-/// Who draws it up, with what.
+/// Who prepares the report, and with which version.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Author {
     /// A user of this machine.
@@ -46,7 +46,7 @@ pub(crate) struct Totals {
     pub failed: usize,
     /// Those that gave no answer.
     pub unknown: usize,
-    /// Failed or without an answer, and nobody has noted what was done.
+    /// Failed or without an answer, and without a note on what was done.
     pub unanswered: usize,
     /// Signed off by a reviewer.
     pub signed_off: usize,
@@ -69,7 +69,7 @@ pub(crate) struct Hashes {
     pub page_sha256: Option<String>,
     /// Its link in the chain of its source.
     pub link: Option<u64>,
-    /// Whether both are as they were recorded.
+    /// Whether both are unaltered.
     pub verdict: Integrity,
 }
 
@@ -83,9 +83,9 @@ pub(crate) struct Entry {
     pub(super) label: String,
     /// Its record.
     pub drill: Report,
-    /// Whether that is as it was written.
+    /// Whether the record is unaltered.
     pub integrity: Hashes,
-    /// What was added to it, oldest first.
+    /// Its notes, oldest first.
     pub notes: Vec<Note>,
     /// The next drill of the same database that passed, after one that did not.
     pub passed_again: Option<Later>,
@@ -113,18 +113,18 @@ impl Entry {
 pub(crate) struct Dossier {
     /// `lifeboat.drill-report/1`.
     pub schema: &'static str,
-    /// When it was drawn up.
+    /// When it was prepared.
     pub at: DateTime<Utc>,
     pub author: Author,
     pub vault: String,
     /// How many drills there were.
     pub totals: Totals,
-    /// Databases by months; says from when to when.
+    /// Databases by months, with the period.
     #[serde(flatten)]
     pub calendar: Calendar,
     /// The drills, oldest first.
     pub drills: Vec<Entry>,
-    /// Whether the record is as it was written.
+    /// Whether the record is unaltered.
     pub integrity: verify_evidence::Report,
     /// Records that could not be read, and why.
     pub unreadable: Vec<String>,
@@ -136,7 +136,7 @@ pub(crate) struct History {
     pub reports: Vec<(Report, Outcome)>,
     /// Why others cannot be read.
     pub unreadable: Vec<String>,
-    /// What is not as it was recorded.
+    /// What was altered.
     pub findings: Vec<verify_evidence::Finding>,
     /// Whether something was changed since it was recorded.
     pub is_altered: bool,
@@ -182,7 +182,7 @@ impl History {
     }
 }
 
-/// Draws it up.
+/// Prepares the report.
 pub(crate) fn draw_up(
     vault: &Vault,
     only: &[String],
@@ -297,7 +297,7 @@ pub(super) struct Against {
 }
 
 impl Dossier {
-    /// What it comes to.
+    /// The overall result.
     pub(crate) fn headline(&self) -> Headline {
         let is_unreadable = self.integrity.verdict == Integrity::Unknown || !self.unreadable.is_empty();
         let is_altered = self.integrity.verdict == Integrity::Altered;
@@ -305,7 +305,7 @@ impl Dossier {
         headline::summarize_calendar(&self.calendar, Evidence { is_altered, is_unreadable, is_unchained })
     }
 
-    /// Per database, those drills that came to measure anything.
+    /// Per database, the drills that measured anything.
     pub(super) fn measured_objectives(&self) -> Vec<Measured> {
         let mut of: BTreeMap<&str, Vec<&Report>> = BTreeMap::new();
         for entry in &self.drills {

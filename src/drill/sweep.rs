@@ -81,7 +81,7 @@ pub(crate) struct Swept {
     /// Whether it should be gone, as far as can be told, and is still there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub left_behind: bool,
-    /// The command that removes it, for a person who has made sure of what it is.
+    /// The command that removes it, for a person who has verified what it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remove_with: Option<String>,
 }

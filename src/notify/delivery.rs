@@ -1,8 +1,8 @@
-//! How a channel fared.
+//! The result of a channel.
 
 use serde::Serialize;
 
-/// How a channel fared.
+/// The result of a channel.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Delivery {
     pub channel: String,

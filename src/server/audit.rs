@@ -1,7 +1,7 @@
 //! The lines of calls in the audit log.
 //!
 //! What makes, restores or deletes writes its own lines, before and after, and is not done where the first cannot be written
-//! (`vault::audit`). Every other call has one line, written by a thread of its own, many at a time: a look at a list must not
+//! (`vault::audit`). Every other call has one line, written by a thread of its own, many at a time: reading a list must not
 //! wait for a disk. Of calls that anybody can make, and of those that are refused, only so many have one; the others are counted
 //! ([`super::refusals`]).
 
@@ -58,7 +58,7 @@ struct Line {
     statuses: BTreeMap<u16, u64>,
 }
 
-/// What the thread that writes is told.
+/// Messages to the writing thread.
 #[derive(Debug)]
 enum Word {
     Line(Box<Line>),
@@ -87,7 +87,7 @@ impl Audit {
         Audit { sender, refusals, clock, lost }
     }
 
-    /// Notes how a call ended, unless its own lines say that.
+    /// Records how a call ended, unless its own lines do.
     pub(super) fn called(&self, call: &Called, status: StatusCode, began: Instant, is_recorded: bool) {
         let is_probe = ["/healthz", "/readyz", "/assets/"].iter().any(|path| call.what.contains(path));
         if is_recorded || (is_probe && status.is_success()) {

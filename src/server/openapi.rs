@@ -1,4 +1,4 @@
-//! `/api/openapi.json`: OpenAPI 3.1, made from the table of endpoints, so that neither says what the other does not.
+//! `/api/openapi.json`: OpenAPI 3.1, generated from the table of endpoints, so that the two always agree.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! What is wrong with the rule of one alarm: can it ever be true, and only when it should? Pure.
 //!
-//! A fault is reported where there is one for certain, or where a value is far outside of what anyone can mean.
+//! A fault is reported where there is one for certain, or where a value is far outside any plausible range.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +25,8 @@ impl World {
         self.instances.get(&metric.dimensions.get("DBInstanceIdentifier")?.to_lowercase())
     }
 
-    /// Whether `status --publish` ran in the last day for the database of one of our metrics: what it then does not publish, there
-    /// is not. Copies are looked for only if it is told where.
+    /// Whether `status --publish` ran in the last day for the database of one of our metrics: what it did not publish then does
+    /// not exist. Copies are checked only with `--copies-in`.
     fn is_measured(&self, metric: &Metric) -> bool {
         metric.name != COPY_AGE && self.alive.contains(&heartbeat_metric(metric))
     }
@@ -36,7 +36,7 @@ impl World {
     }
 }
 
-/// The metric that `status --publish` sends of a database whenever it runs, whatever else there is to tell.
+/// The metric that `status --publish` always sends for a database.
 pub(super) fn heartbeat_metric(of: &Metric) -> Metric {
     Metric { name: HEARTBEAT.to_owned(), ..of.clone() }
 }
@@ -55,7 +55,7 @@ pub(super) fn find_faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
     faults
 }
 
-/// The faults of an alarm on what is computed from metrics: one that is not there makes the result missing too.
+/// The faults of an alarm on metric math: if one metric is missing, so is the result.
 pub(super) fn find_input_faults(metrics: &[Metric], world: &World) -> Vec<Fault> {
     metrics
         .iter()
@@ -196,7 +196,7 @@ fn comparison(watch: &MetricWatch, world: &World) -> Vec<Fault> {
     let sign = compare.sign();
     let name = watch.metric.name.as_str();
     let known = metric(name).filter(|_| watch.metric.namespace == RDS);
-    // -1 says that binary log replication is broken; there is no other metric below zero.
+    // -1 means that binary log replication is broken; no other metric is negative.
     let least = if name == "AuroraBinlogReplicaLag" { -1.0 } else { 0.0 };
     let most = match known.map(|known| known.counts) {
         Some(Counts::Percent) if watch.statistic != "Sum" => 100.0,
@@ -283,7 +283,7 @@ fn unit(known: &Known, watch: &MetricWatch) -> Option<Fault> {
     }
 }
 
-/// A threshold beyond what the instance has.
+/// A threshold beyond the instance's resources.
 fn reach(known: &Known, watch: &MetricWatch, world: &World) -> Option<Fault> {
     let instance = world.instance_of(&watch.metric)?;
     let (name, threshold) = (known.name, watch.threshold);
@@ -381,7 +381,7 @@ fn data(watch: &MetricWatch, world: &World, earlier: &[Fault]) -> Vec<Fault> {
         let is_explained = is_sparse && treatment == Treatment::NotBreaching && earlier.is_empty();
         match treatment {
             _ if is_explained => {}
-            // There is no backup, or no drill, to tell the age of: the alarm is on, and rightly so.
+            // There is no backup, or no drill, whose age could be published: the alarm is rightly on.
             Treatment::Breaching if !of_rds && world.is_measured(&watch.metric) => {}
             Treatment::Breaching if earlier.is_empty() && !of_rds => faults.push(fault(
                 "no-data",

@@ -21,7 +21,7 @@ pub(crate) struct Ask {
     pub selection: Selection,
     /// Which part of them.
     pub shard: Option<Shard>,
-    /// How much it may cost.
+    /// Its limits.
     pub ceilings: Ceilings,
     /// The name of the run, if it was given one.
     pub name: Option<String>,
@@ -244,7 +244,7 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
         let key = (todo.aws.location(), version.clone(), class.clone());
         let is_there = match known.get(&key) {
             Some(is_there) => *is_there,
-            // A role without this permission can still run drills; the restore itself would say.
+            // A role without this permission can still run drills; the restore itself would fail.
             None => todo.aws.class_is_orderable(&todo.source.engine, version, class).await.unwrap_or(true),
         };
         known.insert(key, is_there);

@@ -1,4 +1,4 @@
-//! A fleet run while it runs: so many drills at once, each on a thread of its own, so that a slow vault or a slow database
+//! Executes a fleet run: several drills at once, each on its own thread, so that a slow vault or a slow database
 //! keeps none of the others from removing its throwaway.
 
 use std::collections::VecDeque;
@@ -23,16 +23,16 @@ use crate::postgres::Server;
 use crate::rds::Instance;
 use crate::vault::{Leased, Theirs, Vault};
 
-/// How long until somebody who was turned away comes again.
+/// How long until a database that was turned away is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Hears the events of the drill of a source.
+/// Called with the events of the drill of a source.
 type Tell = Box<dyn Fn(&str, Event<'_>) + Send + Sync>;
 
 /// Called with the outcome of a database, and its drill if there was one.
 type OnOutcome = Box<dyn Fn(&Row, Option<&Report>) + Send + Sync>;
 
-/// What the drills of a fleet work with.
+/// The context of a fleet run.
 pub(crate) struct Crew<C> {
     /// Where the records are kept.
     pub vault: Vault,
@@ -42,7 +42,7 @@ pub(crate) struct Crew<C> {
     pub connect: C,
     /// Where the events of each drill go, by the name of its source.
     pub tell: Tell,
-    /// Told whenever the outcome of a database is known.
+    /// Called whenever the outcome of a database is known.
     pub on_outcome: OnOutcome,
     pub clock: fn() -> DateTime<Utc>,
     /// Host name.
@@ -56,7 +56,7 @@ enum End {
     DoneByOthers(Box<Report>),
     /// Another process has proven it since.
     Proven(String),
-    /// Somebody else drills it.
+    /// Another process drills it.
     Held(Theirs),
     /// There is no room for its throwaway.
     Full(String),
@@ -216,7 +216,7 @@ where
         self.write_record();
     }
 
-    /// The evidence of the drills is what counts: a record that cannot be written keeps none of them.
+    /// The evidence of the drills is what counts: a failure to write this record does not stop them.
     fn write_record(&self) {
         if let Err(error) = journal::write_shard(&self.crew.vault, &self.record) {
             (self.crew.tell)(&self.record.fleet, Event::Warning(&error.chain()));
@@ -246,7 +246,7 @@ where
     }
 }
 
-/// What a drill must know of the fleet run.
+/// Adds what a drill must know about the fleet run.
 struct About {
     fleet: String,
     started_at: DateTime<Utc>,

@@ -1,4 +1,4 @@
-//! The words of the page: how verdicts, counts, times and the names of others are written.
+//! The words of the page: how verdicts, counts, times and foreign names are written.
 
 use crate::drill::evidence::{Met, Report, State};
 use crate::verify::{Baseline, TableVerdict, Verdict, Word};
@@ -8,7 +8,7 @@ pub(crate) const fn tone_of_table(word: Word, baseline: Baseline) -> Tone {
     match word {
         Word::Identical | Word::Equal | Word::Within => Tone::Good,
         Word::Differs | Word::Missing => Tone::Bad,
-        // Against the source of today, a table that only the copy has was dropped since.
+        // Compared with the source of today, a table that only the copy has was dropped since.
         Word::Unexpected if matches!(baseline, Baseline::Live) => Tone::Faint,
         Word::Unexpected => Tone::Bad,
         Word::Skipped => Tone::Faint,
@@ -96,7 +96,7 @@ pub(super) fn explain_verdict(report: &Report) -> String {
     }
 }
 
-/// What failed a drill, counted.
+/// What failed the drill, counted.
 fn list_shortfalls(report: &Report) -> Vec<String> {
     let is_bad = |table: &&TableVerdict| tone_of_table(table.verdict, report.baseline) == Tone::Bad;
     let tables = report.tables.iter().filter(is_bad).count();

@@ -1,5 +1,5 @@
 //! The document as one HTML page: for an auditor on a screen and on paper. Pure; it runs no script and loads nothing, and
-//! what came from outside passes through maud's escaping and the spelling out of what cannot be seen.
+//! what came from outside passes through maud's escaping and through the escaping of invisible characters.
 
 use chrono::NaiveDate;
 use maud::{DOCTYPE, Markup, html};
@@ -318,7 +318,7 @@ fn draw_removed(entry: &Entry) -> Markup {
     }
 }
 
-/// What an auditor asks of each drill.
+/// The details of each drill for an auditor.
 fn draw_facts(dossier: &Dossier) -> Markup {
     html! {
         @if !dossier.drills.is_empty() {
@@ -447,7 +447,7 @@ fn signed_off(note: &Note) -> Markup {
     }
 }
 
-/// Sign-offs that are on record.
+/// Recorded sign-offs.
 fn draw_sign_offs(dossier: &Dossier) -> Markup {
     let signed: Vec<(&Entry, &Note)> =
         dossier.drills.iter().flat_map(|entry| entry.sign_offs().map(move |note| (entry, note))).collect();

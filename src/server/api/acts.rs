@@ -34,7 +34,7 @@ use crate::server::jobs::{Live, Order, Task};
 use crate::vault::Trigger;
 use crate::verify::Verdict;
 
-/// What an act answers, or what is answered in its place.
+/// The answer of an action, or a refusal.
 async fn answer_act<Acting>(
     app: Arc<App>,
     request: Request,
@@ -170,7 +170,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     let (parts, content) = request.into_parts();
     let asked: RestoreBody = read_body(&parts.headers, content).await?;
     let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
-    // The path names what is restored, and what was there is kept; who wants to be asked twice says the name twice.
+    // The path names what is restored, and the old content is kept; a caller who wants a confirmation sends the name again.
     if asked.confirm.as_deref().is_some_and(|confirmed| confirmed != name.as_str()) {
         return Err(Answer::refusal(
             StatusCode::BAD_REQUEST,
@@ -209,7 +209,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
         .await
 }
 
-/// What a restore would do away with; nothing is touched, and it costs nothing.
+/// What a restore would lose; nothing is touched, and it does not count towards the limit.
 async fn restore_planned(app: &Arc<App>, name: &BackupName) -> std::result::Result<Answer, Answer> {
     let found = look_up(app, name).await?;
     let (inner, name) = (Arc::clone(app), name.to_string());
@@ -223,7 +223,7 @@ async fn restore_planned(app: &Arc<App>, name: &BackupName) -> std::result::Resu
     Ok(dry_run_answer(&found, &loss))
 }
 
-/// The answer to what is only asked about.
+/// The answer to a dry run.
 fn dry_run_answer(manifest: &Manifest, loss: &Loss) -> Answer {
     let body = json!({
         "success": true,
@@ -308,7 +308,7 @@ fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Lev
     match proven {
         Err(error) => of_act(&error).named(Some(name.as_str())),
         Ok((proof, manifest)) => {
-            // The look was had, whatever it says: `verification.result` says it, of this look and no earlier one.
+            // The verification ran, whatever its result: `verification.result` is of this one, not an earlier one.
             let is_good = proof.result == Verdict::Pass;
             let answer = Answer::new(StatusCode::OK, json!(shown(&manifest)));
             let answer = answer.field("verification", json!(proof)).field("verified", is_good);
@@ -337,7 +337,7 @@ async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result:
     }
 }
 
-/// What a deletion would do away with; nothing is touched, and it costs nothing.
+/// What a deletion would lose; nothing is touched, and it does not count towards the limit.
 async fn deletion_planned(app: &Arc<App>, call: &Call) -> std::result::Result<Answer, Answer> {
     let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
     let inner = Arc::clone(app);

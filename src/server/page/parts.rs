@@ -45,7 +45,7 @@ pub(super) fn draw_dashboard(seen: &DashboardData, may: Permissions, filter: &Fi
     }
 }
 
-/// Each finding once: what is so, of which databases, and the command that mends it.
+/// Each finding once: the message, its databases, and the command that fixes it.
 fn to_do(findings: &[Told]) -> Markup {
     if findings.is_empty() {
         return html! {};
@@ -85,7 +85,7 @@ const fn severity(finding: &Finding) -> &'static str {
     }
 }
 
-/// What is asked before something is done.
+/// The confirmation before an action.
 fn draw_dialog() -> Markup {
     html! {
         dialog id="ask" aria-labelledby="ask-title" aria-describedby="ask-text" {
@@ -198,7 +198,7 @@ fn draw_health(health: Health) -> Markup {
     badge(health.tone(), health.word())
 }
 
-/// The findings of one database, each a link to where its command stands.
+/// The findings of one database, each a link to its command.
 fn draw_findings(findings: &[Finding], label: &str, place: Option<String>, overview: &Overview) -> Markup {
     let told = |finding: &Finding| {
         overview.findings.iter().position(|told| {
@@ -228,7 +228,7 @@ fn level(level: Option<Level>) -> &'static str {
     }
 }
 
-/// DB instances in AWS, where a Region is settled.
+/// DB instances in AWS, if a Region is configured.
 fn draw_instances(seen: &DashboardData, filter: &Filter) -> Markup {
     let instances = &seen.overview.instances;
     let now = seen.overview.timestamp;

@@ -1,4 +1,4 @@
-//! What was done: backups, drills and runs of runbooks, newest first.
+//! Tables of backups, drills and runs of runbooks, newest first.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -69,7 +69,7 @@ pub(super) fn draw_backups(seen: &DashboardData, may: Permissions, filter: &Filt
     }
 }
 
-/// The last backup that failed, as loud as it is grave: whether a good one has been made since, and if not, what that means.
+/// The last backup that failed, with its severity: whether a good one was made since, and if not, what that means.
 fn draw_failures(seen: &DashboardData) -> Markup {
     let Some(failure) = seen.failures.first() else { return html! {} };
     let is_its = |it: &&Database| match &it.identity {
@@ -216,7 +216,7 @@ fn run_row(run: &RunReport, now: DateTime<Utc>) -> Markup {
     let done = run.steps_done;
     let tone = words::headline(run).tone.class();
     html! {
-        // What is going on is looked at again in a moment.
+        // Running ones are polled again soon.
         tr data-live[is_running] {
             th scope="row" {
                 @if is_written { a href=(page) { (escape_controls(&run.runbook)) } } @else { (escape_controls(&run.runbook)) }
