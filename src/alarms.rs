@@ -40,7 +40,7 @@ pub(crate) use test::{Test, TestReport, test_alarm};
 pub(crate) use wanted::Skipped;
 
 use topics::Topics;
-use wanted::{Known, PREFIX, Wanted, is_ours};
+use wanted::{Known, PREFIX, WantedAlarm, is_ours};
 
 /// CloudWatch takes three puts a second from an account (Amazon CloudWatch User Guide, "Service quotas").
 const BETWEEN_PUTS: Duration = Duration::from_millis(334);
@@ -151,7 +151,7 @@ pub(crate) async fn plan_alarms(
     check_settings(config)?;
     let instances = instances(aws, scope).await?;
     let mut skipped = Vec::new();
-    let mut all_wanted: Vec<Wanted> = Vec::new();
+    let mut all_wanted: Vec<WantedAlarm> = Vec::new();
     let mut topics_of = BTreeMap::new();
     let mut groups: BTreeMap<String, Option<u32>> = BTreeMap::new();
     for instance in &instances {
@@ -252,7 +252,7 @@ async fn warn_of_unmeasured(
 }
 
 /// Every topic must exist; one that cannot deliver gets a warning.
-async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
+async fn check_topics(aws: &Aws, wanted: &[WantedAlarm]) -> Result<Vec<String>> {
     let mut topics = Topics::default();
     let mut warnings = Vec::new();
     let arns: BTreeSet<&String> = wanted.iter().flat_map(|one| &one.spec.alarm_actions).collect();

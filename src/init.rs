@@ -15,7 +15,7 @@ use crate::rds::Instance;
 
 /// What was found in one Region.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct RegionSurvey {
     pub region: String,
     /// The account's number.
     pub account: String,
@@ -40,7 +40,7 @@ pub(crate) struct Local {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
     /// What was found in each Region.
-    pub places: Vec<Seen>,
+    pub places: Vec<RegionSurvey>,
     /// The profile, if one was named.
     pub profile: Option<String>,
     /// The endpoint, if it is not AWS's own.
@@ -52,7 +52,7 @@ pub(crate) struct Found {
 }
 
 /// Looks at one Region. Reads only.
-pub(crate) async fn survey_region(aws: &Aws) -> Result<Seen> {
+pub(crate) async fn survey_region(aws: &Aws) -> Result<RegionSurvey> {
     let (instances, topics) = tokio::try_join!(aws.instances(), aws.topics())?;
     let instances: Vec<Instance> = instances.into_iter().filter(|it| !it.is_throwaway()).collect();
     let caller = aws.caller().await.unwrap_or_default();
@@ -64,7 +64,7 @@ pub(crate) async fn survey_region(aws: &Aws) -> Result<Seen> {
         .collect();
     topics.sort();
     let account = caller.split(':').nth(4).unwrap_or_default().to_owned();
-    Ok(Seen { region: aws.region().to_owned(), account, instances, topics })
+    Ok(RegionSurvey { region: aws.region().to_owned(), account, instances, topics })
 }
 
 /// The text of the file, checked by our own parser.
@@ -141,9 +141,10 @@ fn render_general(text: &mut String, found: &Found) {
     if found.places.len() < 2 {
         return;
     }
-    let (with, without): (Vec<&Seen>, Vec<&Seen>) =
+    let (with, without): (Vec<&RegionSurvey>, Vec<&RegionSurvey>) =
         found.places.iter().partition(|seen| !seen.instances.is_empty());
-    let names = |seen: &[&Seen]| seen.iter().map(|it| quoted(&it.region)).collect::<Vec<_>>().join(", ");
+    let names =
+        |seen: &[&RegionSurvey]| seen.iter().map(|it| quoted(&it.region)).collect::<Vec<_>>().join(", ");
     let shown = if with.is_empty() { &without } else { &with };
     let number = found.places.iter().map(|seen| seen.account.as_str()).find(|it| !it.is_empty());
     let _ = write!(
@@ -314,13 +315,13 @@ mod tests {
 
     #[test]
     fn what_is_written_means_what_was_found() {
-        let seen = Seen {
+        let seen = RegionSurvey {
             region: "eu-west-1".to_owned(),
             account: "111122223333".to_owned(),
             instances: vec![instance("orders"), instance("billing")],
             topics: vec!["billing-events".to_owned(), "db-alerts".to_owned()],
         };
-        let other = Seen { region: "eu-north-1".to_owned(), ..Seen::default() };
+        let other = RegionSurvey { region: "eu-north-1".to_owned(), ..RegionSurvey::default() };
         let found = Found { places: vec![seen.clone()], ..Found::default() };
         let config = Config::parse(&written(&found, DateTime::UNIX_EPOCH).unwrap(), Path::new("x")).unwrap();
         assert_eq!((config.region.as_deref(), config.accounts.len()), (Some("eu-west-1"), 0));
@@ -338,7 +339,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_name_is_too_hostile_to_be_written(name in "\\PC{1,20}|[\\x00-\\x7f]{1,20}", vault in "[\\x00-\\x7f\u{2028}\u{202e}\"\\\\]{0,20}") {
-            let seen = Seen { region: name.clone(), account: name.clone(), instances: vec![instance("a")], topics: vec![name.clone()] };
+            let seen = RegionSurvey { region: name.clone(), account: name.clone(), instances: vec![instance("a")], topics: vec![name.clone()] };
             let found = Found {
                 places: vec![seen],
                 profile: Some(name.clone()),

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use channel::Channel;
 pub(crate) use delivery::Delivery;
 pub(crate) use message::{Message, Sender};
-pub(crate) use state::{Change, Item, Nature, State, Subject, Told};
+pub(crate) use state::{Change, Item, Nature, Reported, State, Subject};
 
 use crate::aws::Access;
 use crate::config::NotifySettings;
@@ -113,7 +113,7 @@ impl Notifier {
         &self,
         vault: &Vault,
         command: &str,
-        told: Vec<Told>,
+        told: Vec<Reported>,
         now: DateTime<Utc>,
     ) -> crate::error::Result<News> {
         let names: Vec<String> = told
@@ -138,8 +138,8 @@ impl Notifier {
     }
 
     /// If the state cannot be read, everything is sent, except good news.
-    pub(crate) fn all_news(&self, command: &str, told: Vec<Told>) -> News {
-        let item = |told: Told| {
+    pub(crate) fn all_news(&self, command: &str, told: Vec<Reported>) -> News {
+        let item = |told: Reported| {
             let change = (told.state != State::Ok).then_some(Change::Failed);
             Item { told, kept: None, change }
         };

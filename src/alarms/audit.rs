@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::rds::{Alarm, EventSubscription, Instance, Metric, Place, Unreached, Watch, list_regions};
 
 pub(crate) use fault::Fault;
-use rules::World;
+use rules::AuditContext;
 
 /// An alarm or event subscription, and what is wrong with it.
 #[derive(Debug, Serialize)]
@@ -116,7 +116,7 @@ pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit
         ours.iter().filter(|metric| metric.namespace == OWN).map(rules::heartbeat_metric).collect();
     ours.extend(heartbeats);
     let alive = aws.metrics_with_data(&ours, aws.now(here)).await?;
-    let world = World {
+    let world = AuditContext {
         instances: instances.iter().map(|instance| (instance.id.to_string(), instance.clone())).collect(),
         alive,
     };

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::change::{Action, Change, Field, Work};
 use super::wanted::is_ours;
-use super::wanted::{PREFIX, Wanted};
+use super::wanted::{PREFIX, WantedAlarm};
 use crate::rds::{Alarm, AlarmSpec, Instance, Place, Tags, Watch};
 
 /// The changes that turn `existing` into `wanted`. Our alarms that are no longer wanted are deleted, as are those of instances
 /// that are gone; an alarm with a name like ours but without our tag is taken over only if it is wanted.
 pub(super) fn plan_changes(
-    wanted: Vec<Wanted>,
+    wanted: Vec<WantedAlarm>,
     existing: Vec<(Alarm, Tags)>,
     instances: &[Instance],
 ) -> Vec<Change> {
@@ -49,8 +49,8 @@ pub(super) fn plan_changes(
     changes
 }
 
-fn change(wanted: Wanted, found: Option<(Alarm, Tags)>) -> Change {
-    let Wanted { spec, tags, from, .. } = wanted;
+fn change(wanted: WantedAlarm, found: Option<(Alarm, Tags)>) -> Change {
+    let WantedAlarm { spec, tags, from, .. } = wanted;
     let metric = match &spec.watch {
         Watch::Metric(watch) => watch.metric.dimensions.get("DBInstanceIdentifier").cloned(),
         _ => None,
@@ -201,9 +201,9 @@ mod tests {
         }
     }
 
-    fn wanted() -> Wanted {
+    fn wanted() -> WantedAlarm {
         let tags = [("lifeboat:purpose".to_owned(), "alarm".to_owned())].into();
-        Wanted { spec: spec(), tags, from: "10%".into() }
+        WantedAlarm { spec: spec(), tags, from: "10%".into() }
     }
 
     fn found(edit: impl FnOnce(&mut AlarmSpec), tags: &[(&str, &str)]) -> (Alarm, Tags) {

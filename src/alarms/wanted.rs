@@ -1,6 +1,6 @@
 //! The alarms that an instance should have.
 
-use super::kinds::{For, KINDS, Kind, Unit, find_kind};
+use super::kinds::{AppliesTo, KINDS, Kind, Unit, find_kind};
 use super::threshold::{self, Threshold, parse_threshold, resolve_threshold};
 use crate::config::{AlarmKindSettings, AlarmSettings};
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ const SOURCE: &str = "lifeboat:source";
 
 /// An alarm that should exist.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct WantedAlarm {
     pub(super) spec: AlarmSpec,
     pub(super) tags: Tags,
     /// Where the threshold comes from.
@@ -92,19 +92,21 @@ fn unfit(kind: &Kind, instance: &Instance) -> Option<&'static str> {
     let is_aurora = instance.engine.starts_with("aurora") || instance.cluster.is_some();
     let is_single = !is_aurora;
     match kind.is_for {
-        For::Every => None,
-        For::Single => {
+        AppliesTo::Every => None,
+        AppliesTo::Single => {
             (!is_single).then_some("it is in a cluster, whose backups and storage are the cluster's")
         }
-        For::Postgres => {
+        AppliesTo::Postgres => {
             (!is_single || instance.engine != "postgres").then_some("the metric exists only for PostgreSQL")
         }
-        For::Replicas => instance.replica_of.is_none().then_some("it is not a read replica"),
-        For::Gp2 => (instance.storage_type.as_deref() != Some("gp2")).then_some("its storage is not gp2"),
-        For::Burstable => (!instance.class.starts_with("db.t")).then_some("its class is not burstable"),
-        For::Insights => (!instance.settings.performance_insights.unwrap_or(false))
+        AppliesTo::Replicas => instance.replica_of.is_none().then_some("it is not a read replica"),
+        AppliesTo::Gp2 => {
+            (instance.storage_type.as_deref() != Some("gp2")).then_some("its storage is not gp2")
+        }
+        AppliesTo::Burstable => (!instance.class.starts_with("db.t")).then_some("its class is not burstable"),
+        AppliesTo::Insights => (!instance.settings.performance_insights.unwrap_or(false))
             .then_some("Performance Insights is off"),
-        For::FixedStorage => match instance.settings.max_storage_gib {
+        AppliesTo::FixedStorage => match instance.settings.max_storage_gib {
             _ if !is_single => Some("it is in a cluster, whose storage is the cluster's"),
             Some(_) => Some("it has storage autoscaling"),
             None => None,
@@ -124,7 +126,7 @@ pub(super) struct Known<'a> {
 pub(super) fn list_wanted(
     known: &Known<'_>,
     settings: &AlarmSettings,
-) -> Result<(Vec<Wanted>, Vec<Skipped>)> {
+) -> Result<(Vec<WantedAlarm>, Vec<Skipped>)> {
     let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
     let instance = known.instance;
     for kind in KINDS {
@@ -168,7 +170,7 @@ pub(super) fn list_wanted(
         let mut tags: Tags = settings.tags.clone();
         tags.insert(PURPOSE.to_owned(), "alarm".to_owned());
         tags.insert(SOURCE.to_owned(), instance.id.to_string());
-        wanted.push(Wanted {
+        wanted.push(WantedAlarm {
             spec: AlarmSpec {
                 name: format!("{PREFIX}{}/{}", instance.id, kind.name),
                 description: description(kind, instance, resolved.value, &resolved.from, settings),

@@ -93,7 +93,7 @@ const NEEDS: &[Need] = &[
 
 /// What the checks of an account and Region need.
 #[derive(Clone, Debug)]
-pub(crate) struct Ground {
+pub(crate) struct PermissionContext {
     /// Who we are, as STS says.
     pub caller: String,
     /// An existing DB instance, if there is one.
@@ -105,7 +105,7 @@ pub(crate) struct Ground {
 /// Checks every action that some commands need.
 pub(crate) async fn check_permissions(
     aws: &Aws,
-    ground: &Ground,
+    ground: &PermissionContext,
     wanted: &[Task],
     now: DateTime<Utc>,
 ) -> Vec<Check> {
@@ -117,7 +117,7 @@ pub(crate) async fn check_permissions(
 }
 
 /// By object and action, what the simulator says, of what it was asked.
-type Said = BTreeMap<(Object, &'static str), Verdict>;
+type SimulatedVerdicts = BTreeMap<(Object, &'static str), Verdict>;
 
 #[derive(Clone, Debug)]
 enum Verdict {
@@ -125,8 +125,13 @@ enum Verdict {
     Denied(String),
 }
 
-async fn simulate(aws: &Aws, ground: &Ground, needs: &[&Need], now: DateTime<Utc>) -> Said {
-    let mut said = Said::new();
+async fn simulate(
+    aws: &Aws,
+    ground: &PermissionContext,
+    needs: &[&Need],
+    now: DateTime<Utc>,
+) -> SimulatedVerdicts {
+    let mut said = SimulatedVerdicts::new();
     let Some(identity) = identity_of_policies(&ground.caller) else { return said };
     let mut by_object: BTreeMap<Object, Vec<&Need>> = BTreeMap::new();
     for need in needs.iter().filter(|need| need.way != Read) {
@@ -157,7 +162,7 @@ fn describe_need(need: &Need) -> String {
 }
 
 /// The ARN of the object that a command would act on.
-fn resource(object: Object, ground: &Ground, place: &Place) -> String {
+fn resource(object: Object, ground: &PermissionContext, place: &Place) -> String {
     let parts: Vec<&str> = ground.caller.split(':').collect();
     let (partition, account) =
         (parts.get(1).copied().unwrap_or("aws"), parts.get(4).copied().unwrap_or_default());
@@ -200,7 +205,13 @@ fn context(object: Object) -> Vec<(String, String)> {
     }
 }
 
-async fn check_need(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, now: DateTime<Utc>) -> Check {
+async fn check_need(
+    aws: &Aws,
+    ground: &PermissionContext,
+    need: &Need,
+    simulated: &SimulatedVerdicts,
+    now: DateTime<Utc>,
+) -> Check {
     let name = describe_need(need);
     let place = aws.location();
     let check = |verdict, message: String| {
@@ -276,7 +287,7 @@ fn on(object: Object) -> &'static str {
 }
 
 /// The ARN, or pattern, that a policy would name.
-fn resource_in_policy(object: Object, ground: &Ground, place: &Place) -> String {
+fn resource_in_policy(object: Object, ground: &PermissionContext, place: &Place) -> String {
     let exact = resource(object, ground, place);
     match object {
         Anything | Metrics | Instance => exact,
@@ -294,7 +305,7 @@ fn statement(action: &str, resource: &str) -> String {
 }
 
 /// The parameters of a call that reads little, or names an object that does not exist.
-fn parameters(need: &Need, ground: &Ground, place: &Place) -> Vec<(String, String)> {
+fn parameters(need: &Need, ground: &PermissionContext, place: &Place) -> Vec<(String, String)> {
     let nothing = format!("lifeboat-doctor-{}", ground.mark);
     let throwaway = format!("lifeboat-drill-{}", ground.mark);
     let few: &[(&str, &str)] = &[("MaxRecords", "20")];
@@ -358,7 +369,7 @@ mod tests {
 
     #[test]
     fn nothing_that_changes_something_is_called_about_something_that_exists() {
-        let ground = Ground {
+        let ground = PermissionContext {
             caller: "arn:aws:iam::111122223333:user/x".to_owned(),
             instance: Some("orders-prod".to_owned()),
             mark: "0123456789abcdef".to_owned(),

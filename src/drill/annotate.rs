@@ -18,7 +18,7 @@ const LONGEST: usize = 10_000;
 
 /// A note to be added.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct NewNote {
     /// The text.
     pub note: String,
     /// Where the work is tracked.
@@ -64,7 +64,7 @@ pub(crate) struct Note {
 }
 
 /// Adds a note to a run. Earlier notes are never changed.
-pub(crate) fn add_note(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) -> Result<Note> {
+pub(crate) fn add_note(vault: &Vault, run: &str, wanted: NewNote, now: DateTime<Utc>) -> Result<Note> {
     let texts = [Some(&wanted.note), wanted.ticket.as_ref(), wanted.owner.as_ref(), wanted.reviewer.as_ref()];
     if texts.iter().flatten().any(|text| text.trim().is_empty()) {
         return Err(Error::request("a note cannot be empty")

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::evidence::{
-    Evidence, Isolated, Met, Moment, RanBy, Report, Rpo, Rto, SCHEMA, Source, State, Throwaway,
+    Evidence, Isolated, Moment, ObjectiveVerdict, RanBy, Report, Rpo, Rto, SCHEMA, Source, State, Throwaway,
 };
 use super::objectives::age_of_backup;
 use super::plan::Plan;
@@ -93,14 +93,14 @@ pub(super) fn begin_report(
             objective_seconds: plan.request.rto.as_secs_f64(),
             measured_seconds: None,
             available_seconds: None,
-            verdict: Met::Unknown,
+            verdict: ObjectiveVerdict::Unknown,
         },
         rpo: Rpo {
             objective_seconds: plan.request.rpo.as_secs_f64(),
             measured_seconds: lost.as_ref().ok().copied(),
             newest_row: None,
             reason: lost.err(),
-            verdict: Met::Unknown,
+            verdict: ObjectiveVerdict::Unknown,
         },
         not_tested: list_untested(plan.request.look.depths.usual_depth(), baseline)
             .into_iter()

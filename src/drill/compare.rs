@@ -11,7 +11,7 @@ use crate::postgres::Server;
 use crate::verify::depth::{Depth, Tables};
 use crate::verify::indexes::Indexes;
 use crate::verify::judge::{Kinship, Movement, reason_with_rows};
-use crate::verify::narrow::{self, Extent, HowRowsDiffer, Told};
+use crate::verify::narrow::{self, Extent, HowRowsDiffer, RowsNamed};
 use crate::verify::observe::{Progress, WrittenTables};
 use crate::verify::physical::{self, Held, PhysicalCopy};
 use crate::verify::schema::Touched;
@@ -289,7 +289,7 @@ async fn try_to_name_rows(
             in_copy = Some(lineage::older_than_sql(&at_copy, boundary).await?);
         }
         // What only the copy has, the source may have deleted since.
-        let told = if has_rested { Told::All } else { Told::OfTheLeft };
+        let told = if has_rested { RowsNamed::All } else { RowsNamed::OfTheLeft };
         let mut found = narrow::find_differences(
             narrow::Side { session: &at_source, table: &ours, only: in_source.as_deref() },
             narrow::Side { session: &at_copy, table: &theirs, only: in_copy.as_deref() },

@@ -213,7 +213,7 @@ pub(crate) struct CheckResult {
 /// Whether an objective was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Met {
+pub(crate) enum ObjectiveVerdict {
     Pass,
     /// It was not.
     Fail,
@@ -233,7 +233,7 @@ pub(crate) struct Rto {
     /// Until AWS said `available`.
     pub available_seconds: Option<f64>,
     /// Whether it was met.
-    pub verdict: Met,
+    pub verdict: ObjectiveVerdict,
 }
 
 /// Recovery point: how much would have been lost, had the source gone when the drill began.
@@ -249,7 +249,7 @@ pub(crate) struct Rpo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Whether it was met.
-    pub verdict: Met,
+    pub verdict: ObjectiveVerdict,
 }
 
 /// Where the record of a drill is kept.

@@ -26,9 +26,9 @@ use std::time::Duration;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use plan::{Ask, Todo, plan_fleet_run};
+pub(crate) use plan::{FleetRequest, Todo, plan_fleet_run};
 pub(crate) use record::{Fleet, Outcome, Row};
-pub(crate) use run::{Crew, run_fleet};
+pub(crate) use run::{FleetContext, run_fleet};
 
 use crate::error::Error;
 use crate::rds::{Instance, InstanceId, ResourceId};

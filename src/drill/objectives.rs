@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::evidence::{Met, Report};
+use super::evidence::{ObjectiveVerdict, Report};
 use crate::verify::Verdict;
 use crate::when::{format_span, format_time};
 
@@ -45,13 +45,13 @@ impl Report {
     /// Judges the objectives: one that was missed fails the drill, and one that was not measured is not met.
     pub(super) fn judge_objectives(&mut self, rpo_is_by_hand: bool) {
         let weigh = |measured: Option<f64>, objective: f64| match measured {
-            Some(measured) if measured <= objective => Met::Pass,
-            Some(_) => Met::Fail,
-            None => Met::Unknown,
+            Some(measured) if measured <= objective => ObjectiveVerdict::Pass,
+            Some(_) => ObjectiveVerdict::Fail,
+            None => ObjectiveVerdict::Unknown,
         };
         self.rto.verdict = weigh(self.rto.measured_seconds, self.rto.objective_seconds);
         self.rpo.verdict = if rpo_is_by_hand {
-            Met::NotJudged
+            ObjectiveVerdict::NotJudged
         } else {
             weigh(self.rpo.measured_seconds, self.rpo.objective_seconds)
         };
@@ -60,13 +60,13 @@ impl Report {
             ("RPO", self.rpo.verdict, self.rpo.measured_seconds, self.rpo.objective_seconds),
         ];
         for (name, verdict, measured, objective) in missed {
-            if verdict == Met::Fail {
+            if verdict == ObjectiveVerdict::Fail {
                 self.verdict = Verdict::Fail;
                 let (measured, objective) =
                     (format_span(measured.unwrap_or_default()), format_span(objective));
                 self.reasons.push(format!("{name} missed: {measured} against an objective of {objective}"));
             }
-            if verdict == Met::Unknown {
+            if verdict == ObjectiveVerdict::Unknown {
                 if self.verdict == Verdict::Pass {
                     self.verdict = Verdict::Unknown;
                 }

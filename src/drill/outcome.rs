@@ -1,7 +1,7 @@
 //! The outcome of a drill, of its throwaway and of its objectives, each with a word, a tone and a rank. Terminal,
 //! pages and reports use it, so that they all say the same about one drill.
 
-use super::evidence::{Met, Report, State, Throwaway};
+use super::evidence::{ObjectiveVerdict, Report, State, Throwaway};
 use crate::verify::Verdict;
 use crate::words::Tone;
 use chrono::{DateTime, Utc};
@@ -174,27 +174,27 @@ impl<'a> Fate<'a> {
     }
 }
 
-impl Met {
+impl ObjectiveVerdict {
     /// In a word or two.
     pub(crate) const fn word(self, measured: Option<f64>) -> &'static str {
         match (self, measured) {
-            (Met::Pass, _) => "met",
-            (Met::Fail, _) => "missed",
+            (ObjectiveVerdict::Pass, _) => "met",
+            (ObjectiveVerdict::Fail, _) => "missed",
             // The drill broke off before it could judge what it had measured.
-            (Met::Unknown, Some(_)) => "not judged",
-            (Met::Unknown, None) => "not measured",
+            (ObjectiveVerdict::Unknown, Some(_)) => "not judged",
+            (ObjectiveVerdict::Unknown, None) => "not measured",
             // The backup was chosen by hand, so its age says nothing of the routine.
-            (Met::NotJudged, _) => "not judged",
+            (ObjectiveVerdict::NotJudged, _) => "not judged",
         }
     }
 
     /// How it is drawn.
     pub(crate) const fn tone(self) -> Tone {
         match self {
-            Met::Pass => Tone::Good,
-            Met::Fail => Tone::Bad,
-            Met::Unknown => Tone::Doubt,
-            Met::NotJudged => Tone::Faint,
+            ObjectiveVerdict::Pass => Tone::Good,
+            ObjectiveVerdict::Fail => Tone::Bad,
+            ObjectiveVerdict::Unknown => Tone::Doubt,
+            ObjectiveVerdict::NotJudged => Tone::Faint,
         }
     }
 }

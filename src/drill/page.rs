@@ -13,7 +13,7 @@ use words::{
     table_rank, tone_of_table,
 };
 
-use super::evidence::{CheckResult, Met, Moment, Phase, Report, State, Throwaway};
+use super::evidence::{CheckResult, Moment, ObjectiveVerdict, Phase, Report, State, Throwaway};
 use super::outcome::{Fate, Outcome};
 use crate::page::{
     capitalise, draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols,
@@ -178,7 +178,7 @@ fn draw_objectives(report: &Report) -> Markup {
                     @if let Some(reason) = &rpo.reason {
                         p { "It was not measured: " (draw_prose(reason)) "." }
                     }
-                    @if rpo.verdict == Met::NotJudged {
+                    @if rpo.verdict == ObjectiveVerdict::NotJudged {
                         p { "The backup was chosen by hand, so its age says nothing about scheduled backups." }
                     }
                 }))
@@ -192,7 +192,7 @@ fn draw_objective(
     short: &str,
     measured: Option<f64>,
     objective: f64,
-    met: Met,
+    met: ObjectiveVerdict,
     notes: Markup,
 ) -> Markup {
     let (tone, word) = (met.tone(), met.word(measured));

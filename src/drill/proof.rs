@@ -121,7 +121,7 @@ pub(crate) fn read_proven_record(vault: &Vault, source: &str, run: &str) -> Resu
 
 /// The drill that ended last.
 #[derive(Clone, Debug)]
-pub(crate) struct Last {
+pub(crate) struct ProvenDrill {
     pub run: String,
     /// When it ended.
     pub at: DateTime<Utc>,
@@ -132,19 +132,19 @@ pub(crate) struct Last {
 }
 
 /// The last drill of a database, and what it proves: nothing, if its record or the stamp that names it was altered.
-pub(crate) fn newest_drill(vault: &Vault, source: &str) -> Result<Option<Last>> {
+pub(crate) fn newest_drill(vault: &Vault, source: &str) -> Result<Option<ProvenDrill>> {
     let Some((run, at, stamped)) = journal::read_last_stamp(vault, source)? else { return Ok(None) };
     let record = read_proven_record(vault, source, &run)?.filter(|record| record.verdict == stamped);
     let is_last = verify_evidence::is_last_stamp_sound(vault, source)?;
     Ok(Some(match record {
         Some(record) if is_last => {
             let at = record.finished_at.unwrap_or(record.started_at);
-            Last { run, at, verdict: stamped, is_sound: true }
+            ProvenDrill { run, at, verdict: stamped, is_sound: true }
         }
         // Even its time is unknown; a long time ago is the safe guess for monitoring of ages.
         Some(record) => {
-            Last { run, at: at.min(record.started_at), verdict: Verdict::Unknown, is_sound: false }
+            ProvenDrill { run, at: at.min(record.started_at), verdict: Verdict::Unknown, is_sound: false }
         }
-        None => Last { run, at, verdict: Verdict::Unknown, is_sound: false },
+        None => ProvenDrill { run, at, verdict: Verdict::Unknown, is_sound: false },
     }))
 }

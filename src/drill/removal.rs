@@ -70,7 +70,8 @@ pub(crate) async fn remove_claimed(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> std::result::Result<bool, Remains> {
     let remains = |known_as: &InstanceId, error: Error| Remains { known_as: known_as.clone(), error };
-    let sought = Sought { id: &claim.id, run: claim.run.as_str(), resource_id: claim.resource_id.as_ref() };
+    let sought =
+        ThrowawayQuery { id: &claim.id, run: claim.run.as_str(), resource_id: claim.resource_id.as_ref() };
     if let Some(made) = &claim.resource_id {
         return remove_made(aws, sought, made, poll, tell).await.map(|()| true);
     }
@@ -109,12 +110,12 @@ pub(crate) async fn remove_throwaway(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> std::result::Result<(), Remains> {
     let made = &proof.resource_id;
-    let sought = Sought { id: &proof.id, run: &proof.origin.run, resource_id: Some(made) };
+    let sought = ThrowawayQuery { id: &proof.id, run: &proof.origin.run, resource_id: Some(made) };
     remove_made(aws, sought, made, poll, tell).await
 }
 
 /// The throwaway to be found.
-struct Sought<'a> {
+struct ThrowawayQuery<'a> {
     /// The name that it was given.
     id: &'a InstanceId,
     run: &'a str,
@@ -127,7 +128,7 @@ struct Sought<'a> {
 ///
 /// RDS is eventually consistent, so either answer may be an old one. That an instance is there is believed when either says
 /// so; that it is gone is for [`Absence`] to decide.
-async fn look_for(aws: &Aws, sought: &Sought<'_>) -> std::result::Result<Option<Instance>, Failure> {
+async fn look_for(aws: &Aws, sought: &ThrowawayQuery<'_>) -> std::result::Result<Option<Instance>, Failure> {
     let is_it = |found: &Instance| match sought.resource_id {
         Some(made) => found.resource_id == *made,
         None => found.tags.get(RUN).is_some_and(|run| run == sought.run),
@@ -194,7 +195,7 @@ impl Absence {
 /// Removes the instance with that resource id, whatever it is called, and returns when it is proven to be gone.
 async fn remove_made(
     aws: &Aws,
-    sought: Sought<'_>,
+    sought: ThrowawayQuery<'_>,
     made: &ResourceId,
     poll: Poll,
     tell: &(dyn Fn(Event<'_>) + Sync),

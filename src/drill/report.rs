@@ -110,7 +110,7 @@ impl Entry {
 
 /// The document.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Dossier {
+pub(crate) struct DrillReport {
     /// `lifeboat.drill-report/1`.
     pub schema: &'static str,
     /// When it was prepared.
@@ -189,7 +189,7 @@ pub(crate) fn draw_up(
     (period, existing): (Period, Existing),
     author: Author,
     now: DateTime<Utc>,
-) -> Result<Dossier> {
+) -> Result<DrillReport> {
     let history = History::read(vault, only)?;
     let recorded = vault.list("drills")?.folders;
     let sources: Vec<String> = only.iter().filter(|source| recorded.contains(source)).cloned().collect();
@@ -224,7 +224,7 @@ pub(crate) fn draw_up(
         });
     }
     let totals = count_outcomes(&drills);
-    Ok(Dossier {
+    Ok(DrillReport {
         schema: SCHEMA,
         at: now,
         author,
@@ -296,7 +296,7 @@ pub(super) struct Against {
     pub(super) median: Option<f64>,
 }
 
-impl Dossier {
+impl DrillReport {
     /// The overall result.
     pub(crate) fn headline(&self) -> Headline {
         let is_unreadable = self.integrity.verdict == Integrity::Unknown || !self.unreadable.is_empty();

@@ -68,7 +68,7 @@ pub(crate) enum Nature {
 
 /// What a command reports.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct Reported {
     pub subject: Subject,
     /// In which account and Region, where there are several.
     pub place: Option<String>,
@@ -136,7 +136,7 @@ impl Kept {
 /// One item that a command reported.
 #[derive(Debug)]
 pub(crate) struct Item {
-    pub(crate) told: Told,
+    pub(crate) told: Reported,
     pub(crate) kept: Option<Kept>,
     pub(crate) change: Option<Change>,
 }
@@ -171,7 +171,7 @@ pub(crate) fn list_states(vault: &Vault) -> Result<Vec<Kept>> {
 /// Whether something must be sent, and why.
 pub(super) fn decide_change(
     kept: Option<&Kept>,
-    told: &Told,
+    told: &Reported,
     remind_after: Duration,
     now: DateTime<Utc>,
 ) -> Option<Change> {
@@ -230,8 +230,8 @@ mod tests {
         "2026-11-22T05:00:00Z".parse().unwrap()
     }
 
-    fn told(nature: Nature, state: State, mark: &str) -> Told {
-        Told {
+    fn told(nature: Nature, state: State, mark: &str) -> Reported {
+        Reported {
             subject: Subject::Database("orders".into()),
             place: None,
             nature,

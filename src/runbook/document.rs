@@ -235,7 +235,7 @@ pub(crate) struct Script {
 pub(crate) enum Kind {
     /// Shell commands.
     Sh(Act),
-    Sql(Act, Place),
+    Sql(Act, SqlTarget),
     /// Waits until a condition is met.
     Wait(Waiting),
     /// A person types the name of the object at stake.
@@ -315,7 +315,7 @@ impl Act {
 
 /// The database that runs the SQL.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct SqlTarget {
     /// Parameter with the id of a DB instance or with a URL; otherwise what libpq's environment says.
     pub on: Option<String>,
     /// Database.

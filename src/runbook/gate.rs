@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Kind as StepKind, Runbook, Step};
 use super::journal::{self, Actor, folder};
-use super::state::{RunState, Story};
+use super::state::{RunHistory, RunState};
 use super::values::Values;
 use crate::aws::{Aws, Proof};
 use crate::error::{Error, Kind, Result};
@@ -136,7 +136,7 @@ pub(crate) struct Approval {
 }
 
 /// What an approval is given for: another run, step, runbook or value is another purpose.
-fn purpose_of(story: &Story, step: &str) -> Result<String> {
+fn purpose_of(story: &RunHistory, step: &str) -> Result<String> {
     let parts = (&story.start.run, step, &story.sha256, story.start.mode, &story.values);
     let text = serde_json::to_vec(&parts)
         .map_err(|error| Error::new(Kind::Bug, "a purpose cannot be written as JSON").caused_by(error))?;
@@ -188,7 +188,7 @@ impl Certainty {
 /// Whether an approval counts for a run, and how certain its identity is.
 pub(super) async fn judge_approval(
     approval: &Approval,
-    story: &Story,
+    story: &RunHistory,
     aws: Option<&Aws>,
 ) -> Result<std::result::Result<Certainty, String>> {
     if let Err(why) = refuse_same_person(&approval.by.identity, story) {
@@ -212,7 +212,7 @@ pub(super) async fn judge_approval(
 }
 
 /// Nobody approves their own run.
-fn refuse_same_person(identity: &str, story: &Story) -> std::result::Result<(), String> {
+fn refuse_same_person(identity: &str, story: &RunHistory) -> std::result::Result<(), String> {
     let own = principal_of(identity).map_err(|why| format!("{identity} cannot approve: {why}"))?;
     let runners = std::iter::once(&story.start.by).chain(story.resumed.iter().map(|(_, by)| by));
     for runner in runners {
@@ -254,7 +254,7 @@ pub(crate) struct Request {
     pub gate: Gate,
     /// Hash of what they approve; AWS can prove their identity.
     pub purpose: String,
-    story: Story,
+    story: RunHistory,
     run: String,
 }
 
@@ -266,7 +266,7 @@ pub(crate) fn prepare_approval(
     values: &Values,
     by: &Actor,
 ) -> Result<Request> {
-    let story = Story::replay(&journal::read_journal(vault, run)?.lines)?;
+    let story = RunHistory::replay(&journal::read_journal(vault, run)?.lines)?;
     if story.state == RunState::Passed || story.state == RunState::Missed {
         return Err(Error::request(format!("run `{run}` has ended")));
     }

@@ -10,7 +10,7 @@ use crate::rds::{InstanceId, SnapshotId};
 
 /// Whether an object exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum ObjectState {
     There(Option<String>),
     /// It is not.
     Absent,
@@ -29,28 +29,28 @@ pub(super) fn fill_names(creates: &[String], values: &Values) -> Result<Vec<Stri
 }
 
 /// Looks at one.
-pub(super) async fn find_object(object: &str, aws: Option<&Aws>) -> Result<Seen> {
+pub(super) async fn find_object(object: &str, aws: Option<&Aws>) -> Result<ObjectState> {
     let (kind, name) = object.split_once(':').unwrap_or(("", object));
     match (kind, aws) {
         ("db", Some(aws)) => Ok(match aws.instance(&InstanceId::parse(name)?).await? {
-            Some(found) => Seen::There(Some(found.resource_id.to_string())),
-            None => Seen::Absent,
+            Some(found) => ObjectState::There(Some(found.resource_id.to_string())),
+            None => ObjectState::Absent,
         }),
         ("snapshot", Some(aws)) => Ok(match aws.snapshot(&SnapshotId::parse(name)?).await? {
             // Recreated under the same name, it would be of another instance or time.
-            Some(found) => Seen::There(Some(format!(
+            Some(found) => ObjectState::There(Some(format!(
                 "{} of {}",
                 found.arn,
                 found.resource_id.map_or_else(|| found.instance.clone(), |id| id.to_string())
             ))),
-            None => Seen::Absent,
+            None => ObjectState::Absent,
         }),
         ("file", _) => match std::fs::symlink_metadata(name) {
-            Ok(found) => Ok(Seen::There(Some(format!("{}:{}", found.dev(), found.ino())))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Seen::Absent),
+            Ok(found) => Ok(ObjectState::There(Some(format!("{}:{}", found.dev(), found.ino())))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ObjectState::Absent),
             Err(error) => Err(Error::outside(format!("cannot look up `{name}`")).caused_by(error)),
         },
-        _ => Ok(Seen::Untold),
+        _ => Ok(ObjectState::Untold),
     }
 }
 
@@ -59,9 +59,9 @@ pub(super) async fn made(objects: &[String], is_done: bool, aws: Option<&Aws>) -
     let mut made = Vec::new();
     for object in objects {
         match find_object(object, aws).await? {
-            Seen::There(identity) => made.push(Made { object: object.clone(), identity }),
-            Seen::Untold if is_done => made.push(Made { object: object.clone(), identity: None }),
-            Seen::Untold | Seen::Absent => {}
+            ObjectState::There(identity) => made.push(Made { object: object.clone(), identity }),
+            ObjectState::Untold if is_done => made.push(Made { object: object.clone(), identity: None }),
+            ObjectState::Untold | ObjectState::Absent => {}
         }
     }
     Ok(made)

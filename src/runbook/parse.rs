@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use super::document::{Act, Front, Kind, Mode, Origin, Place, Runbook, Script, Step, Waiting};
+use super::document::{Act, Front, Kind, Mode, Origin, Runbook, Script, SqlTarget, Step, Waiting};
 use super::evaluation::{self, ByHand};
 use super::fault::{Fault, Position};
 use super::fence::{Fence, Language, ROLES, language, nearest_role};
@@ -324,7 +324,7 @@ impl Reader<'_> {
             );
         }
         let marks = Marks::read(fence, faults);
-        let place = Place {
+        let place = SqlTarget {
             on: if is_sql { fence.value("on", faults) } else { None },
             db: if is_sql { fence.value("db", faults) } else { None },
         };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::confined::ReadsOnly;
 use super::document::{Kind, Mode, Runbook, Step};
 use super::expect::Observed;
-use super::objects::{self, Seen};
+use super::objects::{self, ObjectState};
 use super::preflight::{self, Finding, PreflightContext, Presence};
 use super::reading::{self, Reading};
 use super::redact::Redactor;
@@ -189,7 +189,7 @@ pub(crate) async fn plan_run(
             Kind::Sh(act) | Kind::Sql(act, _) if act.read_only => planned.state = Prospect::Later,
             Kind::Sh(act) | Kind::Sql(act, _) => {
                 for object in objects::fill_names(&act.creates, &values).unwrap_or_default() {
-                    if let Seen::There(_) = objects::find_object(&object, to.aws).await? {
+                    if let ObjectState::There(_) = objects::find_object(&object, to.aws).await? {
                         plan.findings
                             .push(format!("`{}` would create `{object}`, which already exists", step.id));
                     }

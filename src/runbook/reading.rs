@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use super::confined::statement::{Statement, uses_of_expression};
 use super::confined::{Argv, Block, Program, ReadsOnly, Refusal, judge_call, search_path};
-use super::document::{Act, Kind, Place, Runbook, Step};
+use super::document::{Act, Kind, Runbook, SqlTarget, Step};
 use super::script::{self, Done, Ended, Settings};
 use super::sql;
 use super::values::Values;
@@ -20,7 +20,7 @@ use crate::postgres::{QueryFailure, Session};
 /// A read-only step.
 pub(super) enum Reading {
     Calls(Vec<Program>),
-    Query(Statement, Place),
+    Query(Statement, SqlTarget),
 }
 
 /// Why a step is not run in a plan.
@@ -126,7 +126,7 @@ const LONGEST: usize = 256 * 1024;
 
 async fn ask_database(
     statement: &Statement,
-    place: &Place,
+    place: &SqlTarget,
     aws: Option<&Aws>,
     settings: &Settings<'_>,
 ) -> Result<Done> {

@@ -3,7 +3,7 @@
 use super::document::{Mode, Runbook, Step};
 use super::journal::{self, Found, Journal};
 use super::parameters::{self, ReadTime};
-use super::state::{StepState, Story};
+use super::state::{RunHistory, StepState};
 use super::values::{Values, is_withheld};
 use super::{load_valid_runbook, record, unknown_step_error};
 use crate::error::{Error, Kind, Result};
@@ -17,7 +17,7 @@ pub(crate) struct Resumed {
     /// The lines of the journal.
     pub found: Found,
     /// The state according to the journal.
-    pub story: Story,
+    pub story: RunHistory,
     pub runbook: Runbook,
     /// Whether the runbook was changed since the run began.
     pub is_changed: bool,
@@ -32,7 +32,7 @@ pub(crate) fn resume(
     accepted: Option<&str>,
 ) -> Result<Resumed> {
     let (journal, found) = Journal::reopen(vault, run)?;
-    let story = Story::replay(journal.lines())?;
+    let story = RunHistory::replay(journal.lines())?;
     if story.state.is_over() && from.is_none() {
         return Err(Error::request(format!("run `{run}` has ended ({})", story.state.word()))
             .hint("Start a new run."));
@@ -48,7 +48,7 @@ pub(crate) fn resume(
 /// Reopens a run to undo it, with the copy of the runbook beside its journal.
 pub(crate) fn resume_to_undo(vault: &Vault, run: &str) -> Result<Resumed> {
     let (journal, found) = Journal::reopen(vault, run)?;
-    let story = Story::replay(journal.lines())?;
+    let story = RunHistory::replay(journal.lines())?;
     let runbook = record::load_copy(vault, run, &story)?;
     Ok(Resumed { journal, found, story, runbook, is_changed: false })
 }
@@ -61,7 +61,7 @@ pub(crate) fn find_run_to_resume(vault: &Vault, runbook: &Runbook, from: &str, m
     let mut proven = None;
     for run in vault.list("runs")?.folders {
         let Ok(found) = journal::read_journal(vault, &run) else { continue };
-        let story = Story::replay(&found.lines)?;
+        let story = RunHistory::replay(&found.lines)?;
         let is_it = story.sha256 == runbook.sha256 && story.start.mode == mode && !story.state.is_over();
         let is_done = |step: &Step| matches!(story.state_of(&step.id), StepState::Done | StepState::Skipped);
         if is_it && runbook.steps[..place].iter().all(is_done) {
@@ -76,7 +76,7 @@ pub(crate) fn find_run_to_resume(vault: &Vault, runbook: &Runbook, from: &str, m
 }
 
 /// A changed runbook is accepted only by its hash.
-fn refuse_changed(run: &str, runbook: &Runbook, story: &Story, accepted: Option<&str>) -> Result<()> {
+fn refuse_changed(run: &str, runbook: &Runbook, story: &RunHistory, accepted: Option<&str>) -> Result<()> {
     let place = runbook.origin.display_path();
     let is_accepted =
         accepted.is_some_and(|hash| hash.len() >= 12 && runbook.sha256.starts_with(&hash.to_lowercase()));
@@ -101,7 +101,7 @@ fn refuse_changed(run: &str, runbook: &Runbook, story: &Story, accepted: Option<
 /// Values of the run; secret ones, which are not recorded, come from their sources again.
 pub(crate) fn restore_values(
     runbook: &Runbook,
-    story: &Story,
+    story: &RunHistory,
     set: &[(String, String)],
     read_time: ReadTime<'_>,
 ) -> Result<Values> {

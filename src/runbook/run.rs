@@ -17,7 +17,7 @@ use super::journal::{Actor, Event, Found, Journal, Start};
 use super::preflight::{self, PreflightContext};
 use super::redact::Redactor;
 use super::report::Report;
-use super::state::{StepState, Story};
+use super::state::{RunHistory, StepState};
 use super::values::Values;
 use crate::error::{Error, Kind, Result};
 use crate::rds::RunId;
@@ -54,7 +54,7 @@ pub(crate) async fn begin_run<A: AsyncFn(&Gate) -> Result<Reply>>(
         doubts,
     };
     journal.add(Event::Start(Box::new(start)), (to.clock)())?;
-    let story = Story::replay(journal.lines())?;
+    let story = RunHistory::replay(journal.lines())?;
     let run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
     run.go_on().await
 }
@@ -70,7 +70,7 @@ pub(crate) async fn resume_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     from: Option<&str>,
     to: &Context<'_, A>,
 ) -> Result<Outcome> {
-    let story = Story::replay(journal.lines())?;
+    let story = RunHistory::replay(journal.lines())?;
     refuse_wrong_place(runbook, &to.by)?;
     if story.start.by.account.is_some()
         && to.by.account.is_some()

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::document::Place;
+use super::document::SqlTarget;
 use super::shell::is_name;
 use super::values::Values;
 use crate::aws::Aws;
@@ -11,7 +11,12 @@ use crate::postgres::{Psql, Server, Target, Tls, TlsMode, is_connection_string};
 use crate::rds::InstanceId;
 
 /// A psql command that runs `sql` on the database of a step.
-pub(super) async fn command(sql: &str, place: &Place, values: &Values, aws: Option<&Aws>) -> Result<Psql> {
+pub(super) async fn command(
+    sql: &str,
+    place: &SqlTarget,
+    values: &Values,
+    aws: Option<&Aws>,
+) -> Result<Psql> {
     let database = place.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
     let text = script(sql, values);
     let Some(on) = &place.on else { return Psql::of_environment(database.as_deref(), &text) };
@@ -48,7 +53,11 @@ fn authorities_of_environment() -> Option<PathBuf> {
 }
 
 /// The server and the database that a step means, for a connection of our own: psql's parameters, with the password.
-pub(super) async fn server(place: &Place, values: &Values, aws: Option<&Aws>) -> Result<(Server, String)> {
+pub(super) async fn server(
+    place: &SqlTarget,
+    values: &Values,
+    aws: Option<&Aws>,
+) -> Result<(Server, String)> {
     let named = place.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
     let (mut server, database) = match &place.on {
         None => {

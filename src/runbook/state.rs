@@ -91,7 +91,7 @@ impl RunState {
 
 /// What the journal tells of one step.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct StepHistory {
     pub state: StepState,
     /// How often it has begun.
     pub attempts: u32,
@@ -122,7 +122,7 @@ pub(crate) struct Told {
 
 /// What the journal tells of an undo.
 #[derive(Clone, Debug)]
-pub(crate) struct ToldUndo {
+pub(crate) struct UndoHistory {
     pub began: DateTime<Utc>,
     pub by: Actor,
     /// The newest step that was kept, with all before it.
@@ -133,7 +133,7 @@ pub(crate) struct ToldUndo {
 
 /// What the journal tells of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Story {
+pub(crate) struct RunHistory {
     pub start: Start,
     pub began: DateTime<Utc>,
     /// When the last event of the run itself happened; an undo does not count.
@@ -147,7 +147,7 @@ pub(crate) struct Story {
     /// Values, without the secret ones.
     pub values: BTreeMap<String, String>,
     /// Steps, by id.
-    pub steps: BTreeMap<String, Told>,
+    pub steps: BTreeMap<String, StepHistory>,
     /// In which order steps have ended.
     pub order: Vec<String>,
     /// Who resumed it, and when.
@@ -155,16 +155,16 @@ pub(crate) struct Story {
     /// Whether it ended, and whether it passed.
     pub passed: Option<bool>,
     /// The last undo.
-    pub undo: Option<ToldUndo>,
+    pub undo: Option<UndoHistory>,
 }
 
-impl Story {
+impl RunHistory {
     /// Reads it from the lines.
     pub(crate) fn replay(lines: &[Line]) -> Result<Self> {
         let Some(Line { event: Event::Start(start), t, .. }) = lines.first() else {
             return Err(Error::new(Kind::Bug, "a journal does not begin with its start"));
         };
-        let mut story = Story {
+        let mut story = RunHistory {
             start: (**start).clone(),
             began: *t,
             last: *t,
@@ -284,7 +284,7 @@ impl Story {
             Event::Undo { by, kept } => {
                 self.state = RunState::PartlyUndone;
                 let (by, kept) = (by.clone(), kept.clone());
-                self.undo = Some(ToldUndo { began: line.t, by, kept, reasons: Vec::new() });
+                self.undo = Some(UndoHistory { began: line.t, by, kept, reasons: Vec::new() });
             }
             Event::Undone { is_whole, reasons } => {
                 let is_any_undone = self.steps.values().any(|step| step.undone == Some(true));
@@ -336,12 +336,12 @@ impl Story {
         self.order.push(step.to_owned());
     }
 
-    fn step_mut(&mut self, id: &str) -> &mut Told {
+    fn step_mut(&mut self, id: &str) -> &mut StepHistory {
         self.steps.entry(id.to_owned()).or_default()
     }
 
     /// The record of a step.
-    pub(crate) fn step(&self, id: &str) -> Told {
+    pub(crate) fn step(&self, id: &str) -> StepHistory {
         self.steps.get(id).cloned().unwrap_or_default()
     }
 

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use super::document::{Mode, Runbook, Step};
 use super::gate::{Gate, Reply};
 use super::journal::{Answer, Event, Found, Journal, Made};
-use super::objects::{self, Seen};
+use super::objects::{self, ObjectState};
 use super::preflight;
 use super::redact::Redactor;
 use super::run::{Context, Outcome, Progress, Run};
 use super::script::{self, Done, Ended, Settings};
-use super::state::{StepState, Story};
+use super::state::{RunHistory, StepState};
 use super::values::Values;
 use crate::error::{Error, Kind, Result};
 
@@ -69,7 +69,7 @@ pub(crate) async fn undo_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     undoing: Undoing<'_>,
     to: &Context<'_, A>,
 ) -> Result<Outcome> {
-    let story = Story::replay(journal.lines())?;
+    let story = RunHistory::replay(journal.lines())?;
     if found.lost_lines > 0 {
         return Err(Error::new(
             Kind::Guard,
@@ -192,8 +192,8 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             let made = told.made.iter().find(|made| made.object == object);
             let unproven = || format!("the journal does not prove that this run created `{object}`");
             match (seen, made) {
-                (Seen::Absent, _) => {}
-                (Seen::Untold, None) => match told.state {
+                (ObjectState::Absent, _) => {}
+                (ObjectState::Untold, None) => match told.state {
                     StepState::Unknown | StepState::Failed => {
                         let why = format!("it is not known whether `{object}` was created: {doubt}");
                         return Ok(Err(residue(why, false)));
@@ -202,7 +202,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                 },
                 (_, None) => return Ok(Err(residue(unproven(), true))),
                 (_, Some(_)) if !told.absent.contains(&object) => return Ok(Err(residue(unproven(), true))),
-                (Seen::There(identity), Some(made)) if identity != made.identity => {
+                (ObjectState::There(identity), Some(made)) if identity != made.identity => {
                     return Ok(Err(residue(
                         format!("`{object}` is not the one that this run created"),
                         true,
@@ -421,8 +421,8 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         for made in there {
             loop {
                 match objects::find_object(&made.object, self.to.aws).await? {
-                    Seen::Absent => break,
-                    Seen::Untold if is_well => break,
+                    ObjectState::Absent => break,
+                    ObjectState::Untold if is_well => break,
                     _ => {}
                 }
                 let is_hasty = !is_well && self.to.poll.is_some() && began.elapsed() > Duration::from_secs(3);

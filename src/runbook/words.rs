@@ -208,7 +208,7 @@ mod tests {
     use super::super::document::Origin;
     use super::super::journal::{Actor, End, Ending, Event, Line, Start};
     use super::super::parse;
-    use super::super::state::Story;
+    use super::super::state::RunHistory;
     use super::*;
     use crate::vault::Vault;
 
@@ -287,7 +287,7 @@ mod tests {
         let vault = Vault::open(directory.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
         crate::runbook::evidence::build_report(
             &runbook,
-            &Story::replay(&lines).unwrap(),
+            &RunHistory::replay(&lines).unwrap(),
             &vault,
             "",
             lines.len(),

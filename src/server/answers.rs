@@ -124,7 +124,7 @@ fn status_of_kind(kind: Kind) -> StatusCode {
 /// A backup as the API shows it: what was promised, and what its verification says. What was observed in the database is
 /// left out: of a large one it has megabytes.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Shown<'a> {
+pub(super) struct BackupAnswer<'a> {
     success: bool,
     backup_name: &'a str,
     file_path: &'a str,
@@ -145,8 +145,8 @@ pub(super) struct Shown<'a> {
     trigger: &'a str,
 }
 
-pub(super) fn shown(manifest: &Manifest) -> Shown<'_> {
-    Shown {
+pub(super) fn shown(manifest: &Manifest) -> BackupAnswer<'_> {
+    BackupAnswer {
         success: manifest.success,
         backup_name: manifest.backup_name.as_str(),
         file_path: &manifest.file_path,

@@ -60,7 +60,7 @@ struct Line {
 
 /// Messages to the writing thread.
 #[derive(Debug)]
-enum Word {
+enum WriterMessage {
     Line(Box<Line>),
     /// Write what is known, counts too, and answer.
     Finish(Sender<()>),
@@ -69,7 +69,7 @@ enum Word {
 /// The log.
 #[derive(Debug)]
 pub(super) struct Audit {
-    sender: SyncSender<Word>,
+    sender: SyncSender<WriterMessage>,
     refusals: Arc<Refusals>,
     clock: fn() -> DateTime<Utc>,
     /// Lines that could not be written.
@@ -114,7 +114,7 @@ impl Audit {
             addresses: None,
             statuses: BTreeMap::new(),
         };
-        if self.sender.try_send(Word::Line(Box::new(line))).is_err() {
+        if self.sender.try_send(WriterMessage::Line(Box::new(line))).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -122,7 +122,7 @@ impl Audit {
     /// Writes what is left, before the process ends.
     pub(super) fn finish(&self) {
         let (answer, answered) = channel();
-        if self.sender.try_send(Word::Finish(answer)).is_ok() {
+        if self.sender.try_send(WriterMessage::Finish(answer)).is_ok() {
             let _ = answered.recv_timeout(Duration::from_secs(5));
         }
     }
@@ -138,7 +138,7 @@ const TICK: Duration = Duration::from_secs(5);
 
 fn write_all(
     vault: &Vault,
-    receiver: &Receiver<Word>,
+    receiver: &Receiver<WriterMessage>,
     refusals: &Refusals,
     clock: fn() -> DateTime<Utc>,
     lost: &AtomicU64,
@@ -149,14 +149,14 @@ fn write_all(
         let mut until = Instant::now() + TICK;
         while lines.len() < 1000 && finishing.is_none() {
             match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Word::Line(line)) => {
+                Ok(WriterMessage::Line(line)) => {
                     // Many at a time, but none waits for long.
                     if lines.is_empty() {
                         until = Instant::now() + Duration::from_millis(100);
                     }
                     lines.push(*line);
                 }
-                Ok(Word::Finish(answer)) => finishing = Some(answer),
+                Ok(WriterMessage::Finish(answer)) => finishing = Some(answer),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => {
                     is_open = false;

@@ -91,7 +91,7 @@ pub(super) struct Job {
 
 /// A job to be started.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct JobRequest {
     pub(super) task: Task,
     /// What no other job may use at the same time.
     pub(super) lane: String,
@@ -113,16 +113,16 @@ enum Stage {
 
 /// A job of this process, or one that is remembered.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct LiveJob {
     record: Mutex<Job>,
     bytes: AtomicU64,
     stage: watch::Sender<Stage>,
 }
 
-impl Live {
+impl LiveJob {
     fn new(record: Job, stage: Stage) -> Arc<Self> {
         let bytes = AtomicU64::new(record.bytes);
-        Arc::new(Live { record: Mutex::new(record), bytes, stage: watch::Sender::new(stage) })
+        Arc::new(LiveJob { record: Mutex::new(record), bytes, stage: watch::Sender::new(stage) })
     }
 
     fn change(&self, change: impl FnOnce(&mut Job)) -> Job {
@@ -192,7 +192,7 @@ pub(super) struct Jobs {
 #[derive(Debug, Default)]
 struct Inner {
     /// Newest first.
-    jobs: VecDeque<Arc<Live>>,
+    jobs: VecDeque<Arc<LiveJob>>,
     /// What is in use, by which job.
     lanes: BTreeMap<String, String>,
 }
@@ -231,7 +231,7 @@ impl Jobs {
                 vault.forget(&lock_of(of))?;
             }
         }
-        let jobs = records.into_iter().map(|record| Live::new(record, Stage::Ended)).collect();
+        let jobs = records.into_iter().map(|record| LiveJob::new(record, Stage::Ended)).collect();
         let inner = Mutex::new(Inner { jobs, lanes: BTreeMap::new() });
         Ok((Jobs { setup: Arc::clone(setup), server, _alive: alive, inner }, found))
     }
@@ -242,14 +242,14 @@ impl Jobs {
         inner.jobs.iter().map(|job| job.shown()).collect()
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<Arc<Live>> {
+    pub(super) fn find(&self, id: &str) -> Option<Arc<LiveJob>> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.jobs.iter().find(|live| live.shown().job == id).cloned()
     }
 
     /// The job that was requested with the same key, and whether the request was the same. One that failed or was interrupted
     /// does not count: the same request again is a retry.
-    pub(super) fn with_key(&self, key: &str, asked: &str) -> Option<(Arc<Live>, bool)> {
+    pub(super) fn with_key(&self, key: &str, asked: &str) -> Option<(Arc<LiveJob>, bool)> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let live = inner.jobs.iter().find(|live| {
             let job = live.shown();
@@ -264,13 +264,13 @@ impl Jobs {
         inner.lanes.len()
     }
 
-    fn enter(&self, job: &Job, lane: &str) -> std::result::Result<Arc<Live>, String> {
+    fn enter(&self, job: &Job, lane: &str) -> std::result::Result<Arc<LiveJob>, String> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = inner.lanes.get(lane) {
             return Err(other.clone());
         }
         inner.lanes.insert(lane.to_owned(), job.job.clone());
-        let live = Live::new(job.clone(), Stage::Begun);
+        let live = LiveJob::new(job.clone(), Stage::Begun);
         inner.jobs.push_front(Arc::clone(&live));
         inner.jobs.truncate(MOST);
         Ok(live)
@@ -300,10 +300,10 @@ impl Jobs {
     /// Starts a job, unless another is using the same or `admit` refuses.
     pub(super) fn begin(
         self: &Arc<Self>,
-        order: Order,
+        order: JobRequest,
         admit: impl FnOnce() -> std::result::Result<Instant, Answer>,
-        work: impl FnOnce(&Live, Instant) -> Answer + Send + 'static,
-    ) -> std::result::Result<Arc<Live>, Refused> {
+        work: impl FnOnce(&LiveJob, Instant) -> Answer + Send + 'static,
+    ) -> std::result::Result<Arc<LiveJob>, Refused> {
         let now = (self.setup.clock)();
         let job = Job {
             schema: "lifeboat.job/1".to_owned(),
@@ -357,7 +357,7 @@ impl Jobs {
     }
 
     /// Records how a job ended.
-    fn close(&self, live: &Live, answer: Answer) {
+    fn close(&self, live: &LiveJob, answer: Answer) {
         let now = (self.setup.clock)();
         let ended = live.change(|job| {
             job.finished_at = Some(now);

@@ -69,7 +69,7 @@ pub(super) struct Database {
 
 /// A finding, its databases, and their account and Region, if several are checked.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Told {
+pub(super) struct LocatedFinding {
     pub(super) place: Option<String>,
     #[serde(flatten)]
     pub(super) shared: Shared,
@@ -92,7 +92,7 @@ pub(super) struct Overview {
     pub(super) health: Health,
     pub(super) banner: Banner,
     /// The findings of all of them, each once, with one command for its databases.
-    pub(super) findings: Vec<Told>,
+    pub(super) findings: Vec<LocatedFinding>,
     pub(super) databases: Vec<Database>,
     /// Databases that were drilled, and of which AWS is not asked here.
     pub(super) drilled: Vec<Drilled>,
@@ -201,17 +201,22 @@ fn drilled_elsewhere(drills: &Drills, instances: &Instances, now: DateTime<Utc>)
 }
 
 /// Each finding once: those of the vault, and those of each account and Region, the worst first.
-fn shared_findings(databases: &[Database], instances: &Instances, drilled: &[Drilled]) -> Vec<Told> {
+fn shared_findings(
+    databases: &[Database],
+    instances: &Instances,
+    drilled: &[Drilled],
+) -> Vec<LocatedFinding> {
     let of_vault = databases.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
     let of_drills = drilled.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
-    let here = |shared: Shared| Told { place: None, shared };
-    let mut told: Vec<Told> = group_findings(of_vault.chain(of_drills)).into_iter().map(here).collect();
+    let here = |shared: Shared| LocatedFinding { place: None, shared };
+    let mut told: Vec<LocatedFinding> =
+        group_findings(of_vault.chain(of_drills)).into_iter().map(here).collect();
     let places: BTreeSet<&Place> = instances.all().map(|it| &it.place).collect();
     for place in places {
         let of_place = instances.all().filter(|it| it.place == *place);
         let shared = group_findings(of_place.map(|it| (it.id.as_str(), it.findings.as_slice())));
         let shown = Some(place.to_string()).filter(|_| instances.is_over_several());
-        told.extend(shared.into_iter().map(|shared| Told { place: shown.clone(), shared }));
+        told.extend(shared.into_iter().map(|shared| LocatedFinding { place: shown.clone(), shared }));
     }
     told.sort_by_key(|it| (it.shared.finding.severity, std::cmp::Reverse(it.shared.databases.len())));
     told

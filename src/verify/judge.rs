@@ -53,7 +53,7 @@ fn judge_uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
 }
 
 /// Gathers the verdicts and weighs them.
-struct Bench {
+struct Verdicts {
     tables: Vec<TableVerdict>,
     missing_databases: Vec<String>,
     extra_databases: Vec<String>,
@@ -69,7 +69,7 @@ struct Bench {
     rows_were_asked: bool,
 }
 
-impl Bench {
+impl Verdicts {
     fn new(expected: &Observation, observed: &Observation) -> Self {
         let side = |side: &str, observation: &Observation| -> Vec<String> {
             let told = observation.unreadable.iter();
@@ -79,7 +79,7 @@ impl Bench {
             .collect()
         };
         let unreadable = [side("source", expected), side("restored copy", observed)].concat();
-        Bench {
+        Verdicts {
             tables: Vec::new(),
             missing_databases: Vec::new(),
             extra_databases: Vec::new(),

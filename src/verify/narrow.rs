@@ -78,12 +78,12 @@ pub(crate) struct Extent {
     pub rows: usize,
     /// Whether their contents are told too.
     pub show_rows: bool,
-    pub told: Told,
+    pub told: RowsNamed,
 }
 
 /// Which of the rows that differ are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum RowsNamed {
     /// Every one.
     All,
     /// Those of the left: missing and changed ones. What only the right has may be nobody's fault.
@@ -274,7 +274,7 @@ pub(crate) async fn compare_sums(
     tally.changed += changed;
     tally.added += count(HowRowsDiffer::Added);
     let mut differing = differing;
-    differing.retain(|differing| extent.told == Told::All || differing.how != HowRowsDiffer::Added);
+    differing.retain(|differing| extent.told == RowsNamed::All || differing.how != HowRowsDiffer::Added);
     tally.differences.found = differing.iter().map(|differing| differing.rows as usize).sum();
     tally.differences.rows = describe_rows(left, right, common, differing, extent).await?;
     Ok(tally)

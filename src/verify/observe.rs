@@ -46,14 +46,14 @@ pub(crate) struct Progress {
 
 /// What is known of an observation while it is being made.
 pub(super) struct Observing<'a> {
-    seen: Seen,
+    seen: ReadSoFar,
     question: &'a Question,
     progress: &'a (dyn Fn(Progress) + Sync),
 }
 
 impl<'a> Observing<'a> {
     pub(super) fn new(question: &'a Question, progress: &'a (dyn Fn(Progress) + Sync)) -> Self {
-        Observing { seen: Seen::default(), question, progress }
+        Observing { seen: ReadSoFar::default(), question, progress }
     }
 }
 
@@ -183,7 +183,7 @@ impl Databases {
 
 /// What was read so far.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+struct ReadSoFar {
     tables: usize,
     of_tables: usize,
     rows: u64,
@@ -191,7 +191,7 @@ struct Seen {
     of_bytes: u64,
 }
 
-impl Seen {
+impl ReadSoFar {
     fn add(&mut self, table: &Table) {
         self.tables += 1;
         self.rows += table.counted_rows().unwrap_or_default();
@@ -199,7 +199,7 @@ impl Seen {
     }
 
     fn progress(self) -> Progress {
-        let Seen { tables, of_tables, rows, bytes, of_bytes } = self;
+        let ReadSoFar { tables, of_tables, rows, bytes, of_bytes } = self;
         Progress { tables, of_tables, rows, bytes, of_bytes }
     }
 }

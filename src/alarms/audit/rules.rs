@@ -14,13 +14,13 @@ const GIBIBYTE: f64 = 1024.0 * 1024.0 * 1024.0;
 
 /// What is known of the account.
 #[derive(Debug, Default)]
-pub(super) struct World {
+pub(super) struct AuditContext {
     pub(super) instances: BTreeMap<String, Instance>,
     /// Metrics that had data in the last day.
     pub(super) alive: BTreeSet<Metric>,
 }
 
-impl World {
+impl AuditContext {
     fn instance_of(&self, metric: &Metric) -> Option<&Instance> {
         self.instances.get(&metric.dimensions.get("DBInstanceIdentifier")?.to_lowercase())
     }
@@ -42,7 +42,7 @@ pub(super) fn heartbeat_metric(of: &Metric) -> Metric {
 }
 
 /// The faults of an alarm on one metric.
-pub(super) fn find_faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
+pub(super) fn find_faults(watch: &MetricWatch, world: &AuditContext) -> Vec<Fault> {
     let of_rds = watch.metric.namespace == RDS;
     let mut faults = Vec::new();
     if of_rds {
@@ -56,7 +56,7 @@ pub(super) fn find_faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
 }
 
 /// The faults of an alarm on metric math: if one metric is missing, so is the result.
-pub(super) fn find_input_faults(metrics: &[Metric], world: &World) -> Vec<Fault> {
+pub(super) fn find_input_faults(metrics: &[Metric], world: &AuditContext) -> Vec<Fault> {
     metrics
         .iter()
         .filter(|metric| metric.namespace == RDS)
@@ -69,7 +69,7 @@ fn fault(code: &'static str, message: impl Into<String>, remedy: impl Into<Strin
 }
 
 /// Does the metric exist, for this engine and under these dimensions?
-fn identity(of: &Metric, world: &World) -> Vec<Fault> {
+fn identity(of: &Metric, world: &AuditContext) -> Vec<Fault> {
     let mut faults = Vec::new();
     let name = of.name.as_str();
     let dimensions = &of.dimensions;
@@ -129,7 +129,7 @@ fn identity(of: &Metric, world: &World) -> Vec<Fault> {
 }
 
 /// A metric that this instance does not have.
-fn misfit(known: &Known, metric: &Metric, world: &World) -> Option<Fault> {
+fn misfit(known: &Known, metric: &Metric, world: &AuditContext) -> Option<Fault> {
     let name = known.name;
     let Some(instance) = world.instance_of(metric) else {
         let cluster =
@@ -184,7 +184,7 @@ fn misfit(known: &Known, metric: &Metric, world: &World) -> Option<Fault> {
 }
 
 /// Can the comparison be true, and false? Is the threshold in the metric's own unit?
-fn comparison(watch: &MetricWatch, world: &World) -> Vec<Fault> {
+fn comparison(watch: &MetricWatch, world: &AuditContext) -> Vec<Fault> {
     let threshold = watch.threshold;
     let compare = watch.comparison;
     if !threshold.is_finite()
@@ -284,7 +284,7 @@ fn unit(known: &Known, watch: &MetricWatch) -> Option<Fault> {
 }
 
 /// A threshold beyond the instance's resources.
-fn reach(known: &Known, watch: &MetricWatch, world: &World) -> Option<Fault> {
+fn reach(known: &Known, watch: &MetricWatch, world: &AuditContext) -> Option<Fault> {
     let instance = world.instance_of(&watch.metric)?;
     let (name, threshold) = (known.name, watch.threshold);
     let beyond = |has: f64, what: String| {
@@ -342,7 +342,7 @@ fn reach(known: &Known, watch: &MetricWatch, world: &World) -> Option<Fault> {
 }
 
 /// Is there any data, under this unit and this period? What happens if there is none?
-fn data(watch: &MetricWatch, world: &World, earlier: &[Fault]) -> Vec<Fault> {
+fn data(watch: &MetricWatch, world: &AuditContext, earlier: &[Fault]) -> Vec<Fault> {
     let mut faults = Vec::new();
     let name = watch.metric.name.as_str();
     let of_rds = watch.metric.namespace == RDS;

@@ -17,7 +17,7 @@ use crate::vault::Vault;
 
 /// What a fleet run is asked to do.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct FleetRequest {
     pub selection: Selection,
     /// Which part of them.
     pub shard: Option<Shard>,
@@ -57,7 +57,7 @@ pub(crate) struct Todo {
 pub(crate) async fn plan_fleet_run(
     places: Vec<(Aws, Vec<InstanceId>)>,
     vault: &Vault,
-    ask: &Ask,
+    ask: &FleetRequest,
     request_of: &dyn Fn(&InstanceId) -> Result<Request>,
     now: DateTime<Utc>,
 ) -> Result<Plan> {
@@ -141,7 +141,11 @@ fn nothing_to_drill(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) ->
 }
 
 /// The databases of one account and Region that the selection meets.
-async fn list_matching_databases(aws: &Aws, only: &[InstanceId], ask: &Ask) -> Result<Vec<Instance>> {
+async fn list_matching_databases(
+    aws: &Aws,
+    only: &[InstanceId],
+    ask: &FleetRequest,
+) -> Result<Vec<Instance>> {
     let mut all = aws.instances().await?;
     for id in only {
         if !all.iter().any(|instance| instance.id == *id) {
@@ -156,7 +160,7 @@ async fn list_matching_databases(aws: &Aws, only: &[InstanceId], ask: &Ask) -> R
     Ok(all)
 }
 
-fn begin_record(ask: &Ask, joined: &Joined) -> Fleet {
+fn begin_record(ask: &FleetRequest, joined: &Joined) -> Fleet {
     Fleet {
         schema: SCHEMA.to_owned(),
         fleet: joined.fleet.clone(),

@@ -135,7 +135,7 @@ fn objectives_say_whether_they_were_met() {
     assert_eq!(said(&failed_report()), [1, 1, 0, 0]);
     assert_eq!(said(&unknown_report()), [0, 0, 2, 0]);
     let mut by_hand = passed_report();
-    by_hand.rpo.verdict = Met::NotJudged;
+    by_hand.rpo.verdict = ObjectiveVerdict::NotJudged;
     assert_eq!(said(&by_hand), [1, 0, 0, 1]);
     assert!(page(&passed_report()).contains("Available after 10m 43s, validated after 13m 30s."));
 }

@@ -1,6 +1,6 @@
 //! The words of the page: how verdicts, counts, times and foreign names are written.
 
-use crate::drill::evidence::{Met, Report, State};
+use crate::drill::evidence::{ObjectiveVerdict, Report, State};
 use crate::verify::{Baseline, TableVerdict, Verdict, Word};
 use crate::words::{Tone, format_count, format_thousands, join_with_and};
 
@@ -113,10 +113,10 @@ fn list_shortfalls(report: &Report) -> Vec<String> {
     if checks > 0 {
         found.push(format!("{checks} of {} failed", format_count(report.checks.len(), "check", "checks")));
     }
-    if report.rto.verdict == Met::Fail {
+    if report.rto.verdict == ObjectiveVerdict::Fail {
         found.push("restoring took longer than the objective allows".to_owned());
     }
-    if report.rpo.verdict == Met::Fail {
+    if report.rpo.verdict == ObjectiveVerdict::Fail {
         found.push("more data would have been lost than the objective allows".to_owned());
     }
     found

@@ -4,10 +4,10 @@
 use chrono::NaiveDate;
 use maud::{DOCTYPE, Markup, html};
 
-use super::{Against, Dossier, Entry};
+use super::{Against, DrillReport, Entry};
 use crate::drill::annotate::Note;
 use crate::drill::calendar::{Cell, Month, Period, Row};
-use crate::drill::evidence::{Met, Report};
+use crate::drill::evidence::{ObjectiveVerdict, Report};
 use crate::drill::outcome::Fate;
 use crate::drill::page::sign_off;
 use crate::drill::verify_evidence::{Checked, Verdict as Integrity};
@@ -23,7 +23,7 @@ use crate::words::{Tone, format_count};
 const CSS: &str = include_str!("dossier.css");
 
 /// Draws the page.
-pub(crate) fn render_report(dossier: &Dossier) -> String {
+pub(crate) fn render_report(dossier: &DrillReport) -> String {
     let title = format!("Restore drills, {}", format_period(dossier.calendar.period));
     let page = html! {
         (DOCTYPE)
@@ -62,7 +62,7 @@ fn format_period(period: Period) -> String {
     format!("{} to {}", day(period.from), day(period.to))
 }
 
-fn draw_heading(dossier: &Dossier) -> Markup {
+fn draw_heading(dossier: &DrillReport) -> Markup {
     let headline = dossier.headline();
     let (tone, word) = (headline.tone, headline.words.to_uppercase());
     html! {
@@ -88,7 +88,7 @@ fn draw_heading(dossier: &Dossier) -> Markup {
     }
 }
 
-fn explain_headline(dossier: &Dossier) -> String {
+fn explain_headline(dossier: &DrillReport) -> String {
     let (totals, rows) = (&dossier.totals, &dossier.calendar.databases);
     let cells = || rows.iter().flat_map(|row| &row.months);
     let gaps = cells().filter(|cell| cell.outcome == Month::Gap).count();
@@ -129,7 +129,7 @@ fn explain_headline(dossier: &Dossier) -> String {
     said.join(" ")
 }
 
-fn draw_year(dossier: &Dossier) -> Markup {
+fn draw_year(dossier: &DrillReport) -> Markup {
     let months = dossier.calendar.period.months();
     let spans_years = months.first().map(chrono::Datelike::year) != months.last().map(chrono::Datelike::year);
     let label = |month: &NaiveDate| {
@@ -194,7 +194,7 @@ fn year_cell(cell: &Cell) -> Markup {
     }
 }
 
-fn draw_objectives(dossier: &Dossier) -> Markup {
+fn draw_objectives(dossier: &DrillReport) -> Markup {
     let measured = dossier.measured_objectives();
     html! {
         @if !measured.is_empty() {
@@ -228,7 +228,7 @@ fn draw_against(of: Against, which: &str) -> Markup {
     }
 }
 
-fn draw_shortfalls(dossier: &Dossier) -> Markup {
+fn draw_shortfalls(dossier: &DrillReport) -> Markup {
     let short: Vec<&Entry> = dossier.drills.iter().filter(|entry| entry.outcome.is_shortfall()).collect();
     html! {
         section {
@@ -272,7 +272,7 @@ fn note_of(note: &Note) -> Markup {
     }
 }
 
-fn draw_drills(dossier: &Dossier) -> Markup {
+fn draw_drills(dossier: &DrillReport) -> Markup {
     html! {
         section {
             h2 { "Every drill" }
@@ -319,7 +319,7 @@ fn draw_removed(entry: &Entry) -> Markup {
 }
 
 /// The details of each drill for an auditor.
-fn draw_facts(dossier: &Dossier) -> Markup {
+fn draw_facts(dossier: &DrillReport) -> Markup {
     html! {
         @if !dossier.drills.is_empty() {
             section {
@@ -377,7 +377,7 @@ fn describe_baseline(drill: &Report) -> &'static str {
     }
 }
 
-fn draw_objective(objective: f64, measured: Option<f64>, met: Met) -> Markup {
+fn draw_objective(objective: f64, measured: Option<f64>, met: ObjectiveVerdict) -> Markup {
     let (tone, word) = (met.tone(), met.word(measured));
     html! {
         (measured.map_or("–".to_owned(), format_span)) " against an objective of " (format_span(objective)) " " (draw_badge(tone, word))
@@ -393,7 +393,7 @@ fn integrity_badge(verdict: Integrity) -> Markup {
     }
 }
 
-fn draw_integrity(dossier: &Dossier) -> Markup {
+fn draw_integrity(dossier: &DrillReport) -> Markup {
     html! {
         section {
             h2 { "Integrity" }
@@ -430,7 +430,7 @@ fn draw_integrity_of(source: &Checked) -> Markup {
     }
 }
 
-fn draw_limits(dossier: &Dossier) -> Markup {
+fn draw_limits(dossier: &DrillReport) -> Markup {
     html! {
         @if !dossier.unreadable.is_empty() {
             section { h2 { "Records that could not be read" } (draw_list(&dossier.unreadable)) }
@@ -448,7 +448,7 @@ fn signed_off(note: &Note) -> Markup {
 }
 
 /// Recorded sign-offs.
-fn draw_sign_offs(dossier: &Dossier) -> Markup {
+fn draw_sign_offs(dossier: &DrillReport) -> Markup {
     let signed: Vec<(&Entry, &Note)> =
         dossier.drills.iter().flat_map(|entry| entry.sign_offs().map(move |note| (entry, note))).collect();
     html! {

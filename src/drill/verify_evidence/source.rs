@@ -11,7 +11,7 @@ use crate::vault::Vault;
 use crate::vault::chain::{Head, sha256};
 
 /// One source while it is looked at.
-struct Look<'a> {
+struct SourceCheck<'a> {
     vault: &'a Vault,
     source: &'a str,
     findings: BTreeSet<Finding>,
@@ -30,7 +30,7 @@ struct Followed {
 }
 
 pub(super) fn verify_source_once(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
-    let mut look = Look { vault, source, findings: BTreeSet::new() };
+    let mut look = SourceCheck { vault, source, findings: BTreeSet::new() };
     let chain = look.follow_chain()?;
     let found = look.hash_contents()?;
     look.compare_hashes(&chain, &found);
@@ -73,7 +73,7 @@ fn is_note(name: &str) -> bool {
 /// The content of a file as a hash, or why it could not be read.
 type Hash = std::result::Result<String, String>;
 
-impl Look<'_> {
+impl SourceCheck<'_> {
     fn vault_path(&self, name: &str) -> String {
         format!("{}/{name}", source_folder(self.source))
     }

@@ -3,7 +3,7 @@
 use super::{Finding, PreflightContext, Presence};
 use crate::error::Result;
 use crate::postgres::Refusal;
-use crate::runbook::document::{NeedsDatabase, Place};
+use crate::runbook::document::{NeedsDatabase, SqlTarget};
 use crate::runbook::sql;
 
 /// Logs in and checks.
@@ -12,7 +12,7 @@ pub(super) async fn check_database(
     ground: &PreflightContext<'_>,
     is_begun: bool,
 ) -> Result<Vec<Finding>> {
-    let place = Place { on: needed.on.clone(), db: needed.db.clone() };
+    let place = SqlTarget { on: needed.on.clone(), db: needed.db.clone() };
     let on = needed.on.as_deref().map(|on| on.trim_matches(['{', '}', '$', ' ']));
     let on = on.and_then(|on| ground.values.get(on));
     let of = on.map_or_else(String::new, |on| format!(" of `{on}`"));

@@ -8,7 +8,7 @@ use crate::runbook::document::{Act, Kind as StepKind, Step};
 use crate::runbook::expect::Observed;
 use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{End, Ending, Event, Made, Output};
-use crate::runbook::objects::{self, Seen};
+use crate::runbook::objects::{self, ObjectState};
 use crate::runbook::script::{self, Done, Ended, Settings};
 use crate::runbook::{reading, sha256, sql};
 use crate::when::format_span;
@@ -24,9 +24,9 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let mut absent = Vec::new();
         for object in &objects {
             match objects::find_object(object, self.to.aws).await? {
-                Seen::Absent | Seen::Untold => absent.push(object.clone()),
-                Seen::There(_) if told.absent.contains(object) => {}
-                Seen::There(_) => return Ok(Err(stop_for_existing(step, object))),
+                ObjectState::Absent | ObjectState::Untold => absent.push(object.clone()),
+                ObjectState::There(_) if told.absent.contains(object) => {}
+                ObjectState::There(_) => return Ok(Err(stop_for_existing(step, object))),
             }
         }
         let id = step.id.clone();

@@ -12,7 +12,7 @@ use crate::runbook::document::{Runbook, Step};
 use crate::runbook::journal::{Actor, Answer, Ending, Journal};
 use crate::runbook::redact::Redactor;
 use crate::runbook::report::Report;
-use crate::runbook::state::Story;
+use crate::runbook::state::RunHistory;
 use crate::runbook::values::Values;
 use crate::vault::Vault;
 
@@ -106,7 +106,7 @@ pub(in crate::runbook) struct Stop {
 pub(in crate::runbook) struct Run<'a, A> {
     pub(in crate::runbook) runbook: &'a Runbook,
     pub(in crate::runbook) journal: Journal,
-    pub(in crate::runbook) story: Story,
+    pub(in crate::runbook) story: RunHistory,
     pub(in crate::runbook) values: Values,
     pub(in crate::runbook) redactor: Redactor,
     pub(in crate::runbook) to: &'a Context<'a, A>,

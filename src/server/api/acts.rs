@@ -30,7 +30,7 @@ use crate::server::answers::{Answer, shown};
 use crate::server::app::App;
 use crate::server::blocking::run_blocking;
 use crate::server::call::{Call, call_of};
-use crate::server::jobs::{Live, Order, Task};
+use crate::server::jobs::{JobRequest, LiveJob, Task};
 use crate::vault::Trigger;
 use crate::verify::Verdict;
 
@@ -102,7 +102,7 @@ async fn create_asked(
         }
     }
     let database = body.database.as_deref().or(app.default_database.as_deref());
-    let order = Order {
+    let order = JobRequest {
         task: Task::Create,
         lane: format!("database {}", database.unwrap_or_default()),
         name: name.as_ref().map(ToString::to_string),
@@ -114,11 +114,17 @@ async fn create_asked(
         asked: digest,
     };
     let caller = call.clone();
-    let work = move |app: &App, live: &Live| create_now(app, live, &caller, &body, name.as_ref());
+    let work = move |app: &App, live: &LiveJob| create_now(app, live, &caller, &body, name.as_ref());
     run_as_job(app, call, order, wait, "another backup of the database is already running", work).await
 }
 
-fn create_now(app: &App, live: &Live, call: &Call, body: &CreateBody, name: Option<&BackupName>) -> Answer {
+fn create_now(
+    app: &App,
+    live: &LiveJob,
+    call: &Call,
+    body: &CreateBody,
+    name: Option<&BackupName>,
+) -> Answer {
     let resolve = || {
         let database = request::choose_database(body.database.clone(), &app.setup.config)?;
         let asked = Asked {
@@ -192,7 +198,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     let database = found.source.database.clone();
     let identity = Identity::of(&found).distinction();
     let is_usual = app.databases.contains(&database);
-    let order = Order {
+    let order = JobRequest {
         task: Task::Restore,
         lane: format!("database {}", if is_usual { database.as_str() } else { "" }),
         name: Some(name.to_string()),
@@ -204,7 +210,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
         asked: digest,
     };
     let caller = call.clone();
-    let work = move |app: &App, live: &Live| restore_now(app, live, &caller, &found);
+    let work = move |app: &App, live: &LiveJob| restore_now(app, live, &caller, &found);
     run_as_job(app, call, order, wait, "another backup or restore of the database is already running", work)
         .await
 }
@@ -238,7 +244,7 @@ fn dry_run_answer(manifest: &Manifest, loss: &Loss) -> Answer {
     Answer::new(StatusCode::OK, body)
 }
 
-fn restore_now(app: &App, live: &Live, call: &Call, found: &Manifest) -> Answer {
+fn restore_now(app: &App, live: &LiveJob, call: &Call, found: &Manifest) -> Answer {
     let name = found.backup_name.as_str();
     let tell = |event: Event<'_>| live.tell(event);
     let cx = context(app, &tell);
@@ -278,7 +284,7 @@ async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result:
     let level = asked.level.unwrap_or(Level::Stream);
     check_limit(app, call)?;
     let found = look_up(app, &name).await?;
-    let order = Order {
+    let order = JobRequest {
         task: Task::Verify,
         lane: format!("proof of {name}"),
         name: Some(name.to_string()),
@@ -290,12 +296,12 @@ async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result:
         asked: format!("{name} {}", level.as_str()),
     };
     let caller = call.clone();
-    let work = move |app: &App, live: &Live| verify_now(app, live, &caller, &name, level);
+    let work = move |app: &App, live: &LiveJob| verify_now(app, live, &caller, &name, level);
     let wait = wait_of_call(&parts.headers, asked.is_async);
     run_as_job(app, call, order, wait, "the backup is already being verified", work).await
 }
 
-fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Level) -> Answer {
+fn verify_now(app: &App, live: &LiveJob, call: &Call, name: &BackupName, level: Level) -> Answer {
     let tell = |event: Event<'_>| live.tell(event);
     let since = Instant::now();
     let cx = context(app, &tell);

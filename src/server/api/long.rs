@@ -16,7 +16,7 @@ use crate::server::answers::{Answer, is_refusal, too_many};
 use crate::server::app::App;
 use crate::server::blocking::run_blocking;
 use crate::server::call::{Call, Recorded};
-use crate::server::jobs::{Live, Order, Refused};
+use crate::server::jobs::{JobRequest, LiveJob, Refused};
 use crate::vault::{Actor, Trigger, is_unaudited};
 
 /// The same for a call that is already in the audit log.
@@ -31,7 +31,7 @@ pub(super) fn asked_before(
     app: &App,
     key: Option<&str>,
     asked: &str,
-) -> std::result::Result<Option<Arc<Live>>, Answer> {
+) -> std::result::Result<Option<Arc<LiveJob>>, Answer> {
     match key.and_then(|key| app.jobs.with_key(key, asked)) {
         None => Ok(None),
         Some((live, true)) => Ok(Some(live)),
@@ -65,7 +65,7 @@ enum Replay {
 }
 
 /// The answer of a job: its result, or its record.
-async fn answer_of(app: &App, call: &Call, live: &Live, wait: Wait, replay: Replay) -> Response {
+async fn answer_of(app: &App, call: &Call, live: &LiveJob, wait: Wait, replay: Replay) -> Response {
     let replayed = |answer: Answer| {
         if replay == Replay::Yes {
             answer.header(header::HeaderName::from_static("idempotency-replayed"), "true")
@@ -128,10 +128,10 @@ pub(super) fn check_limit(app: &App, call: &Call) -> std::result::Result<(), Ans
 pub(super) async fn run_as_job(
     app: &Arc<App>,
     call: &Call,
-    order: Order,
+    order: JobRequest,
     wait: Wait,
     what: &'static str,
-    work: impl FnOnce(&App, &Live) -> Answer + Send + 'static,
+    work: impl FnOnce(&App, &LiveJob) -> Answer + Send + 'static,
 ) -> std::result::Result<Response, Answer> {
     if let Some(live) = asked_before(app, order.key.as_deref(), &order.asked)? {
         return Ok(answer_of(app, call, &live, wait, Replay::Yes).await);
@@ -139,7 +139,7 @@ pub(super) async fn run_as_job(
     check_limit(app, call)?;
     let (caller, inner) = (call.clone(), Arc::clone(app));
     let admit = || admit_call(app, call);
-    let work = move |live: &Live, taken: Instant| {
+    let work = move |live: &LiveJob, taken: Instant| {
         let answer = work(&inner, live);
         give_back(&inner, &caller, &answer, taken);
         answer

@@ -10,7 +10,7 @@ use super::view::{DashboardData, Permissions};
 use crate::backup::catalogue::{Entry, State};
 use crate::backup::identity::{self, Identity};
 use crate::backup::{Level, Verification};
-use crate::drill::evidence::Met;
+use crate::drill::evidence::ObjectiveVerdict;
 use crate::drill::outcome::Outcome;
 use crate::output::escape_controls;
 use crate::policy::check::Severity;
@@ -175,8 +175,7 @@ fn draw_outcome(outcome: Outcome) -> Markup {
 fn drill_row(drill: &Drill, now: DateTime<Utc>) -> Markup {
     let report = &drill.report;
     let page = format!("/drills/{}/{}/evidence.html", report.source.id, report.run);
-    let met =
-        |met: Met, measured: Option<f64>| html! { small class=(met.tone().class()) { (met.word(measured)) } };
+    let met = |met: ObjectiveVerdict, measured: Option<f64>| html! { small class=(met.tone().class()) { (met.word(measured)) } };
     html! {
         tr data-live[drill.outcome == Outcome::Running] {
             th scope="row" { @if report.finished_at.is_some() { a href=(page) { (escape_controls(&report.run)) } } @else { (escape_controls(&report.run)) } }

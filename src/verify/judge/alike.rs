@@ -1,7 +1,7 @@
 //! Judging whether two databases hold the same, each as it was seen at an instant of its own.
 
 use super::{
-    Bench, DefinitionVerdict, Judgement, Note, Word, definitions, dumped, format_rows, judge_uncounted,
+    DefinitionVerdict, Judgement, Note, Verdicts, Word, definitions, dumped, format_rows, judge_uncounted,
     same_content, table_name, tables_by_name,
 };
 use crate::verify::depth::Depth;
@@ -60,7 +60,7 @@ pub(crate) struct Side<'a> {
 
 /// Judges whether the right side holds what the left one does. Definitions of `ignored` kinds are not compared.
 pub(crate) fn judge_alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
-    let mut bench = Bench::new(left.seen, right.seen);
+    let mut bench = Verdicts::new(left.seen, right.seen);
     let empty = Definitions::new();
     let definitions_of = |seen: &'_ Observation, database: &str| match seen.definitions.get(database) {
         Some(definitions) => definitions.clone(),
@@ -178,7 +178,7 @@ pub(crate) const KINDS_NAMING_ROLES: [&str; 23] = [
 /// Roles belong to a server and not to a database, so no dump carries them, and PostgreSQL does not note down what belongs to
 /// the superuser of `initdb`. Between databases that are no physical copies of each other a role is missing only where
 /// that shows: in an owner, a right or a policy, which name it.
-fn leave_out_roles_of_other_servers(bench: &mut Bench, left: &Observation, right: &Observation) {
+fn leave_out_roles_of_other_servers(bench: &mut Verdicts, left: &Observation, right: &Observation) {
     let databases: Vec<String> = left.databases.keys().cloned().collect();
     for database in databases.iter().filter(|database| !left.is_same_database(right, database)) {
         let shows = bench

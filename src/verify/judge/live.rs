@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::rows::{Found, Pair, RowEvidence, Writes};
-use super::{Bench, Judgement, Word, format_rows, judge_uncounted, table_name, tables_by_name};
+use super::{Judgement, Verdicts, Word, format_rows, judge_uncounted, table_name, tables_by_name};
 use crate::verify::lineage::{Horizon, Recency};
 use crate::verify::observe::{Counted, Observation, Table, WriteCounters};
 
@@ -46,7 +46,7 @@ pub(crate) enum Kinship<'a> {
 
 /// Judges a copy of an earlier moment against the source as it is now.
 pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> Judgement {
-    let mut bench = Bench::new(source, copy);
+    let mut bench = Verdicts::new(source, copy);
     if let Kinship::Names { because, .. } = kinship {
         bench
             .not_tested

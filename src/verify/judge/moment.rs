@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definitions::{self, Window};
 use super::{
-    Bench, Judgement, TableVerdict, Word, format_rows, judge_uncounted, same_content, table_name,
+    Judgement, TableVerdict, Verdicts, Word, format_rows, judge_uncounted, same_content, table_name,
     tables_by_name,
 };
 use crate::verify::depth::Depth;
@@ -74,7 +74,7 @@ pub(crate) fn at_the_moment(
     observed: &Observation,
     traces: Traces<'_>,
 ) -> Judgement {
-    let mut bench = Bench::new(expected, observed);
+    let mut bench = Verdicts::new(expected, observed);
     let since = expected.definitions_settled_before();
     let window = |database: &str| Window {
         since: since.get(database).copied().unwrap_or_default(),
