@@ -93,7 +93,7 @@ const NEEDS: &[Need] = &[
 
 /// What the checks of an account and Region need.
 #[derive(Clone, Debug)]
-pub(crate) struct PermissionContext {
+pub(crate) struct CheckContext {
     /// Who we are, as STS says.
     pub caller: String,
     /// An existing DB instance, if there is one.
@@ -105,19 +105,19 @@ pub(crate) struct PermissionContext {
 /// Checks every action that some commands need.
 pub(crate) async fn check_permissions(
     aws: &Aws,
-    ground: &PermissionContext,
+    cx: &CheckContext,
     wanted: &[Task],
     now: DateTime<Utc>,
 ) -> Vec<Check> {
     let needs: Vec<&Need> =
         NEEDS.iter().filter(|need| need.tasks.iter().any(|task| wanted.contains(task))).collect();
-    let simulated = simulate(aws, ground, &needs, now).await;
-    let looks = needs.iter().map(|need| check_need(aws, ground, need, &simulated, now));
+    let simulated = simulate(aws, cx, &needs, now).await;
+    let looks = needs.iter().map(|need| check_need(aws, cx, need, &simulated, now));
     futures::future::join_all(looks).await
 }
 
 /// By object and action, what the simulator says, of what it was asked.
-type SimulatedVerdicts = BTreeMap<(Object, &'static str), Verdict>;
+type Simulation = BTreeMap<(Object, &'static str), Verdict>;
 
 #[derive(Clone, Debug)]
 enum Verdict {
@@ -125,24 +125,19 @@ enum Verdict {
     Denied(String),
 }
 
-async fn simulate(
-    aws: &Aws,
-    ground: &PermissionContext,
-    needs: &[&Need],
-    now: DateTime<Utc>,
-) -> SimulatedVerdicts {
-    let mut said = SimulatedVerdicts::new();
-    let Some(identity) = identity_of_policies(&ground.caller) else { return said };
+async fn simulate(aws: &Aws, cx: &CheckContext, needs: &[&Need], now: DateTime<Utc>) -> Simulation {
+    let mut simulation = Simulation::new();
+    let Some(identity) = identity_of_policies(&cx.caller) else { return simulation };
     let mut by_object: BTreeMap<Object, Vec<&Need>> = BTreeMap::new();
     for need in needs.iter().filter(|need| need.way != Read) {
         by_object.entry(need.object).or_default().push(need);
     }
     for (object, needs) in by_object {
         let actions: Vec<String> = needs.iter().map(|need| describe_need(need)).collect();
-        let (resource, context) = (resource(object, ground, &aws.location()), context(object));
+        let (resource, context) = (resource(object, cx, &aws.location()), context(object));
         let Ok(decisions) = aws.simulate(&identity, &actions, &resource, &context, now).await else {
             // One refusal is enough: the next would be refused too.
-            return said;
+            return simulation;
         };
         for need in needs {
             let Some(decision) = decisions.iter().find(|decision| decision.action == describe_need(need))
@@ -151,10 +146,10 @@ async fn simulate(
             };
             let verdict =
                 if decision.is_allowed { Verdict::Allowed } else { Verdict::Denied(decision.word.clone()) };
-            said.insert((need.object, need.action), verdict);
+            simulation.insert((need.object, need.action), verdict);
         }
     }
-    said
+    simulation
 }
 
 fn describe_need(need: &Need) -> String {
@@ -162,22 +157,22 @@ fn describe_need(need: &Need) -> String {
 }
 
 /// The ARN of the object that a command would act on.
-fn resource(object: Object, ground: &PermissionContext, place: &Place) -> String {
-    let parts: Vec<&str> = ground.caller.split(':').collect();
+fn resource(object: Object, cx: &CheckContext, place: &Place) -> String {
+    let parts: Vec<&str> = cx.caller.split(':').collect();
     let (partition, account) =
         (parts.get(1).copied().unwrap_or("aws"), parts.get(4).copied().unwrap_or_default());
     let region = &place.region;
     match object {
         Anything | Metrics => "*".to_owned(),
         Instance => {
-            let id = ground.instance.as_deref().unwrap_or("lifeboat-doctor");
+            let id = cx.instance.as_deref().unwrap_or("lifeboat-doctor");
             format!("arn:{partition}:rds:{region}:{account}:db:{id}")
         }
-        Throwaway => format!("arn:{partition}:rds:{region}:{account}:db:lifeboat-drill-{}", ground.mark),
-        Group => format!("arn:{partition}:rds:{region}:{account}:pg:lifeboat-drill-{}", ground.mark),
-        Snapshot => format!("arn:{partition}:rds:{region}:{account}:snapshot:pre-migration-{}", ground.mark),
+        Throwaway => format!("arn:{partition}:rds:{region}:{account}:db:lifeboat-drill-{}", cx.mark),
+        Group => format!("arn:{partition}:rds:{region}:{account}:pg:lifeboat-drill-{}", cx.mark),
+        Snapshot => format!("arn:{partition}:rds:{region}:{account}:snapshot:pre-migration-{}", cx.mark),
         Alarm => {
-            format!("arn:{partition}:cloudwatch:{region}:{account}:alarm:lifeboat/{}/storage", ground.mark)
+            format!("arn:{partition}:cloudwatch:{region}:{account}:alarm:lifeboat/{}/storage", cx.mark)
         }
     }
 }
@@ -207,9 +202,9 @@ fn context(object: Object) -> Vec<(String, String)> {
 
 async fn check_need(
     aws: &Aws,
-    ground: &PermissionContext,
+    cx: &CheckContext,
     need: &Need,
-    simulated: &SimulatedVerdicts,
+    simulated: &Simulation,
     now: DateTime<Utc>,
 ) -> Check {
     let name = describe_need(need);
@@ -217,7 +212,7 @@ async fn check_need(
     let check = |verdict, message: String| {
         Check::new("permissions", name.clone(), verdict, message).at(&place).for_tasks(need.tasks)
     };
-    let statement = || statement(&name, &resource_in_policy(need.object, ground, &place));
+    let statement = || statement(&name, &resource_in_policy(need.object, cx, &place));
     match (need.way, simulated.get(&(need.object, need.action))) {
         (_, Some(Verdict::Allowed)) => {
             return check(Outcome::Pass, format!("{name}: allowed, by simulation"));
@@ -233,7 +228,7 @@ async fn check_need(
         (Read | Absent, None) => {}
     }
     let query =
-        Query { service: need.service, action: need.action, parameters: parameters(need, ground, &place) };
+        Query { service: need.service, action: need.action, parameters: parameters(need, cx, &place) };
     match (aws.ask(&query, now).await, need.way) {
         (Ok(_), Read) => check(Outcome::Pass, format!("{name}: allowed, tried")),
         // The object does not exist, so something is very odd.
@@ -287,13 +282,13 @@ fn on(object: Object) -> &'static str {
 }
 
 /// The ARN, or pattern, that a policy would name.
-fn resource_in_policy(object: Object, ground: &PermissionContext, place: &Place) -> String {
-    let exact = resource(object, ground, place);
+fn resource_in_policy(object: Object, cx: &CheckContext, place: &Place) -> String {
+    let exact = resource(object, cx, place);
     match object {
         Anything | Metrics | Instance => exact,
-        Throwaway | Group => exact.replace(&ground.mark, "*"),
-        Snapshot => exact.replace(&format!("pre-migration-{}", ground.mark), "*"),
-        Alarm => exact.replace(&format!("{}/storage", ground.mark), "*"),
+        Throwaway | Group => exact.replace(&cx.mark, "*"),
+        Snapshot => exact.replace(&format!("pre-migration-{}", cx.mark), "*"),
+        Alarm => exact.replace(&format!("{}/storage", cx.mark), "*"),
     }
 }
 
@@ -305,11 +300,11 @@ fn statement(action: &str, resource: &str) -> String {
 }
 
 /// The parameters of a call that reads little, or names an object that does not exist.
-fn parameters(need: &Need, ground: &PermissionContext, place: &Place) -> Vec<(String, String)> {
-    let nothing = format!("lifeboat-doctor-{}", ground.mark);
-    let throwaway = format!("lifeboat-drill-{}", ground.mark);
+fn parameters(need: &Need, cx: &CheckContext, place: &Place) -> Vec<(String, String)> {
+    let nothing = format!("lifeboat-doctor-{}", cx.mark);
+    let throwaway = format!("lifeboat-drill-{}", cx.mark);
     let few: &[(&str, &str)] = &[("MaxRecords", "20")];
-    let arn = resource(need.object, ground, place);
+    let arn = resource(need.object, cx, place);
     let tag = [("Tags.Tag.1.Key", "lifeboat:purpose"), ("Tags.Tag.1.Value", "drill")];
     let list: Vec<(&str, &str)> = match need.action {
         "GetCallerIdentity" | "DescribeAccountAttributes" | "ListMetrics" => Vec::new(),
@@ -369,19 +364,19 @@ mod tests {
 
     #[test]
     fn nothing_that_changes_something_is_called_about_something_that_exists() {
-        let ground = PermissionContext {
+        let cx = CheckContext {
             caller: "arn:aws:iam::111122223333:user/x".to_owned(),
             instance: Some("orders-prod".to_owned()),
             mark: "0123456789abcdef".to_owned(),
         };
         let place = Place { account: None, region: "eu-west-1".to_owned() };
         for need in NEEDS.iter().filter(|need| need.way == Absent) {
-            let parameters = parameters(need, &ground, &place);
+            let parameters = parameters(need, &cx, &place);
             assert!(!parameters.is_empty(), "{}", need.action);
             for (name, value) in parameters {
                 let is_name = name.ends_with("Identifier")
                     || ["ResourceName", "DBParameterGroupName"].contains(&&*name);
-                assert!(!is_name || value.contains(&ground.mark), "{}: {name}={value}", need.action);
+                assert!(!is_name || value.contains(&cx.mark), "{}: {name}={value}", need.action);
             }
         }
         for need in NEEDS.iter().filter(|need| need.way == Read) {

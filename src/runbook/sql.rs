@@ -11,15 +11,10 @@ use crate::postgres::{Psql, Server, Target, Tls, TlsMode, is_connection_string};
 use crate::rds::InstanceId;
 
 /// A psql command that runs `sql` on the database of a step.
-pub(super) async fn command(
-    sql: &str,
-    place: &SqlTarget,
-    values: &Values,
-    aws: Option<&Aws>,
-) -> Result<Psql> {
-    let database = place.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
+pub(super) async fn command(sql: &str, to: &SqlTarget, values: &Values, aws: Option<&Aws>) -> Result<Psql> {
+    let database = to.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
     let text = script(sql, values);
-    let Some(on) = &place.on else { return Psql::of_environment(database.as_deref(), &text) };
+    let Some(on) = &to.on else { return Psql::of_environment(database.as_deref(), &text) };
     let name = on.trim_matches(['{', '}', '$', ' ']);
     let on = values.get(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))?;
     if is_connection_string(on) {
@@ -53,13 +48,9 @@ fn authorities_of_environment() -> Option<PathBuf> {
 }
 
 /// The server and the database that a step means, for a connection of our own: psql's parameters, with the password.
-pub(super) async fn server(
-    place: &SqlTarget,
-    values: &Values,
-    aws: Option<&Aws>,
-) -> Result<(Server, String)> {
-    let named = place.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
-    let (mut server, database) = match &place.on {
+pub(super) async fn server(to: &SqlTarget, values: &Values, aws: Option<&Aws>) -> Result<(Server, String)> {
+    let named = to.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
+    let (mut server, database) = match &to.on {
         None => {
             let target = Target::of_environment()?.choose_server().await?;
             (target.server, target.database)

@@ -274,9 +274,9 @@ fn rename_databases(mut seen: Observation, (left, right): (Option<&str>, Option<
     seen
 }
 
-type Observed<'a> = (&'a Observation, Option<&'a Opened<'a>>);
+type Half<'a> = (&'a Observation, Option<&'a Opened<'a>>);
 
-async fn judge_pair(comparison: &Comparison, left: Observed<'_>, right: Observed<'_>) -> Result<Judgement> {
+async fn judge_pair(comparison: &Comparison, left: Half<'_>, right: Half<'_>) -> Result<Judgement> {
     let is_kin = left.0.databases.keys().all(|database| left.0.is_same_database(right.0, database));
     // A physical copy of what was recorded around a backup may hold what was written around it.
     if let (Operand::Kept(recorded), Some(open)) = (&comparison.left, right.1)
@@ -300,7 +300,7 @@ async fn judge_pair(comparison: &Comparison, left: Observed<'_>, right: Observed
 }
 
 /// Takes out what only reads otherwise on the other side, in databases that are no physical copies of each other.
-async fn forgive_wordings(judgement: &mut Judgement, left: Observed<'_>, right: Observed<'_>) -> Result<()> {
+async fn forgive_wordings(judgement: &mut Judgement, left: Half<'_>, right: Half<'_>) -> Result<()> {
     let (Some(left_open), Some(right_open)) = (left.1, right.1) else { return Ok(()) };
     let different = judgement.definitions.iter().filter(|found| found.verdict == Word::Differs);
     let databases: BTreeSet<String> = different
@@ -322,12 +322,7 @@ async fn forgive_wordings(judgement: &mut Judgement, left: Observed<'_>, right: 
 }
 
 /// Says which rows differ, where both sides can still be asked.
-async fn name_rows(
-    judgement: &mut Judgement,
-    left: Observed<'_>,
-    right: Observed<'_>,
-    extent: Extent,
-) -> Result<()> {
+async fn name_rows(judgement: &mut Judgement, left: Half<'_>, right: Half<'_>, extent: Extent) -> Result<()> {
     let opened = (left.1, right.1);
     let is_open = |table: &&mut TableVerdict| matches!(table.verdict, Word::Differs | Word::Within);
     for table in judgement.tables.iter_mut().filter(is_open) {

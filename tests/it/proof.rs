@@ -522,7 +522,7 @@ async fn indexes_are_checked_where_amcheck_is_to_be_had_and_said_not_to_be_other
     world.in_next_copy("app", "update pg_database set datcollversion = '1.0' where datname = 'app'").await;
     let run = world.drill(&["--from", "with"]).await;
     assert!(
-        is_not_tested(&run.json(), "collations of the copy's host have another version"),
+        is_not_tested(&run.json(), "collations of the copy's host have other versions"),
         "{}",
         run.stdout
     );

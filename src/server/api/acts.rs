@@ -114,17 +114,11 @@ async fn create_asked(
         asked: digest,
     };
     let caller = call.clone();
-    let work = move |app: &App, live: &LiveJob| create_now(app, live, &caller, &body, name.as_ref());
+    let work = move |app: &App, job: &LiveJob| create_now(app, job, &caller, &body, name.as_ref());
     run_as_job(app, call, order, wait, "another backup of the database is already running", work).await
 }
 
-fn create_now(
-    app: &App,
-    live: &LiveJob,
-    call: &Call,
-    body: &CreateBody,
-    name: Option<&BackupName>,
-) -> Answer {
+fn create_now(app: &App, job: &LiveJob, call: &Call, body: &CreateBody, name: Option<&BackupName>) -> Answer {
     let resolve = || {
         let database = request::choose_database(body.database.clone(), &app.setup.config)?;
         let asked = Asked {
@@ -142,7 +136,7 @@ fn create_now(
     };
     let name = name.map(BackupName::as_str);
     let object = name.or(body.database.as_deref()).unwrap_or("(a new one)");
-    let tell = |event: Event<'_>| live.tell(event);
+    let tell = |event: Event<'_>| job.tell(event);
     let (cx, actor) = (context(app, &tell), actor_of(app, call));
     let from = AuditFrom::Request(object);
     let made = create::run_recorded(resolve, &actor, from, Some(&app.setup.config), &cx);
@@ -210,7 +204,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
         asked: digest,
     };
     let caller = call.clone();
-    let work = move |app: &App, live: &LiveJob| restore_now(app, live, &caller, &found);
+    let work = move |app: &App, job: &LiveJob| restore_now(app, job, &caller, &found);
     run_as_job(app, call, order, wait, "another backup or restore of the database is already running", work)
         .await
 }
@@ -244,9 +238,9 @@ fn dry_run_answer(manifest: &Manifest, loss: &Loss) -> Answer {
     Answer::new(StatusCode::OK, body)
 }
 
-fn restore_now(app: &App, live: &LiveJob, call: &Call, found: &Manifest) -> Answer {
+fn restore_now(app: &App, job: &LiveJob, call: &Call, found: &Manifest) -> Answer {
     let name = found.backup_name.as_str();
-    let tell = |event: Event<'_>| live.tell(event);
+    let tell = |event: Event<'_>| job.tell(event);
     let cx = context(app, &tell);
     let asked = restore::Asked::of(name, app.setup.access.clone());
     let plan = restore::plan(&asked, &app.setup.config, &cx);
@@ -296,13 +290,13 @@ async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result:
         asked: format!("{name} {}", level.as_str()),
     };
     let caller = call.clone();
-    let work = move |app: &App, live: &LiveJob| verify_now(app, live, &caller, &name, level);
+    let work = move |app: &App, job: &LiveJob| verify_now(app, job, &caller, &name, level);
     let wait = wait_of_call(&parts.headers, asked.is_async);
     run_as_job(app, call, order, wait, "the backup is already being verified", work).await
 }
 
-fn verify_now(app: &App, live: &LiveJob, call: &Call, name: &BackupName, level: Level) -> Answer {
-    let tell = |event: Event<'_>| live.tell(event);
+fn verify_now(app: &App, job: &LiveJob, call: &Call, name: &BackupName, level: Level) -> Answer {
+    let tell = |event: Event<'_>| job.tell(event);
     let since = Instant::now();
     let cx = context(app, &tell);
     let verified = async {
