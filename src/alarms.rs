@@ -12,6 +12,7 @@ mod policy;
 mod test;
 pub(crate) mod publish;
 mod removal;
+mod settings;
 mod subscriptions;
 mod threshold;
 mod topics;
@@ -26,18 +27,21 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::aws::Aws;
-use crate::config::{AlarmKindSettings, Config};
+use settings::AlarmKindSettings;
+
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::interrupt::Interrupt;
 use crate::rds::{Alarm, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, list_regions};
+use crate::settings::PerDatabase;
 use crate::words::quote_names;
 
 pub(crate) use audit::{Audit, Fault, Gap, Unwatched, audit_alarms};
 use change::Work;
 pub(crate) use change::{Action, Change, Field};
 pub(crate) use removal::{Removal, plan_removal, remove};
+pub(crate) use settings::AlarmSettings;
 pub(crate) use test::{Test, TestReport, test_alarm};
-pub(crate) use wanted::Skipped;
+pub(crate) use wanted::{Skipped, check_kind};
 
 use topics::Topics;
 use wanted::{Known, PREFIX, WantedAlarm, is_ours};
@@ -134,35 +138,27 @@ pub(crate) async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>>
     }
 }
 
-/// Checks the configuration of alarms, before AWS is called.
-pub(crate) fn check_settings(config: &Config) -> Result<()> {
-    wanted::check_kinds(&config.alarms)?;
-    config.databases.values().try_for_each(|database| wanted::check_kinds(&database.alarms))
-}
-
 /// Plans the changes that give the instances of a scope the alarms they should have.
 pub(crate) async fn plan_alarms(
     aws: &Aws,
-    config: &Config,
+    settings: &PerDatabase<AlarmSettings>,
     scope: &Scope,
     topic_flags: &[String],
     here: DateTime<Utc>,
 ) -> Result<Plan> {
-    check_settings(config)?;
     let instances = instances(aws, scope).await?;
     let mut skipped = Vec::new();
     let mut all_wanted: Vec<WantedAlarm> = Vec::new();
     let mut topics_of = BTreeMap::new();
     let mut groups: BTreeMap<String, Option<u32>> = BTreeMap::new();
     for instance in &instances {
-        let settings = config.alarms_of(instance.id.as_str());
-        let topics = |kind: &AlarmKindSettings| {
-            topics::list_topics(instance, topic_flags, &settings, kind, aws.region())
-        };
+        let own = settings.of(instance.id.as_str());
+        let topics =
+            |kind: &AlarmKindSettings| topics::list_topics(instance, topic_flags, &own, kind, aws.region());
         topics_of.insert(instance.id.to_string(), topics(&AlarmKindSettings::default())?);
         let max_connections = max_connections(aws, instance, &mut groups).await?;
         let known = Known { instance, max_connections, topics: &topics };
-        let (wanted, unneeded) = wanted::list_wanted(&known, &settings)?;
+        let (wanted, unneeded) = wanted::list_wanted(&known, &own)?;
         all_wanted.extend(wanted);
         skipped.extend(unneeded);
     }
@@ -175,8 +171,9 @@ pub(crate) async fn plan_alarms(
     let mut changes = difference::plan_changes(all_wanted, existing, &instances);
     let is_all = matches!(scope, Scope::All);
     if !topics_of.is_empty() {
-        changes
-            .extend(subscriptions::plan_subscriptions(aws, &topics_of, is_all, &config.alarms.tags).await?);
+        changes.extend(
+            subscriptions::plan_subscriptions(aws, &topics_of, is_all, &settings.general.tags).await?,
+        );
     }
     for change in &mut changes {
         change.place = aws.location();

@@ -4,28 +4,30 @@
 //! that over the defaults. Unknown keys are errors: a misspelt objective must not silently become the default.
 
 mod accounts;
-mod alarms;
-mod notify;
 mod reach;
-mod value;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use toml::de::{DeTable, DeValue};
 
+use crate::alarms::{self, AlarmSettings};
+use crate::backup::{BackupSettings, Configured};
+use crate::drill::{Check, DrillSettings, FleetSettings, Freshness};
 use crate::error::{Error, Result};
+use crate::notify::NotifySettings;
+use crate::policy::PolicySettings;
+use crate::retention::Rules;
+use crate::settings::{PerDatabase, describe_refusal, filled_text, split_remedy};
+use crate::vault::read_location;
+use crate::web;
 
 pub(crate) use accounts::{AccountSettings, Narrow};
-pub(crate) use alarms::{AlarmKindSettings, AlarmSettings};
-pub(crate) use notify::{ChannelKind, ChannelSettings, Encryption, Mail, NotifySettings, Secret};
-pub(crate) use value::parse_duration;
-use value::{duration, text_or_value};
 
-/// The file, or the defaults where there is none.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What the file says, or the defaults where there is none.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
     /// AWS Region.
     pub region: Option<String>,
@@ -33,280 +35,93 @@ pub(crate) struct Config {
     pub profile: Option<String>,
     /// AWS endpoint.
     pub endpoint_url: Option<String>,
-    /// Where what must last is kept.
+    /// The vault: a directory, or the URL of a bucket.
     pub vault: Option<String>,
-    /// File with the keys that seal the manifests of backups, as `--seal-key`; it lies outside of the vault.
-    pub seal_key: Option<PathBuf>,
     /// Several accounts and Regions.
-    #[serde(default)]
     pub accounts: Vec<AccountSettings>,
     /// How drills are run.
-    #[serde(default)]
-    pub drill: DrillSettings,
+    pub drill: PerDatabase<DrillSettings>,
     /// How fleets are drilled.
-    #[serde(default)]
     pub fleet: FleetSettings,
     /// How instances are to be backed up.
-    #[serde(default)]
-    pub policy: PolicySettings,
-    /// How long copies of each retention class are kept; classes that are not named keep their defaults.
-    #[serde(default)]
-    pub retention: BTreeMap<String, ClassSettings>,
-    /// How backups are made.
-    #[serde(default)]
-    pub backup: BackupSettings,
+    pub policy: PerDatabase<PolicySettings>,
+    /// How backups are made and kept.
+    pub backup: Configured,
     /// How alarms are set.
-    #[serde(default)]
-    pub alarms: AlarmSettings,
+    pub alarms: PerDatabase<AlarmSettings>,
     /// Who is told what changed.
-    #[serde(default)]
     pub notify: NotifySettings,
-    /// What is special about single databases, by instance id.
-    #[serde(default)]
-    pub databases: BTreeMap<String, DatabaseSettings>,
+    /// Questions that the restored copies of single databases must answer rightly.
+    checks: BTreeMap<String, Vec<Check>>,
+    /// Queries for the time of the newest row of single databases, from which the real RPO is measured.
+    freshness: BTreeMap<String, Freshness>,
 }
 
-/// How long the copies of one retention class are kept: a lifetime (`pre-migration = "30d"`), or counts too.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(try_from = "toml::Value")]
-pub(crate) struct ClassSettings {
-    /// `30d`, `12 months`, `forever`.
-    pub keep_for: Option<String>,
-    /// The newest so many.
-    pub keep_last: usize,
-    /// The last of each of so many days.
-    pub keep_daily: usize,
-    /// The last of each of so many weeks.
-    pub keep_weekly: usize,
-    /// The last of each of so many months.
-    pub keep_monthly: usize,
-    /// The last of each of so many years.
-    pub keep_yearly: usize,
-}
-
-impl TryFrom<toml::Value> for ClassSettings {
-    type Error = String;
-
-    fn try_from(value: toml::Value) -> std::result::Result<Self, String> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, default)]
-        #[derive(Default)]
-        struct Full {
-            keep_for: Option<String>,
-            keep_last: usize,
-            keep_daily: usize,
-            keep_weekly: usize,
-            keep_monthly: usize,
-            keep_yearly: usize,
-        }
-        let full = match value {
-            toml::Value::String(keep_for) => Full { keep_for: Some(keep_for), ..Full::default() },
-            table @ toml::Value::Table(_) => table.try_into::<Full>().map_err(|error| error.to_string())?,
-            other => {
-                return Err(format!(
-                    "a retention class is a lifetime or a table, not a {}",
-                    other.type_str()
-                ));
-            }
-        };
-        let Full { keep_for, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = full;
-        Ok(ClassSettings { keep_for, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly })
-    }
+/// The file as it is written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    #[serde(deserialize_with = "region")]
+    region: Option<String>,
+    #[serde(deserialize_with = "filled_text")]
+    profile: Option<String>,
+    #[serde(deserialize_with = "endpoint_url")]
+    endpoint_url: Option<String>,
+    #[serde(deserialize_with = "vault")]
+    vault: Option<String>,
+    seal_key: Option<PathBuf>,
+    accounts: Vec<AccountSettings>,
+    drill: DrillSettings,
+    fleet: FleetSettings,
+    policy: PolicySettings,
+    retention: Rules,
+    backup: BackupSettings,
+    alarms: AlarmSettings,
+    notify: NotifySettings,
+    databases: BTreeMap<String, DatabaseSettings>,
 }
 
 /// What is special about one database.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DatabaseSettings {
-    /// How its drills are run.
-    #[serde(default)]
-    pub drill: DrillSettings,
-    /// How it is to be backed up.
-    #[serde(default)]
-    pub policy: PolicySettings,
-    /// How its backups are made.
-    pub backup: Option<BackupSettings>,
-    /// How its alarms are set.
-    #[serde(default)]
-    pub alarms: AlarmSettings,
-    /// Questions that its restored copies must answer rightly.
-    #[serde(default)]
-    pub checks: Vec<Check>,
-    /// A query for the time of the newest row, from which the real RPO is measured.
-    pub freshness: Option<Freshness>,
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DatabaseSettings {
+    drill: DrillSettings,
+    policy: PolicySettings,
+    backup: Option<BackupSettings>,
+    alarms: AlarmSettings,
+    checks: Vec<Check>,
+    freshness: Option<Freshness>,
 }
 
-/// How instances are to be backed up; every key is optional.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PolicySettings {
-    /// Days that automated backups are kept, at least; `policy set` sets this many. 7 by default.
-    pub retention_days: Option<i32>,
-    /// Backup window, UTC.
-    pub backup_window: Option<String>,
-    /// When instances are stopped by a schedule, UTC: no backups are made then.
-    pub stopped: Option<String>,
-    /// Whether storage must be encrypted; true by default.
-    pub encrypted: Option<bool>,
-    /// Whether snapshots must get the instance's tags; true by default.
-    pub copy_tags: Option<bool>,
-    /// Whether deletion protection must be on; true by default.
-    pub deletion_protection: Option<bool>,
-    /// Findings, by code, that are accepted.
-    pub ignore: Option<Vec<String>>,
-}
-
-impl PolicySettings {
-    fn over(self, general: &PolicySettings) -> PolicySettings {
-        let general = general.clone();
-        PolicySettings {
-            retention_days: self.retention_days.or(general.retention_days),
-            backup_window: self.backup_window.or(general.backup_window),
-            stopped: self.stopped.or(general.stopped),
-            encrypted: self.encrypted.or(general.encrypted),
-            copy_tags: self.copy_tags.or(general.copy_tags),
-            deletion_protection: self.deletion_protection.or(general.deletion_protection),
-            ignore: self.ignore.or(general.ignore),
+impl From<File> for Config {
+    fn from(file: File) -> Config {
+        let mut config = Config {
+            region: file.region,
+            profile: file.profile,
+            endpoint_url: file.endpoint_url,
+            vault: file.vault,
+            accounts: file.accounts,
+            fleet: file.fleet,
+            notify: file.notify,
+            ..Config::default()
+        };
+        (config.backup.seal_key, config.backup.retention) = (file.seal_key, file.retention);
+        (config.drill.general, config.policy.general) = (file.drill, file.policy);
+        (config.alarms.general, config.backup.databases.general) = (file.alarms, file.backup);
+        for (name, own) in file.databases {
+            config.drill.own.insert(name.clone(), own.drill);
+            config.policy.own.insert(name.clone(), own.policy);
+            config.alarms.own.insert(name.clone(), own.alarms);
+            config.checks.insert(name.clone(), own.checks);
+            if let Some(freshness) = own.freshness {
+                config.freshness.insert(name.clone(), freshness);
+            }
+            if let Some(backup) = own.backup {
+                config.backup.databases.own.insert(name, backup);
+            }
         }
+        config
     }
-}
-
-/// How drills are run; every key is optional.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DrillSettings {
-    /// What to restore, as `--from`.
-    pub from: Option<String>,
-    /// Class of the throwaway.
-    pub class: Option<String>,
-    /// DB subnet group of the throwaway; otherwise the source's.
-    pub subnet_group: Option<String>,
-    /// Security groups of the throwaway; otherwise the source's.
-    pub security_groups: Option<Vec<String>>,
-    /// Parameter group of the throwaway; otherwise the source's.
-    pub parameter_group: Option<String>,
-    /// Option group of the throwaway; otherwise the source's.
-    pub option_group: Option<String>,
-    /// Recovery time objective.
-    #[serde(default, deserialize_with = "duration")]
-    pub rto: Option<Duration>,
-    /// Recovery point objective.
-    #[serde(default, deserialize_with = "duration")]
-    pub rpo: Option<Duration>,
-    /// How long the restore may take to become available.
-    #[serde(default, deserialize_with = "duration")]
-    pub wait: Option<Duration>,
-    /// User on the source.
-    pub user: Option<String>,
-    /// Secrets Manager secret with the user's password.
-    pub secret: Option<String>,
-    /// Databases to compare; otherwise all of them.
-    pub databases: Option<Vec<String>>,
-    /// How deep to compare, as `--depth`: `content`, or `audit.*=counts` for some tables; the last one that fits counts.
-    pub depth: Option<Vec<String>>,
-    /// How much of a table may stay open without leaving the drill unknown, in percent.
-    pub tolerance_percent: Option<f64>,
-    /// Tables that are emptied and loaded anew as a matter of course, as `--churning`.
-    pub churning: Option<Vec<String>>,
-}
-
-impl DrillSettings {
-    /// These settings, and `general` where they say nothing.
-    pub(crate) fn over(self, general: &DrillSettings) -> DrillSettings {
-        let general = general.clone();
-        DrillSettings {
-            from: self.from.or(general.from),
-            class: self.class.or(general.class),
-            subnet_group: self.subnet_group.or(general.subnet_group),
-            security_groups: self.security_groups.or(general.security_groups),
-            parameter_group: self.parameter_group.or(general.parameter_group),
-            option_group: self.option_group.or(general.option_group),
-            rto: self.rto.or(general.rto),
-            rpo: self.rpo.or(general.rpo),
-            wait: self.wait.or(general.wait),
-            user: self.user.or(general.user),
-            secret: self.secret.or(general.secret),
-            databases: self.databases.or(general.databases),
-            depth: self.depth.or(general.depth),
-            tolerance_percent: self.tolerance_percent.or(general.tolerance_percent),
-            churning: self.churning.or(general.churning),
-        }
-    }
-}
-
-/// How fleets are drilled; every key is optional.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FleetSettings {
-    /// Drills at once, in one process.
-    pub concurrency: Option<u16>,
-    /// Throwaways at once in an account and Region, over all processes.
-    pub max_instances: Option<u16>,
-    /// Hours of throwaways, of one process.
-    pub max_hours: Option<f64>,
-    /// How long a proof lasts.
-    #[serde(default, deserialize_with = "duration")]
-    pub due: Option<Duration>,
-}
-
-/// How logical backups are made; every key is optional.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct BackupSettings {
-    /// The database: `postgresql://…`, `sqlite:///path`, or `env:NAME` for the variable that holds it.
-    pub url: Option<String>,
-    /// `gzip`, `zstd` or `none`.
-    pub compression: Option<String>,
-    /// `sql` or `custom`.
-    pub format: Option<String>,
-    /// How many connections dump a PostgreSQL database at once, as `--jobs`.
-    pub jobs: Option<u16>,
-    /// age recipients.
-    pub encrypt_to: Option<Vec<String>>,
-    /// What makes it the same database on whatever host it is backed up, as `--database-id`.
-    pub database_id: Option<String>,
-}
-
-impl BackupSettings {
-    /// These settings, and `general` where they say nothing.
-    #[must_use]
-    pub(crate) fn over(self, general: &BackupSettings) -> BackupSettings {
-        let general = general.clone();
-        BackupSettings {
-            url: self.url,
-            compression: self.compression.or(general.compression),
-            format: self.format.or(general.format),
-            jobs: self.jobs.or(general.jobs),
-            encrypt_to: self.encrypt_to.or(general.encrypt_to),
-            // An id is one database's.
-            database_id: self.database_id,
-        }
-    }
-}
-
-/// A question to a restored copy, in SQL, and the answer that it must give.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Check {
-    /// What the check is called in reports; otherwise its query.
-    pub name: Option<String>,
-    /// Database to ask.
-    pub database: String,
-    /// A query that returns one value.
-    pub query: String,
-    /// `> 100`, `= 0`, `!= x`, `between 1 and 5`, or the value itself.
-    #[serde(deserialize_with = "text_or_value")]
-    pub expect: String,
-}
-
-/// Where the time of the newest row is found.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Freshness {
-    /// Database to ask.
-    pub database: String,
-    /// A query that returns one timestamp.
-    pub query: String,
 }
 
 impl Config {
@@ -327,61 +142,121 @@ impl Config {
         Self::parse(&text, &path)
     }
 
-    /// Reads what `text`, the content of the file `path`, says.
+    /// Reads `text`, the content of the file `path`.
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
-        let wrong = || {
-            Error::request(format!("`{}` is not a configuration of lifeboat", path.display()))
-                .hint("The section \"Configuration\" of README lists every key.")
+        let wrong = |offset: usize, why: &str| {
+            let (why, remedy) = split_remedy(why);
+            let line = text.get(..offset).unwrap_or_default().matches('\n').count() + 1;
+            let place = match keys_at(text, offset).as_str() {
+                "" => format!("line {line}"),
+                keys => format!("line {line}, `{keys}`"),
+            };
+            Error::request(format!("`{}` is not a valid configuration", path.display()))
+                .caused_by(format!("{place}: {}", why.trim_end()))
+                .hint(remedy.unwrap_or("The section \"Configuration\" of README lists every key."))
         };
-        let config: Config =
-            toml::from_str(text).map_err(|error| wrong().caused_by(describe_toml_error(text, &error)))?;
-        accounts::check_accounts(&config.accounts).map_err(|why| wrong().caused_by(why))?;
+        // The line itself is not shown: there may be a secret in it that does not belong there.
+        let file: File = toml::from_str(text)
+            .map_err(|error| wrong(error.span().map_or(0, |span| span.start), error.message()))?;
+        accounts::check_accounts(&file.accounts)
+            .map_err(|(index, why)| wrong(offset_of(text, &["accounts", &index.to_string()]), &why))?;
+        let config = Config::from(file);
+        for (section, settings) in config.alarm_sections() {
+            for (kind, own) in &settings.kinds {
+                alarms::check_kind(kind, own).map_err(|why| {
+                    let keys: Vec<&str> = section.iter().copied().chain(["kinds", kind]).collect();
+                    wrong(offset_of(text, &keys), &describe_refusal(&why))
+                })?;
+            }
+        }
         Ok(config)
     }
 
-    /// How drills of one database are run.
-    pub(crate) fn drill_of(&self, instance: &str) -> DrillSettings {
-        let own = self.databases.get(instance).map(|database| database.drill.clone()).unwrap_or_default();
-        own.over(&self.drill)
-    }
-
-    /// How one database is to be backed up.
-    pub(crate) fn policy_of(&self, instance: &str) -> PolicySettings {
-        let own = self.databases.get(instance).map(|database| database.policy.clone()).unwrap_or_default();
-        own.over(&self.policy)
-    }
-
-    /// How backups of one database are made, if the file names it.
-    pub(crate) fn backup_of(&self, database: &str) -> Option<&BackupSettings> {
-        self.databases.get(database).and_then(|database| database.backup.as_ref())
-    }
-
-    /// How alarms of one database are set.
-    pub(crate) fn alarms_of(&self, instance: &str) -> AlarmSettings {
-        let own = self.databases.get(instance).map(|database| database.alarms.clone()).unwrap_or_default();
-        own.over(&self.alarms)
+    /// The sections about alarms, and the keys that lead to them.
+    fn alarm_sections(&self) -> impl Iterator<Item = (Vec<&str>, &AlarmSettings)> {
+        let own = self.alarms.own.iter().map(|(name, own)| (vec!["databases", name, "alarms"], own));
+        std::iter::once((vec!["alarms"], &self.alarms.general)).chain(own)
     }
 
     /// The checks of one database.
     pub(crate) fn checks_of(&self, instance: &str) -> &[Check] {
-        self.databases.get(instance).map(|database| database.checks.as_slice()).unwrap_or_default()
+        self.checks.get(instance).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Where the newest row of one database is found.
     pub(crate) fn freshness_of(&self, instance: &str) -> Option<&Freshness> {
-        self.databases.get(instance).and_then(|database| database.freshness.as_ref())
+        self.freshness.get(instance)
+    }
+
+    /// The databases that have a section of their own.
+    pub(crate) fn database_names(&self) -> impl Iterator<Item = &String> {
+        self.policy.own.keys()
     }
 }
 
-/// Where and what, without the line itself: there may be a secret in it that does not belong there.
-fn describe_toml_error(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
-    let line = before.matches('\n').count() + 1;
-    format!("line {line}: {}", error.message())
+fn region<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<Option<String>, D::Error> {
+    let text = String::deserialize(source)?;
+    match accounts::is_region(&text) {
+        true => Ok(Some(text)),
+        false => Err(D::Error::custom(format!(
+            "`{}` is not a Region, such as eu-central-1",
+            text.escape_default()
+        ))),
+    }
+}
+
+fn endpoint_url<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<Option<String>, D::Error> {
+    let url = String::deserialize(source)?;
+    web::refuse_bad_url(&url).map(|()| Some(url)).map_err(|why| D::Error::custom(describe_refusal(&why)))
+}
+
+fn vault<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<Option<String>, D::Error> {
+    let text = String::deserialize(source)?;
+    read_location(&text, "`vault`").map(Some).map_err(|why| D::Error::custom(describe_refusal(&why)))
+}
+
+/// Where the value stands that `keys` lead to; an element of a list is named by its index.
+fn offset_of(text: &str, keys: &[&str]) -> usize {
+    let Ok(table) = DeTable::parse(text) else { return 0 };
+    let (mut at, mut value) = (table.span().start, None::<&DeValue<'_>>);
+    for key in keys {
+        let next = match value {
+            None => table.get_ref().get(*key),
+            Some(DeValue::Table(table)) => table.get(*key),
+            Some(DeValue::Array(list)) => key.parse().ok().and_then(|index: usize| list.get(index)),
+            Some(_) => None,
+        };
+        let Some(next) = next else { break };
+        (at, value) = (next.span().start, Some(next.get_ref()));
+    }
+    at
+}
+
+/// The keys that lead to the value which stands at `offset`, as in `drill.rto`; nothing if no value does.
+fn keys_at(text: &str, offset: usize) -> String {
+    fn find(table: &DeTable<'_>, offset: usize) -> Option<Vec<String>> {
+        table.iter().find_map(|(key, value)| {
+            let key = key.get_ref().to_string();
+            let within = match value.get_ref() {
+                DeValue::Table(table) => find(table, offset),
+                DeValue::Array(list) => list.iter().find_map(|one| match one.get_ref() {
+                    DeValue::Table(table) => find(table, offset),
+                    _ => None,
+                }),
+                _ => None,
+            };
+            let rest = within.or_else(|| value.span().contains(&offset).then(Vec::new))?;
+            Some([vec![key], rest].concat())
+        })
+    }
+    let table = DeTable::parse(text);
+    table.ok().and_then(|table| find(table.get_ref(), offset)).unwrap_or_default().join(".")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -398,11 +273,11 @@ mod tests {
             expect = 5
         "#;
         let config = Config::parse(text, Path::new("x")).unwrap();
-        let drill = config.drill_of("orders-prod");
+        let drill = config.drill.of("orders-prod");
         assert_eq!(drill.rto, Some(Duration::from_secs(1800)));
         assert_eq!(drill.class.as_deref(), Some("db.t3.small"));
-        assert_eq!(config.checks_of("orders-prod")[0].expect, "5");
-        assert_eq!(config.drill_of("other").rto, Some(Duration::from_secs(3600)));
+        assert_eq!(config.checks_of("orders-prod")[0].expect.to_string(), "5");
+        assert_eq!(config.drill.of("other").rto, Some(Duration::from_secs(3600)));
     }
 
     #[test]

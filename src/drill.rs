@@ -53,12 +53,15 @@ pub(crate) mod proof;
 pub(crate) mod removal;
 pub(crate) mod report;
 mod run;
+mod settings;
 pub(crate) mod sweep;
 pub(crate) mod throwaway;
 pub(crate) mod verify_evidence;
 
+pub(crate) use checks::{Check, Freshness};
 pub(crate) use context::{Context, Event};
 pub(crate) use evidence::Report;
 pub(crate) use plan::{Afterwards, BaselineChoice, CopyLogin, DEFAULT_FROM, Plan, Request, copy_settings};
 pub(crate) use preflight::plan_drill;
 pub(crate) use run::{run_alone, run_drill};
+pub(crate) use settings::{DrillSettings, FleetSettings};

@@ -7,6 +7,7 @@
 //! server     the REST API, the metrics, the dashboard
 //! init       a first lifeboat.toml, from what there is
 //! doctor     what this machine and this role can and cannot do
+//! config     lifeboat.toml: the settings of all that stands below
 //! output     the only printer
 //! runbook    Markdown as steps: run, journal, resume, undo
 //! tables     single tables from a backup, set beside the live ones
@@ -21,11 +22,11 @@
 //! notify     who is told what changed
 //! retention  which copies to keep, and why
 //! vault      what must not be lost: atomic writes, locks
-//! config     lifeboat.toml
 //! aws        the only code that speaks AWS
 //! web        the only code that calls other URLs
 //! postgres   the only code that connects to PostgreSQL
 //! rds        the nouns: instances, snapshots, their ids and states
+//! settings   how values of lifeboat.toml are read, and which layer wins
 //! page       the kit of every page: style, marks, names of others
 //! when       times as people say them
 //! words      how counts, sizes, lists and verdicts are said
@@ -37,6 +38,7 @@ pub mod cli;
 pub(crate) mod server;
 pub(crate) mod init;
 pub(crate) mod doctor;
+pub(crate) mod config;
 pub(crate) mod output;
 pub(crate) mod runbook;
 pub(crate) mod tables;
@@ -51,11 +53,11 @@ pub(crate) mod verify;
 pub(crate) mod notify;
 pub(crate) mod retention;
 pub(crate) mod vault;
-pub(crate) mod config;
 pub(crate) mod aws;
 pub(crate) mod web;
 pub(crate) mod postgres;
 pub(crate) mod rds;
+pub(crate) mod settings;
 pub(crate) mod page;
 pub(crate) mod when;
 pub(crate) mod words;

@@ -14,6 +14,7 @@ mod channel;
 mod delivery;
 mod mail;
 pub(crate) mod message;
+mod settings;
 pub(crate) mod state;
 
 use std::time::Duration;
@@ -24,10 +25,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) use channel::Channel;
 pub(crate) use delivery::Delivery;
 pub(crate) use message::{Message, Sender};
+pub(crate) use settings::{ChannelKind, ChannelSettings, NotifySettings, Secret};
 pub(crate) use state::{Change, Item, Nature, Reported, State, Subject};
 
 use crate::aws::Access;
-use crate::config::NotifySettings;
 use crate::vault::Vault;
 
 /// More messages than this are combined into one.

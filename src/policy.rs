@@ -5,6 +5,7 @@
 //! backups with that, and it never applies other queued changes unless asked to explicitly.
 
 pub(crate) mod check;
+mod settings;
 mod state;
 pub(crate) mod window;
 
@@ -13,12 +14,13 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::aws::{Aws, BackupChange, Poll, Seen, retry_while_wrong_state};
-use crate::config::{Config, PolicySettings};
 use crate::error::{Error, Kind, Result};
 use crate::rds::{Health, Instance, InstanceId, Place, Unreached};
+use crate::settings::PerDatabase;
 use crate::when::format_time;
 
 use check::Finding;
+pub(crate) use settings::PolicySettings;
 pub(crate) use state::State;
 use window::Window;
 
@@ -128,7 +130,7 @@ impl Request {
         }
         Request {
             least_retention_days: configured.retention_days.or(Some(7)),
-            backup_window: configured.backup_window,
+            backup_window: configured.backup_window.map(|window| window.to_string()),
             copy_tags_to_snapshot: configured.copy_tags,
             deletion_protection: configured.deletion_protection,
             ..self
@@ -153,11 +155,11 @@ async fn list_instances(aws: &Aws, only: &[InstanceId]) -> Result<Vec<Instance>>
 /// Compares the named instances of a Region, or all, with lifeboat.toml.
 pub(crate) async fn judge_instances(
     aws: &Aws,
-    config: &Config,
+    settings: &PerDatabase<PolicySettings>,
     only: &[InstanceId],
 ) -> Result<Vec<Database>> {
     let judge_one = |instance: &Instance| {
-        let (mut findings, notes) = check::check_instance(instance, &config.policy_of(instance.id.as_str()));
+        let (mut findings, notes) = check::check_instance(instance, &settings.of(instance.id.as_str()));
         for finding in &mut findings {
             finding.remedy = aws.location().in_commands(&finding.remedy);
         }

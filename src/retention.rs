@@ -8,17 +8,16 @@
 //! stays.
 
 mod proof;
+mod rules;
 
 pub(crate) use proof::{Drilled, Proof, Proofs, Subject};
+pub(crate) use rules::{Lifetime, Rule, Rules};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use chrono::{DateTime, Datelike as _, Months, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::Serialize;
 
-use crate::config::ClassSettings;
-use crate::error::{Error, Result};
 use crate::rds::{Place, Unreached};
 use crate::when::format_time;
 
@@ -43,168 +42,6 @@ pub(crate) struct Copy {
     pub keep_until: Option<DateTime<Utc>>,
     /// Why no rule may touch it, if so.
     pub exempt: Option<String>,
-}
-
-/// How long something is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lifetime {
-    /// A span of time.
-    Span(TimeDelta),
-    /// Calendar months.
-    Months(u32),
-    /// It never expires.
-    Ever,
-}
-
-impl Lifetime {
-    /// When something of `start` expires; `None` if never.
-    pub(crate) fn end(self, start: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        match self {
-            Lifetime::Span(span) => start.checked_add_signed(span),
-            Lifetime::Months(months) => start.checked_add_months(Months::new(months)),
-            Lifetime::Ever => None,
-        }
-    }
-}
-
-impl std::str::FromStr for Lifetime {
-    type Err = String;
-
-    /// As people write it: `30d`, `12 months`, `7 years`, `forever`.
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let text = text.trim();
-        if matches!(text, "forever" | "for ever") {
-            return Ok(Lifetime::Ever);
-        }
-        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = (text[..split].parse::<u32>(), text[split..].trim());
-        let per_unit = match unit {
-            "month" | "months" | "mo" | "M" => Some(1),
-            "year" | "years" | "y" => Some(12),
-            _ => None,
-        };
-        if let (Ok(number), Some(per_unit)) = (number, per_unit) {
-            return match number.checked_mul(per_unit) {
-                Some(months) if months <= 12 * 100 => Ok(Lifetime::Months(months)),
-                _ => Err("the maximum is 100 years; write `forever` for longer".to_owned()),
-            };
-        }
-        let span = humantime::parse_duration(text)
-            .map_err(|error| format!("{error}; examples are 30d, 12 months, 7 years and forever"))?;
-        match TimeDelta::from_std(span) {
-            Ok(span) if span <= TimeDelta::days(36_525) => Ok(Lifetime::Span(span)),
-            _ => Err("the maximum is 100 years; write `forever` for longer".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Lifetime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = |n: i64, unit: &str| format!("{n} {unit}{}", if n == 1 { "" } else { "s" });
-        match *self {
-            Lifetime::Ever => f.write_str("ever"),
-            Lifetime::Months(months) => f.write_str(&plural(i64::from(months), "month")),
-            Lifetime::Span(span) if span.num_seconds() % 86_400 == 0 => {
-                f.write_str(&plural(span.num_days(), "day"))
-            }
-            Lifetime::Span(span) => {
-                write!(f, "{}", humantime::format_duration(span.to_std().unwrap_or_default()))
-            }
-        }
-    }
-}
-
-/// What a class keeps. A copy stays if any part of the rule keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rule {
-    /// Every copy, for this long.
-    pub keep_for: Lifetime,
-    /// Keep the newest N backups of each database, however old.
-    pub keep_last: usize,
-    /// The last copy of each of the newest so many days (UTC) that have one.
-    pub keep_daily: usize,
-    /// The same for ISO weeks.
-    pub keep_weekly: usize,
-    /// The same for months.
-    pub keep_monthly: usize,
-    /// The same for years.
-    pub keep_yearly: usize,
-}
-
-impl Rule {
-    /// Every copy for `keep_for`, and no more.
-    pub(crate) const fn lasting(keep_for: Lifetime) -> Self {
-        Rule { keep_for, keep_last: 0, keep_daily: 0, keep_weekly: 0, keep_monthly: 0, keep_yearly: 0 }
-    }
-}
-
-/// The rule of each class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rules(pub BTreeMap<String, Rule>);
-
-impl Default for Rules {
-    fn default() -> Self {
-        let classes = [
-            ("automated-daily", Lifetime::Span(TimeDelta::days(7))),
-            ("pre-migration", Lifetime::Span(TimeDelta::days(30))),
-            ("monthly-archive", Lifetime::Months(12)),
-            ("major-release", Lifetime::Ever),
-        ];
-        Rules(classes.map(|(name, keep_for)| (name.to_owned(), Rule::lasting(keep_for))).into())
-    }
-}
-
-impl Rules {
-    /// The default rules, and over them what `[retention]` of lifeboat.toml says.
-    pub(crate) fn configured(settings: &BTreeMap<String, ClassSettings>) -> Result<Self> {
-        let mut rules = Rules::default();
-        for (class, settings) in settings {
-            check_class_name(class)?;
-            let keep_for = match &settings.keep_for {
-                Some(text) => text.parse().map_err(|why: String| {
-                    Error::request(format!("retention class `{class}` is kept for `{text}`: {why}"))
-                        .hint("Correct `[retention]` in lifeboat.toml.")
-                })?,
-                None => Lifetime::Span(TimeDelta::zero()),
-            };
-            let rule = Rule {
-                keep_for,
-                keep_last: settings.keep_last,
-                keep_daily: settings.keep_daily,
-                keep_weekly: settings.keep_weekly,
-                keep_monthly: settings.keep_monthly,
-                keep_yearly: settings.keep_yearly,
-            };
-            if rule == Rule::lasting(Lifetime::Span(TimeDelta::zero())) {
-                return Err(Error::request(format!("retention class `{class}` keeps nothing"))
-                    .hint("Give it a lifetime, such as \"30d\", or counts, such as `keep_last = 3`."));
-            }
-            rules.0.insert(class.clone(), rule);
-        }
-        Ok(rules)
-    }
-
-    /// The rule of a class that someone named.
-    pub(crate) fn of(&self, class: &str) -> Result<&Rule> {
-        self.0.get(class).ok_or_else(|| {
-            let known: Vec<String> = self.0.keys().map(|name| format!("`{name}`")).collect();
-            Error::request(format!("retention class `{}` does not exist", class.escape_default())).hint(
-                format!("Choose one of {}, or add it to `[retention]` in lifeboat.toml.", known.join(", ")),
-            )
-        })
-    }
-}
-
-/// Names of classes become parts of ids.
-fn check_class_name(name: &str) -> Result<()> {
-    let is_plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase());
-    if is_plain && starts_well && !name.ends_with('-') && !name.contains("--") && name.len() <= 60 {
-        return Ok(());
-    }
-    Err(Error::request(format!("`{}` is not a valid name for a retention class", name.escape_default())).hint(
-        "Use at most 60 lower-case letters, digits and single hyphens, a letter first and no hyphen last.",
-    ))
 }
 
 /// What is to become of a copy, and why.
@@ -436,6 +273,8 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use chrono::TimeDelta;
 
     use super::*;
 
@@ -678,7 +517,7 @@ mod tests {
             ("1 day", "1 day"),
             ("12 months", "12 months"),
             ("7y", "84 months"),
-            ("for ever", "ever"),
+            ("forever", "ever"),
             ("36h", "1day 12h"),
         ] {
             assert_eq!(text.parse::<Lifetime>().unwrap().to_string(), said, "{text}");

@@ -80,8 +80,8 @@ impl Server {
         let limits = limits::Limits::default();
         count_earlier_jobs(&limits, &jobs, now);
         let app = Arc::new(App {
-            databases: request::configured_databases(&setup.config),
-            default_database: request::default_database(&setup.config),
+            databases: request::configured_databases(&setup.config.backup),
+            default_database: request::default_database(&setup.config.backup),
             targets: setup.targets(),
             limits,
             jobs: Arc::new(jobs),

@@ -10,8 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::aws::Aws;
-use crate::config::PolicySettings;
 use crate::error::Result;
+use crate::policy::PolicySettings;
 use crate::policy::check::{self, Finding};
 use crate::rds::{
     AutomatedBackup, Health, Instance, InstanceId, Place, ResourceId, RestoreWindow, Snapshot, Unreached,

@@ -19,6 +19,7 @@ mod backend;
 pub(crate) mod chain;
 mod directory;
 mod lease;
+mod location;
 mod log;
 mod pulse;
 mod scratch;
@@ -29,6 +30,7 @@ pub(crate) use audit::{Act, Actor, Trigger, is_unaudited};
 pub(crate) use backend::{Content, Draft, Listing, Lock, Recovered};
 pub(crate) use directory::{link_or_copy, rename_new, sync_folder};
 pub(crate) use lease::{Holder, Lease, Leased, Theirs, is_held};
+pub(crate) use location::read_location;
 pub(crate) use log::Log;
 pub(crate) use scratch::{Scratch, Secrecy};
 

@@ -153,6 +153,16 @@ where
     }
 }
 
+/// A duration as people write it: `90s`, `30m`, `1h 30m`, `7d`; at most 366 days.
+pub(crate) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err("it is at most 366 days".to_owned()),
+        Err(error) => Err(format!("{error}; write it as in 90s, 30m, 1h 30m, 7d")),
+    }
+}
+
 /// Reads a day: a date, `today`, `yesterday`, the name of a weekday (the last one before today), or `30 days ago`.
 pub(crate) fn parse_day(text: &str, today: NaiveDate) -> Result<NaiveDate> {
     let words = text.trim().to_ascii_lowercase();

@@ -4,9 +4,9 @@
 //! so it is refused there.
 
 use super::kinds::{Kind, Unit};
-use crate::config::parse_duration;
 use crate::error::{Error, Result};
 use crate::rds::Instance;
+use crate::when::parse_duration;
 
 const GIBIBYTE: f64 = 1024.0 * 1024.0 * 1024.0;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::settings::{AlarmKindSettings, AlarmSettings};
 use crate::aws::Aws;
-use crate::config::{AlarmKindSettings, AlarmSettings};
 use crate::error::{Error, Result};
 use crate::rds::{Instance, Topic};
 

@@ -1,8 +1,8 @@
 //! The alarms that an instance should have.
 
 use super::kinds::{AppliesTo, KINDS, Kind, Unit, find_kind};
+use super::settings::{AlarmKindSettings, AlarmSettings};
 use super::threshold::{self, Threshold, parse_threshold, resolve_threshold};
-use crate::config::{AlarmKindSettings, AlarmSettings};
 use crate::error::{Error, Result};
 use crate::rds::{AlarmSpec, Instance, Metric, MetricWatch, Tags, Watch};
 
@@ -30,16 +30,13 @@ pub(crate) struct Skipped {
     pub reason: String,
 }
 
-/// Checks the configuration of all kinds, whether they apply to an instance or not.
-pub(super) fn check_kinds(settings: &AlarmSettings) -> Result<()> {
-    for (name, own) in &settings.kinds {
-        let kind = find_kind(name)?;
-        if let Some(text) = &own.threshold {
-            parse_threshold(kind, text)?;
-        }
-        shape(kind, own)?;
+/// Checks the settings of one kind, whether there is an instance that they apply to or not.
+pub(crate) fn check_kind(name: &str, own: &AlarmKindSettings) -> Result<()> {
+    let kind = find_kind(name)?;
+    if let Some(text) = &own.threshold {
+        parse_threshold(kind, text)?;
     }
-    Ok(())
+    shape(kind, own).map(drop)
 }
 
 /// The periods of an alarm: length, evaluation periods, datapoints to alarm.

@@ -20,11 +20,10 @@ use super::manifest::{Format, Level, Maker, Manifest, Origin, SCHEMA, Verificati
 use super::name::BackupName;
 use super::prune::{Occasion, retention_days_of_environment};
 use super::read_options::{AccessOptions, ProofOptions, ReadOptions};
-use super::request::settings_of;
+use super::settings::Configured;
 use super::source::{DatabaseType, Source};
 use super::stream::{Outflow, Unpacking, hash_file};
 use super::verify::verify_found;
-use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Actor, Content, Trigger, Vault};
 use crate::verify::Verdict;
@@ -432,7 +431,7 @@ impl Asked {
     /// Settles what was left open.
     pub(crate) async fn resolve(
         &self,
-        config: &Config,
+        config: &Configured,
         tell: &(dyn Fn(Event<'_>) + Sync),
     ) -> Result<Adoption> {
         if let Some(class) = &self.class {
@@ -451,8 +450,8 @@ impl Asked {
     }
 
     /// Where the database is that the files are backups of.
-    async fn origin(&self, config: &Config, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Option<Origin>> {
-        let settings = self.database.as_deref().map(|it| settings_of(it, config)).transpose()?;
+    async fn origin(&self, config: &Configured, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Option<Origin>> {
+        let settings = self.database.as_deref().map(|it| config.section(it)).transpose()?;
         let url = self.url.as_deref().or(settings.and_then(|settings| settings.url.as_deref()));
         let Some(url) = url else { return Ok(None) };
         let source = Source::of_url(url.trim(), &self.access.connection, tell)?;

@@ -21,12 +21,12 @@ use super::name::BackupName;
 use super::parallel;
 use super::prune;
 use super::request::{IfTaken, Request, Roles};
+use super::settings::Configured;
 use super::source::{DatabaseType, Source};
 use super::sqlite;
 use super::stream::{Inflow, Packing, Target, Totals};
 use super::token::TableName;
 use super::verify::verify_draft;
-use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::postgres::{AS_IT_IS, Programs, RawText, Server, Session};
@@ -119,7 +119,7 @@ pub(crate) async fn run_recorded(
     resolve: impl FnOnce() -> Result<Request>,
     actor: &Actor,
     audit_from: AuditFrom<'_>,
-    prune_by: Option<&Config>,
+    prune_by: Option<&Configured>,
     cx: &Context<'_>,
 ) -> Result<Created> {
     let manifest = match audit_from {

@@ -33,6 +33,11 @@ impl Recipients {
         texts.iter().map(parse).collect::<Result<_>>().map(Recipients)
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

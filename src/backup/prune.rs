@@ -12,7 +12,7 @@ use super::context::Context;
 use super::identity::{self, Identity};
 use super::manifest::{Level, Manifest};
 use super::schedule::Rhythm;
-use crate::config::Config;
+use super::settings::Configured;
 use crate::error::{Error, Kind, Result};
 use crate::retention::{self, Copy, Lifetime, Proof, PruneFailure, PruneReport, Rule, Rules, Verdict};
 use crate::vault::{Actor, Vault};
@@ -57,8 +57,8 @@ pub(crate) enum Occasion {
 
 impl Occasion {
     /// The rules of retention of each class, and of backups without one.
-    pub(crate) fn rules(&self, config: &Config) -> Result<Rules> {
-        let mut rules = Rules::configured(&config.retention)?;
+    pub(crate) fn rules(&self, config: &Configured) -> Result<Rules> {
+        let mut rules = config.retention.clone();
         let configured = rules.0.get(USUAL_CLASS).cloned();
         // The days that a backup was made under stand in its manifest. What the environment says now judges backups without
         // such days only if somebody asks.
@@ -127,7 +127,7 @@ pub(crate) async fn run_recorded(
 /// Removes what a new backup makes superfluous of its database; `None` if nothing.
 pub(super) async fn run_after(
     made: &Manifest,
-    config: &Config,
+    config: &Configured,
     actor: &Actor,
     cx: &Context<'_>,
 ) -> Result<Option<PruneReport>> {

@@ -6,8 +6,8 @@ use super::dump_reader::Trust;
 use super::encryption::Identities;
 use super::manifest::Manifest;
 use super::seal::SealKeys;
+use super::settings::Configured;
 use super::tolerance::Tolerance;
-use crate::config::Config;
 use crate::error::Result;
 use crate::postgres::{ConnectionOverrides, Server};
 
@@ -69,7 +69,7 @@ pub(crate) struct AccessOptions {
 
 impl AccessOptions {
     /// Reads the keys that these flags or lifeboat.toml name.
-    pub(crate) fn read_options(&self, config: &Config) -> Result<ReadOptions> {
+    pub(crate) fn read_options(&self, config: &Configured) -> Result<ReadOptions> {
         let seal_key = self.seal_key.as_ref().or(config.seal_key.as_ref());
         Ok(ReadOptions {
             identities: self.identity.as_deref().map(Identities::from_file).transpose()?.unwrap_or_default(),

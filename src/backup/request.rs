@@ -13,9 +13,9 @@ use super::manifest::{Format, Level, Origin};
 use super::name::BackupName;
 use super::prune::retention_days_of_environment;
 use super::read_options::{AccessOptions, ReadOptions};
+use super::settings::{BackupSettings, Configured, DumpFormat};
 use super::source::Source;
 use super::stream::Packing;
-use crate::config::{BackupSettings, Config};
 use crate::error::{Error, Result};
 use crate::postgres::read_database_url;
 use crate::vault::Trigger;
@@ -72,16 +72,6 @@ pub(crate) enum Compress {
     With(Compression),
 }
 
-/// How PostgreSQL is dumped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DumpFormat {
-    /// Readable SQL, which can be restored by hand with `gunzip | psql`
-    #[default]
-    Sql,
-    /// PostgreSQL's archive, which several jobs can restore in parallel
-    Custom,
-}
-
 /// What is recorded of a source while it is dumped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Observe {
@@ -99,13 +89,13 @@ impl Asked {
     pub(crate) fn resolve(
         &self,
         trigger: &Trigger,
-        config: &Config,
+        config: &Configured,
         tell: &(dyn Fn(Event<'_>) + Sync),
     ) -> Result<Vec<Request>> {
         let source_of = |url: &str| Source::of_url(url, &self.access.connection, tell);
         let mut sources = Vec::new();
         for database in &self.databases {
-            let url = settings_of(database, config)?.url.as_deref().ok_or_else(|| {
+            let url = config.section(database)?.url.as_deref().ok_or_else(|| {
                 Error::request(format!("`[databases.{database}.backup]` has no `url`"))
                     .hint("A `url` is `postgresql://user@host/db`, `sqlite:///path` or `env:NAME`.")
             })?;
@@ -133,11 +123,10 @@ impl Asked {
                 .hint("Set `database_id` of each in lifeboat.toml, or back the databases up one by one."));
         }
         let requests = sources.into_iter().map(|(source, name)| {
-            let own = name.and_then(|name| config.backup_of(name)).cloned().unwrap_or_default();
-            let settings = own.over(&config.backup);
+            let settings = config.databases.of(name.unwrap_or_default());
             let packing = self.packing(&settings)?;
             let read = self.access.read_options(config)?;
-            let format = match self.format.or(parse_setting(settings.format.as_deref(), "format")?) {
+            let format = match self.format.or(settings.format) {
                 None | Some(DumpFormat::Sql) => Format::Sql,
                 Some(DumpFormat::Custom) => Format::Custom,
             };
@@ -174,11 +163,7 @@ impl Asked {
 
     fn packing(&self, settings: &BackupSettings) -> Result<Packing> {
         let configured = || -> Result<Compression> {
-            let configured = parse_setting(settings.compression.as_deref(), "compression");
-            match compression_of_environment()? {
-                Some(compression) => Ok(compression),
-                None => Ok(configured?.unwrap_or_default()),
-            }
+            Ok(compression_of_environment()?.or(settings.compression).unwrap_or_default())
         };
         let compression = match self.compress {
             Compress::With(compression) => compression,
@@ -192,14 +177,14 @@ impl Asked {
                 .hint(format!("It is from {} to {}.", levels.start(), levels.end())));
         }
         let recipients = match self.encrypt_to.is_empty() {
-            true => settings.encrypt_to.as_deref().unwrap_or_default(),
-            false => &self.encrypt_to,
+            true => settings.encrypt_to.clone().unwrap_or_default(),
+            false => Recipients::parse(&self.encrypt_to)?,
         };
         Ok(Packing {
             compression,
             level,
             threads: self.threads.map_or_else(default_threads, usize::from),
-            recipients: Recipients::parse(recipients)?,
+            recipients,
         })
     }
 
@@ -218,20 +203,19 @@ impl Asked {
 }
 
 /// The databases of lifeboat.toml that can be backed up.
-pub(crate) fn configured_databases(config: &Config) -> Vec<String> {
-    let databases = config.databases.iter();
-    databases.filter(|(_, it)| it.backup.is_some()).map(|(name, _)| name.clone()).collect()
+pub(crate) fn configured_databases(config: &Configured) -> Vec<String> {
+    config.databases.own.keys().cloned().collect()
 }
 
 /// The database that a request without a name means: the only one of lifeboat.toml, unless DATABASE_URL names another.
-pub(crate) fn default_database(config: &Config) -> Option<String> {
+pub(crate) fn default_database(config: &Configured) -> Option<String> {
     let is_named = std::env::var("DATABASE_URL").is_ok_and(|url| !url.trim().is_empty());
     let mut databases = configured_databases(config);
     (!is_named && databases.len() == 1).then(|| databases.remove(0))
 }
 
 /// The database that a request means: the one that it names, or the default one. `None` is that of DATABASE_URL.
-pub(crate) fn choose_database(named: Option<String>, config: &Config) -> Result<Option<String>> {
+pub(crate) fn choose_database(named: Option<String>, config: &Configured) -> Result<Option<String>> {
     let database = named.or_else(|| default_database(config));
     let databases = configured_databases(config);
     if database.is_none() && !databases.is_empty() && std::env::var_os("DATABASE_URL").is_none() {
@@ -239,28 +223,6 @@ pub(crate) fn choose_database(named: Option<String>, config: &Config) -> Result<
             .hint(format!("Name one with `database`: `{}`.", databases.join("`, `"))));
     }
     Ok(database)
-}
-
-/// How a database of lifeboat.toml is backed up.
-pub(crate) fn settings_of<'a>(database: &str, config: &'a Config) -> Result<&'a BackupSettings> {
-    config.backup_of(database).ok_or_else(|| {
-        Error::request(format!("`{database}` has no `backup` section in lifeboat.toml")).hint(format!(
-            "Add `[databases.{database}.backup]` with a `url`, or name the database with `--url`."
-        ))
-    })
-}
-
-/// A value of lifeboat.toml that is one of a few words.
-fn parse_setting<T: ValueEnum>(text: Option<&str>, key: &str) -> Result<Option<T>> {
-    let Some(text) = text else { return Ok(None) };
-    T::from_str(text, false).map(Some).map_err(|_| {
-        let known: Vec<String> = T::value_variants()
-            .iter()
-            .filter_map(|value| Some(value.to_possible_value()?.get_name().to_owned()))
-            .collect();
-        Error::request(format!("`{key} = \"{}\"` in lifeboat.toml is not known", text.escape_default()))
-            .hint(format!("It is one of: {}.", known.join(", ")))
-    })
 }
 
 fn compression_of_environment() -> Result<Option<Compression>> {

@@ -28,14 +28,14 @@ pub(super) use scratch::{ScratchDatabase, ServerOwner};
 
 use super::catalogue;
 use super::context::Context;
+use super::settings::Configured;
 use super::source::{DatabaseType, Source};
-use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::Server;
 use crate::vault::Actor;
 
 /// Finds out whether a restore can be made; changes nothing.
-pub(crate) async fn plan(asked: &Asked, config: &Config, cx: &Context<'_>) -> Result<Plan> {
+pub(crate) async fn plan(asked: &Asked, config: &Configured, cx: &Context<'_>) -> Result<Plan> {
     let name = &asked.name;
     let entry = catalogue::find(cx.vault, name)?;
     let manifest = entry.manifest;

@@ -14,12 +14,12 @@ use super::{Session, now};
 use crate::alarms::{self, Audit, Plan, Report, Scope};
 use crate::aws::Aws;
 use crate::backup::schedule::quote_for_shell;
-use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::rds::{InstanceId, Place};
 use crate::web;
+use crate::when::parse_duration;
 
 use render::AlarmList;
 
@@ -132,7 +132,7 @@ fn list_ids(args: &ScopeArgs, session: &Session) -> Result<Vec<InstanceId>> {
         return Ok(Vec::new());
     }
     let ids = if args.databases.is_empty() {
-        session.config.databases.keys().map(|id| InstanceId::parse(id)).collect::<Result<Vec<_>>>()?
+        session.config.database_names().map(|id| InstanceId::parse(id)).collect::<Result<Vec<_>>>()?
     } else {
         args.databases.clone()
     };
@@ -149,12 +149,12 @@ fn scope(only: Vec<InstanceId>) -> Scope {
 
 /// What is to be done in each place. A wrong configuration is said before AWS is asked anything.
 async fn plans(args: &ScopeArgs, session: &Session, seek: Seek) -> Result<Looked<(Aws, Plan)>> {
-    alarms::check_settings(&session.config)?;
     let ids = list_ids(args, session)?;
     let targets = session.targets(&ids, seek).await?;
     targets
         .each(session, async |Target { aws, only }| {
-            let plan = alarms::plan_alarms(&aws, &session.config, &scope(only), &args.topics, now()).await?;
+            let plan =
+                alarms::plan_alarms(&aws, &session.config.alarms, &scope(only), &args.topics, now()).await?;
             Ok((aws, plan))
         })
         .await

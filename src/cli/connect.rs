@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::Session;
 use crate::aws::Aws;
-use crate::config::parse_duration;
+use crate::when::parse_duration;
 
 use crate::error::{Error, Result};
 use crate::output::Output;
@@ -72,7 +72,7 @@ impl ConnectArgs {
             Error::outside(format!("AWS reports no endpoint for `{}`", source.id))
                 .hint("Run it again when it is available.")
         })?;
-        let settings = session.config.drill_of(source.id.as_str());
+        let settings = session.config.drill.of(source.id.as_str());
         let user = self.user.clone().or(settings.user).unwrap_or_else(|| source.master_user.clone());
         let secret = self.secret.clone().or(settings.secret);
         let password = if self.iam {
@@ -164,8 +164,8 @@ pub(super) struct LookArgs {
 
 impl LookArgs {
     /// The look that the flags ask for, on top of the rules of the configuration.
-    pub(super) fn read_settings(&self, configured: &[String]) -> Result<Look> {
-        let rules = configured.iter().chain(&self.depths).map(|rule| rule.parse());
+    pub(super) fn read_settings(&self, configured: &[DepthRule]) -> Result<Look> {
+        let rules = configured.iter().cloned().map(Ok).chain(self.depths.iter().map(|rule| rule.parse()));
         Ok(Look {
             depths: Depths::new(rules.collect::<Result<Vec<DepthRule>>>()?),
             connections: usize::from(self.connections),

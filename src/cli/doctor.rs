@@ -54,7 +54,6 @@ pub(super) async fn run(args: &DoctorArgs, session: &Session, wrong: Option<&Err
     let began = Instant::now();
     session.output.show_live("looking", began);
     let mut checks = vec![settings::file(session.config_file.as_deref(), wrong)];
-    checks.extend(settings::values(&session.config));
     checks.extend(settings::encryption(&session.config, args.identity.as_deref()));
     checks.extend(settings::channels(&session.config));
     checks.extend(settings::ping(
@@ -200,9 +199,11 @@ async fn connection(name: &str, server: &Server, database: &str) -> (Check, Opti
 async fn sources(args: &DoctorArgs, session: &Session) -> (Vec<Check>, Vec<Known>, bool) {
     let mut urls: Vec<(String, String)> = session
         .config
+        .backup
         .databases
+        .own
         .iter()
-        .filter_map(|(name, database)| Some((name.clone(), database.backup.as_ref()?.url.clone()?)))
+        .filter_map(|(name, own)| Some((name.clone(), own.url.clone()?)))
         .collect();
     if urls.is_empty() && !is_unset("DATABASE_URL") {
         urls.push(("DATABASE_URL".to_owned(), "env:DATABASE_URL".to_owned()));

@@ -17,7 +17,6 @@ use super::places::{Seek, Target};
 use super::waiting::parse_poll;
 use super::{Session, host_name, notify, now};
 use crate::aws::Poll;
-use crate::config::parse_duration;
 use crate::drill::journal;
 use crate::drill::outcome::Outcome;
 use crate::drill::proof;
@@ -30,6 +29,7 @@ use crate::notify::{Nature, Subject};
 use crate::output::Output;
 use crate::rds::Instance;
 use crate::vault::Vault;
+use crate::when::parse_duration;
 
 use args::RunArgs;
 use left_behind::{describe_cost, warn_of_left_behind};

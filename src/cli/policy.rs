@@ -105,7 +105,7 @@ async fn judge_fleet(only: &[InstanceId], session: &Session) -> Result<Report> {
     let targets = session.targets(only, Seek::ToRead).await?;
     let looked = targets
         .each(session, async |Target { aws, only }| {
-            policy::judge_instances(&aws, &session.config, &only).await
+            policy::judge_instances(&aws, &session.config.policy, &only).await
         })
         .await?;
     Ok(Report::new(looked.done.into_iter().flatten().collect(), looked.unreached, false))
@@ -147,7 +147,7 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
             deletion_protection: args.deletion_protection,
             apply_pending: args.apply_pending,
         };
-        let request = request.or_configured(session.config.policy_of(id.as_str()));
+        let request = request.or_configured(session.config.policy.of(id.as_str()));
         plans.push((aws, policy::plan_change(aws, id, &request, now()).await?));
     }
     // Nothing is changed before everything may be.

@@ -11,7 +11,6 @@ use super::places::Seek;
 use super::waiting::{Teller, WaitArgs, parse_poll};
 use super::{Session, now};
 use crate::aws::Poll;
-use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Page, escape_controls};
@@ -23,6 +22,7 @@ use crate::restore::isolation;
 use crate::restore::plan::{self, From, Moment, Request, SettingsFrom, Unknown};
 use crate::snapshot::{Event, Wait};
 use crate::tables::{self, TableName};
+use crate::when::parse_duration;
 use crate::when::{format_age, format_time};
 use crate::words::{Tone, format_thousands};
 

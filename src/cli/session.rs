@@ -8,11 +8,11 @@ use clap::Args;
 use crate::aws::{Access, Aws};
 use crate::backup::schedule::quote_for_shell;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::notify::Reported;
 use crate::output::{Color, Output, Repeated};
-use crate::postgres::refuse_quotes;
-use crate::vault::{Actor, Trigger, Vault};
+
+use crate::vault::{Actor, Trigger, Vault, read_location};
 use crate::when;
 
 /// Flags that every command takes.
@@ -137,9 +137,9 @@ impl Session {
         };
         let from_environment = std::env::var("BACKUP_DIR").ok().filter(|value| !value.trim().is_empty());
         let vault = match (&global.vault, from_environment, &config.vault) {
-            (Some(vault), _, _) => vault_place(vault, "`--vault`")?,
-            (None, Some(vault), _) => vault_place(&vault, "the value of BACKUP_DIR")?,
-            (None, None, Some(vault)) => vault_place(vault, "`vault` in lifeboat.toml")?,
+            (Some(vault), _, _) => read_location(vault, "`--vault`")?,
+            (None, Some(vault), _) => read_location(&vault, "the value of BACKUP_DIR")?,
+            (None, None, Some(vault)) => vault.clone(),
             (None, None, None) => "./backups".to_owned(),
         };
         let saying = std::sync::Mutex::default();
@@ -174,37 +174,6 @@ impl Session {
     pub(super) fn vault_to_read(&self) -> Result<Vault> {
         Vault::open_to_read(&self.vault, &self.access)
     }
-}
-
-/// Where the vault is, without what a file of variables adds to it. A directory that a shell would have made of it is not the
-/// one that was written.
-fn vault_place(text: &str, subject: &str) -> Result<String> {
-    let text = text.trim();
-    refuse_quotes(text, subject)?;
-    let refused = |why: &str| Error::request(format!("{subject} {why}"));
-    if text.chars().any(char::is_control) {
-        return Err(refused("has a control character in it")
-            .hint("Write the file of variables with plain line ends, without `\\r`."));
-    }
-    if text.ends_with(['"', '\'']) {
-        return Err(refused("ends with a quote").hint("Remove the quotes: they are part of the value."));
-    }
-    if text.starts_with('~') {
-        return Err(refused("begins with `~`, which only a shell replaces by a home directory")
-            .hint("Write the whole path; a directory whose name begins so is `./~…`."));
-    }
-    if text.starts_with('$') || (text.contains("${") && !text.starts_with("./")) {
-        return Err(refused("holds a variable, which only a shell replaces by its value")
-            .hint("Write the whole path; a directory that has such a name is `./$…`."));
-    }
-    if let Some((scheme, _)) = text.split_once(":/").filter(|(scheme, rest)| {
-        ["s3", "gs", "az"].iter().any(|store| scheme.eq_ignore_ascii_case(store)) && !rest.starts_with('/')
-    }) {
-        return Err(refused(&format!("begins with `{scheme}:/`, which is no URL of a bucket")).hint(
-            format!("Write `{scheme}://BUCKET/PREFIX`; a directory that has such a name is `./{scheme}:/…`."),
-        ));
-    }
-    Ok(text.to_owned())
 }
 
 /// Whoever runs the command.

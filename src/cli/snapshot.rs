@@ -15,19 +15,19 @@ use super::places::{Seek, Target};
 use super::waiting::{Teller, WaitArgs};
 use super::{Session, notify, now};
 use crate::aws::{Aws, Poll};
-use crate::config::parse_duration;
 use crate::drill::proof;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
 use crate::rds::{InstanceId, Place, SnapshotId, Tags, account_of, tag};
-use crate::retention::{Lifetime, Rules};
+use crate::retention::Lifetime;
 use crate::snapshot::baseline::{self, Baseline};
 use crate::snapshot::copy::{self, CopySource};
 use crate::snapshot::create::{self, Request, Taken};
 use crate::snapshot::{self, Report, Tell, Wait, adopt, delete, prune};
 use crate::verify::observe::Progress;
 use crate::when::format_time;
+use crate::when::parse_duration;
 
 use render::List;
 
@@ -258,10 +258,10 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
 }
 
 async fn adopt_snapshot(args: &AdoptArgs, session: &Session) -> Result<Option<Kind>> {
-    let rules = Rules::configured(&session.config.retention)?;
+    let rules = &session.config.backup.retention;
     let aws = session.aws_of_snapshot(&args.id, Seek::ToChange).await?;
     let proofs = proof::read_records(&session.vault_to_read()?, &[])?.collect_proofs();
-    let plan = adopt::plan_adoption(&aws, &args.id, &args.class, &rules, &proofs, aws.now(now())).await?;
+    let plan = adopt::plan_adoption(&aws, &args.id, &args.class, rules, &proofs, aws.now(now())).await?;
     for note in &plan.notes {
         session.output.warn(note);
     }
@@ -279,11 +279,11 @@ async fn take_snapshot(
 ) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();
-    let rules = Rules::configured(&session.config.retention)?;
+    let rules = &session.config.backup.retention;
     let github = args.github_output.then(GithubOutput::open).transpose()?;
     let aws = session.aws_of(&args.database, Seek::ToChange).await?;
     *found_in = Some(aws.location());
-    let plan = create::plan_snapshot(&aws, snapshot_request(&args), &rules, now()).await?;
+    let plan = create::plan_snapshot(&aws, snapshot_request(&args), rules, now()).await?;
     session.warn_of_clock(&aws);
     for note in &plan.notes {
         session.output.say(format!("note: {note}"));
@@ -399,7 +399,7 @@ fn turn_poll(waiting: &WaitArgs, began: Instant) -> Poll {
 async fn copy_snapshot(request: copy::Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();
-    let rules = Rules::configured(&session.config.retention)?;
+    let rules = &session.config.backup.retention;
     let here = match &request.source {
         CopySource::Snapshot(id) => session.aws_of_snapshot(id, Seek::ToRead).await?,
         CopySource::NewestAutomated(id) => session.aws_of(id, Seek::ToRead).await?,
@@ -408,7 +408,7 @@ async fn copy_snapshot(request: copy::Request, args: &TargetArgs, session: &Sess
         Some(region) => here.in_region(region).await?,
         None => here.clone(),
     };
-    let plan = copy::plan_copy(&here, &there, &request, &rules, now()).await?;
+    let plan = copy::plan_copy(&here, &there, &request, rules, now()).await?;
     session.warn_of_clock(&here);
     if args.dry_run {
         session.output.report(&plan.report())?;
@@ -429,14 +429,14 @@ async fn copy_snapshot(request: copy::Request, args: &TargetArgs, session: &Sess
 
 async fn prune_snapshots(args: &PruneArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
-    let rules = Rules::configured(&session.config.retention)?;
+    let rules = &session.config.backup.retention;
     let only: Vec<InstanceId> = args.database.iter().cloned().collect();
     let tell = |event: snapshot::Event<'_>| Teller::new(&session.output).show_event(&event);
     let proofs = proof::read_records(&session.vault_to_read()?, &[])?.collect_proofs();
     let targets = session.targets(&only, Seek::ToChange).await?;
     let looked = targets
         .each(session, async |target: Target| {
-            let plan = prune::plan_prune(&target.aws, &rules, target.only.first(), &proofs, now()).await?;
+            let plan = prune::plan_prune(&target.aws, rules, target.only.first(), &proofs, now()).await?;
             session.warn_of_clock(&target.aws);
             match args.dry_run {
                 true => Ok(plan.report()),

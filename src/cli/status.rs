@@ -146,8 +146,8 @@ async fn judge_target(target: &Target, session: &Session) -> Result<Report> {
     let wanted = |instance: &Instance| {
         let id = instance.id.as_str();
         Wanted {
-            policy: session.config.policy_of(id),
-            rpo: session.config.drill_of(id).rpo.unwrap_or(Duration::from_secs(24 * 3600)),
+            policy: session.config.policy.of(id),
+            rpo: session.config.drill.of(id).rpo.unwrap_or(Duration::from_secs(24 * 3600)),
             last_drill: last_drill(&vault, instance, session),
         }
     };

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::aws::Poll;
-use crate::config::parse_duration;
 use crate::output::Output;
 use crate::snapshot::{Event, Wait};
+use crate::when::parse_duration;
 
 /// How long to wait, and how often to look.
 #[derive(Args, Debug)]

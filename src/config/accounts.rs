@@ -52,36 +52,41 @@ impl AccountSettings {
     }
 }
 
-/// Holds what the file says of accounts against AWS's rules, so that a slip is found before anything is asked.
-pub(super) fn check_accounts(accounts: &[AccountSettings]) -> std::result::Result<(), String> {
-    for (index, account) in accounts.iter().enumerate() {
-        let name = &account.name;
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if name.is_empty() || !name.chars().all(is_plain) || name.starts_with('-') {
-            return Err(format!(
-                "account `{}` needs another name: letters, digits, `.`, `_` and `-`",
-                name.escape_default()
-            ));
-        }
-        if accounts[..index].iter().any(|other| other.name == *name) {
-            return Err(format!("two accounts are called `{name}`"));
-        }
-        let is_region =
-            |text: &String| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        if let Some(region) = account.regions.iter().find(|region| !is_region(region)) {
-            return Err(format!(
-                "account `{name}`: `{}` is not a Region, such as eu-central-1",
-                region.escape_default()
-            ));
-        }
-        if let Some(twice) =
-            account.regions.iter().enumerate().find(|(at, it)| account.regions[..*at].contains(it))
-        {
-            return Err(format!("account `{name}` names the Region `{}` twice", twice.1));
-        }
-        check_role(account)?;
+/// Checks accounts against AWS's rules before anything is asked of AWS; an error has the index of the account.
+pub(super) fn check_accounts(accounts: &[AccountSettings]) -> std::result::Result<(), (usize, String)> {
+    (0..accounts.len()).try_for_each(|index| check_account(accounts, index).map_err(|why| (index, why)))
+}
+
+/// Whether a text has the form of a Region's name.
+pub(super) fn is_region(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+fn check_account(accounts: &[AccountSettings], index: usize) -> std::result::Result<(), String> {
+    let account = &accounts[index];
+    let name = &account.name;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || !name.chars().all(is_plain) || name.starts_with('-') {
+        return Err(format!(
+            "account `{}` needs another name: letters, digits, `.`, `_` and `-`",
+            name.escape_default()
+        ));
     }
-    Ok(())
+    if accounts[..index].iter().any(|other| other.name == *name) {
+        return Err(format!("two accounts are called `{name}`"));
+    }
+    if let Some(region) = account.regions.iter().find(|region| !is_region(region)) {
+        return Err(format!(
+            "account `{name}`: `{}` is not a Region, such as eu-central-1",
+            region.escape_default()
+        ));
+    }
+    if let Some(twice) =
+        account.regions.iter().enumerate().find(|(at, it)| account.regions[..*at].contains(it))
+    {
+        return Err(format!("account `{name}` names the Region `{}` twice", twice.1));
+    }
+    check_role(account)
 }
 
 /// AWS Security Token Service API, `AssumeRole`.

@@ -5,12 +5,12 @@ use std::path::Path;
 use super::{Check, Outcome, Task};
 use crate::alarms;
 use crate::aws::Aws;
-use crate::backup::{Identities, Recipients};
-use crate::config::{ChannelKind, ChannelSettings, Config, Secret};
+use crate::backup::Identities;
+use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::policy::window::Window;
-use crate::retention::Rules;
+use crate::notify::{ChannelKind, ChannelSettings, Secret};
 use crate::web;
+use crate::words::format_count;
 
 /// A failed check, with the remedy of its error.
 fn failed(group: &'static str, code: &str, error: &Error, otherwise: &str) -> Check {
@@ -36,43 +36,16 @@ pub(crate) fn file(file: Option<&Path>, wrong: Option<&Error>) -> Check {
     check.for_tasks(&Task::ALL)
 }
 
-/// Values in it that are otherwise read only by the commands that need them.
-pub(crate) fn values(config: &Config) -> Vec<Check> {
-    let mut checks = Vec::new();
-    if let Err(error) = Rules::configured(&config.retention) {
-        let tasks = [Task::Snapshot, Task::Backup, Task::Serve];
-        checks.push(failed("configuration", "retention", &error, "Correct `[retention]`.").for_tasks(&tasks));
-    }
-    if let Err(error) = alarms::check_settings(config) {
-        checks.push(
-            failed("configuration", "alarms", &error, "Correct `[alarms]`.").for_tasks(&[Task::Alarms]),
-        );
-    }
-    let own = config.databases.values().map(|database| &database.policy);
-    for policy in std::iter::once(&config.policy).chain(own) {
-        let windows = [&policy.backup_window, &policy.stopped];
-        for error in windows.into_iter().flatten().filter_map(|text| Window::daily(text).err()) {
-            let tasks = [Task::Policy, Task::Status];
-            checks.push(failed("configuration", "policy", &error, "Correct `[policy]`.").for_tasks(&tasks));
-        }
-    }
-    checks
-}
-
 /// age: whom backups are encrypted to, and the secret key to read them with, if one is named.
 pub(crate) fn encryption(config: &Config, identity: Option<&Path>) -> Vec<Check> {
     const TASKS: [Task; 2] = [Task::Backup, Task::Serve];
     let mut checks = Vec::new();
-    let own = config.databases.values().filter_map(|database| database.backup.as_ref());
-    let lists = std::iter::once(&config.backup).chain(own).filter_map(|backup| backup.encrypt_to.as_ref());
-    for recipients in lists {
-        checks.push(match Recipients::parse(recipients) {
-            Ok(_) => {
-                let message = format!("{} age recipients can be encrypted to", recipients.len());
-                Check::new("configuration", "age_recipients", Outcome::Pass, message)
-            }
-            Err(error) => failed("configuration", "age_recipients", &error, "Correct `encrypt_to`."),
-        });
+    for recipients in config.backup.databases.sections().filter_map(|backup| backup.encrypt_to.as_ref()) {
+        let message = format!(
+            "backups are encrypted to {}",
+            format_count(recipients.len(), "age recipient", "age recipients")
+        );
+        checks.push(Check::new("configuration", "age_recipients", Outcome::Pass, message));
     }
     if let Some(path) = identity {
         checks.push(match Identities::from_file(path) {
@@ -151,9 +124,8 @@ pub(crate) async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Chec
     let check = |verdict, message: String| {
         Check::new("alarms", "topic", verdict, message).at(&place).for_tasks(&[Task::Alarms])
     };
-    let general = config.alarms.topic.iter().flatten();
-    let own = config.databases.values().flat_map(|database| database.alarms.topic.iter().flatten());
-    let mut names: Vec<&String> = general.chain(own).chain(config.alarms.topics.values()).collect();
+    let named = config.alarms.sections().flat_map(|alarms| alarms.topic.iter().flatten());
+    let mut names: Vec<&String> = named.chain(config.alarms.general.topics.values()).collect();
     names.sort();
     names.dedup();
     if names.is_empty() {
@@ -165,7 +137,7 @@ pub(crate) async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Chec
     let mut checks = Vec::new();
     for name in names {
         // A key of `topics` stands for the topic that is listed under it.
-        if config.alarms.topics.contains_key(name) {
+        if config.alarms.general.topics.contains_key(name) {
             continue;
         }
         match topic(aws, caller, name).await {

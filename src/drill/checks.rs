@@ -1,12 +1,71 @@
 //! The user's own questions to a restored copy, in SQL, and the answers that it must give.
 
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
 use super::decimal::Decimal;
-use crate::config::Check;
-use crate::error::{Error, Result};
 use crate::postgres::Server;
+use crate::settings::{filled_text, text_or_value};
 use crate::verify::Verdict;
 
 use super::evidence::CheckResult;
+
+/// A question to a restored copy, in SQL, and the answer that it must give.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Check {
+    /// What the check is called in reports; otherwise its query.
+    pub name: Option<String>,
+    /// Database to ask.
+    pub database: String,
+    /// A query that returns one value.
+    #[serde(deserialize_with = "query")]
+    pub query: String,
+    /// `> 100`, `= 0`, `!= x`, `between 1 and 5`, or the value itself.
+    pub expect: Expected,
+}
+
+/// Where the time of the newest row is found.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Freshness {
+    /// Database to ask.
+    pub database: String,
+    /// A query that returns one timestamp.
+    #[serde(deserialize_with = "query")]
+    pub query: String,
+}
+
+/// An answer that is expected, as it is written and as it is meant.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    written: String,
+    meaning: Expectation,
+}
+
+impl<'de> Deserialize<'de> for Expected {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let written = text_or_value(source)?;
+        let meaning = parse_expectation(&written).map_err(|why| {
+            D::Error::custom(format!(
+                "{why}; write `> 100`, `>= 1`, `< 5`, `<= 5`, `= x`, `!= x`, `between 1 and 5`, `no row`, or the value itself"
+            ))
+        })?;
+        Ok(Expected { written, meaning })
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+fn query<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
+    filled_text(source).map(Option::unwrap_or_default)
+}
 
 /// What an answer has to be.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,28 +85,13 @@ enum Comparison {
     AtLeast,
 }
 
-/// Refuses expectations that cannot be understood, before anything is created.
-pub(crate) fn check_syntax(checks: &[Check]) -> Result<()> {
-    for check in checks {
-        if check.query.trim().is_empty() {
-            return Err(Error::request(format!("check `{}` has no `query`", check_title(check))));
-        }
-        parse_expectation(&check.expect).map_err(|reason| {
-            Error::request(format!("check `{}` has an invalid `expect`: {reason}", check_title(check))).hint(
-                "Write `> 100`, `>= 1`, `< 5`, `<= 5`, `= x`, `!= x`, `between 1 and 5`, `no row`, or the value itself.",
-            )
-        })?;
-    }
-    Ok(())
-}
-
 /// Makes every check, each in a transaction of its own that cannot write.
 pub(crate) async fn run_checks(checks: &[Check], copy: &Server) -> Vec<CheckResult> {
     let mut results = Vec::new();
     for check in checks {
         let answer = query_value(copy, &check.database, &check.query).await;
         let (observed, verdict, reason) = match answer {
-            Ok(observed) => match meets_expectation(&check.expect, observed.as_deref()) {
+            Ok(observed) => match meets_expectation(&check.expect.meaning, observed.as_deref()) {
                 Ok(true) => (observed, Verdict::Pass, String::new()),
                 Ok(false) => {
                     let found = observed.as_deref().map_or("no row".to_owned(), |value| format!("`{value}`"));
@@ -61,7 +105,7 @@ pub(crate) async fn run_checks(checks: &[Check], copy: &Server) -> Vec<CheckResu
             name: check_title(check),
             database: check.database.clone(),
             query: check.query.clone(),
-            expect: check.expect.clone(),
+            expect: check.expect.to_string(),
             observed,
             verdict,
             reason,
@@ -83,7 +127,7 @@ pub(super) async fn query_value(
     server: &Server,
     database: &str,
     query: &str,
-) -> std::result::Result<Option<String>, String> {
+) -> Result<Option<String>, String> {
     let failed = |failure: crate::postgres::QueryFailure| match failure.sqlstate.as_deref() {
         Some("57014") => format!("it was canceled after {STATEMENT_TIMEOUT}"),
         _ => failure.message,
@@ -108,7 +152,7 @@ pub(super) async fn query_value(
 /// How the absence of a value is shown.
 pub(super) const NULL: &str = "null";
 
-fn parse_expectation(expect: &str) -> std::result::Result<Expectation, String> {
+fn parse_expectation(expect: &str) -> Result<Expectation, String> {
     let text = expect.trim();
     // `n > 100` and `> 100` say the same.
     let text = text.strip_prefix("n ").map_or(text, str::trim_start);
@@ -144,18 +188,17 @@ fn parse_expectation(expect: &str) -> std::result::Result<Expectation, String> {
     Ok(Expectation::Compared(Comparison::Equal, text.trim_matches('\'').to_owned()))
 }
 
-fn meets_expectation(expect: &str, observed: Option<&str>) -> std::result::Result<bool, String> {
-    let expectation = parse_expectation(expect)?;
-    let Some(observed) = observed else { return Ok(expectation == Expectation::NoRow) };
+fn meets_expectation(expectation: &Expectation, observed: Option<&str>) -> Result<bool, String> {
+    let Some(observed) = observed else { return Ok(*expectation == Expectation::NoRow) };
     let number =
         || observed.parse::<Decimal>().map_err(|_| format!("the answer `{observed}` is not a number"));
     match expectation {
         Expectation::NoRow => Ok(false),
-        Expectation::Between(low, high) => Ok((low..=high).contains(&number()?)),
-        Expectation::Compared(Comparison::Equal, value) => Ok(is_same(&value, observed)),
+        Expectation::Between(low, high) => Ok((low..=high).contains(&&number()?)),
+        Expectation::Compared(Comparison::Equal, value) => Ok(is_same(value, observed)),
         // As in SQL, nothing is known of NULL: not even that it is not something.
         Expectation::Compared(Comparison::NotEqual, value) => {
-            Ok(observed != NULL && !is_same(&value, observed))
+            Ok(observed != NULL && !is_same(value, observed))
         }
         Expectation::Compared(comparison, value) => {
             let (observed, value) = (number()?, value.parse::<Decimal>()?);
@@ -216,9 +259,16 @@ mod tests {
             ("> 5", Some("NaN"), false),
             ("NaN", Some("NaN"), true),
         ] {
-            assert_eq!(meets_expectation(expect, observed), Ok(holds), "{expect} against {observed:?}");
+            assert_eq!(
+                meets_expectation(&parse_expectation(expect).unwrap(), observed),
+                Ok(holds),
+                "{expect} against {observed:?}"
+            );
         }
-        assert!(meets_expectation("> 5", Some("many")).is_err(), "an answer that is no number is not a no");
+        assert!(
+            meets_expectation(&parse_expectation("> 5").unwrap(), Some("many")).is_err(),
+            "an answer that is no number is not a no"
+        );
     }
 
     #[test]

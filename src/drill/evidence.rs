@@ -97,7 +97,7 @@ pub(crate) enum State {
 /// Who ran a drill, and with which version.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RanBy {
-    /// ARN of the caller, if AWS told.
+    /// ARN of the caller, if known.
     pub caller: Option<String>,
     /// Host name.
     pub host: String,
@@ -162,7 +162,7 @@ pub(crate) struct Throwaway {
     pub kept: bool,
     /// Why it could not be removed.
     pub left_behind: Option<String>,
-    /// What it is called now, if somebody has renamed it and it is still there.
+    /// What it is called now, if somebody has renamed it and it still exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_as: Option<String>,
 }

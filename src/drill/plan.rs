@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::checks::{Check, Freshness};
+use super::settings::DrillSettings;
 use super::throwaway;
 use crate::aws::{Poll, Restore, RestoreFrom};
-use crate::config::{Check, DrillSettings, Freshness};
 use crate::postgres::Server;
 use crate::rds::{Instance, InstanceId, RunId, Settings};
 use crate::restore::isolation::Isolation;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::context::{Context, Event};
 use super::plan::{BaselineChoice, CopyLogin, Plan, Request};
-use super::{checks, throwaway};
+use super::throwaway;
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::postgres::Server;
@@ -37,7 +37,6 @@ async fn check_and_plan(
     cx: &Context<'_>,
 ) -> Result<Plan> {
     let Context { aws, vault, tell, .. } = *cx;
-    checks::check_syntax(&request.checks)?;
     let source = find_source(aws, &request.source).await?;
     let chosen = restore::choose_backup(aws, &source, &request.wanted).await?;
     check_target(aws, &request, &source, &chosen, tell).await?;

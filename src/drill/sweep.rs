@@ -78,7 +78,7 @@ pub(crate) struct Swept {
     /// What was done.
     pub action: Action,
     pub reason: String,
-    /// Whether it should be gone, as far as can be told, and is still there.
+    /// Whether it should be gone, as far as can be told, and still exists.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub left_behind: bool,
     /// The command that removes it, for a person who has verified what it is.

@@ -33,7 +33,7 @@ pub(crate) const LIMITS: &str = "Tamper-evident, not tamper-proof: whoever may w
 pub(crate) struct Report {
     /// `lifeboat.evidence-check/1`.
     pub schema: &'static str,
-    /// When it was looked at.
+    /// When it was checked.
     pub at: DateTime<Utc>,
     pub vault: String,
     /// The worst of the sources.
@@ -59,7 +59,7 @@ impl Report {
     }
 }
 
-/// A head that was kept elsewhere; without a source where only one is looked at.
+/// A head that was kept elsewhere; without a source where only one is checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
     pub source: Option<String>,

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::Delivery;
 use super::mail;
 use super::message::Message;
+use super::settings::{ChannelKind, ChannelSettings, Secret};
 use super::state::{Change, State};
 use crate::aws::{Access, Aws};
-use crate::config::{ChannelKind, ChannelSettings, Secret};
 use crate::web::{self, Call};
 
 /// The header with the time and the signature of a webhook: `t=<seconds>,v1=<HMAC-SHA256 in hexadecimal>` over

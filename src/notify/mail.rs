@@ -10,7 +10,7 @@ use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 
 use super::message::Message;
-use crate::config::{Encryption, Mail};
+use super::settings::{Encryption, Mail};
 
 /// How long a server may take to answer a command.
 const PATIENCE: Duration = Duration::from_secs(5);

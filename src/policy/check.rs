@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::State;
+use super::settings::PolicySettings;
+use super::state::State;
 use super::window::Window;
-use crate::config::PolicySettings;
 use crate::rds::Instance;
 
 /// How much a finding matters.
@@ -20,7 +20,7 @@ pub(crate) enum Severity {
 /// One way in which an instance falls short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// A word for programs.
+    /// Its code.
     pub code: &'static str,
     /// How much it matters.
     pub severity: Severity,
@@ -193,12 +193,10 @@ fn check_windows(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) -> S
         return findings;
     }
     let maintenance = state.maintenance_window.as_deref().and_then(|text| Window::weekly(text).ok());
-    let stopped = wanted.stopped.as_deref().and_then(|stopped| Window::daily(stopped).ok());
+    let stopped = wanted.stopped;
     let others: Vec<Window> = maintenance.into_iter().chain(stopped).collect();
-    let configured = wanted.backup_window.as_deref().filter(|configured| {
-        Window::daily(configured).is_ok_and(|window| others.iter().all(|other| !window.meets(*other)))
-    });
-    let free = configured.map(str::to_owned).or_else(|| Window::clear_of(&others));
+    let configured = wanted.backup_window.filter(|window| others.iter().all(|other| !window.meets(*other)));
+    let free = configured.or_else(|| Window::clear_of(&others));
     let mend = match free {
         Some(window) => set(&format!("--backup-window {window}")),
         None => {
@@ -226,7 +224,7 @@ fn check_windows(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) -> S
             &mend,
         ));
     }
-    if let Some(configured) = wanted.backup_window.as_ref().filter(|configured| *configured != text) {
+    if let Some(configured) = wanted.backup_window.filter(|configured| *configured != backup) {
         findings.push(Finding::warning(
             "window_differs",
             format!("its backup window is {text}, not {configured}"),

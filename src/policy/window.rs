@@ -1,5 +1,8 @@
 //! Backup and maintenance windows, in UTC, on the circle of the week: one may run over midnight, or over Sunday's.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::error::{Error, Result};
 
 const DAY: u32 = 24 * 60;
@@ -49,15 +52,11 @@ impl Window {
     }
 
     /// A backup window of half an hour that meets none of `others`: the first from 03:00 on.
-    pub(crate) fn clear_of(others: &[Window]) -> Option<String> {
-        let text = |start: u32| format!("{:02}:{:02}", start / 60 % 24, start % 60);
+    pub(crate) fn clear_of(others: &[Window]) -> Option<Window> {
         (0..DAY / SHORTEST)
             .map(|turn| (3 * 60 + turn * SHORTEST) % DAY)
-            .find(|start| {
-                let window = Window { start: *start, length: SHORTEST, every: DAY };
-                others.iter().all(|other| !window.meets(*other))
-            })
-            .map(|start| format!("{}-{}", text(start), text(start + SHORTEST)))
+            .map(|start| Window { start, length: SHORTEST, every: DAY })
+            .find(|window| others.iter().all(|other| !window.meets(*other)))
     }
 
     fn between(start: u32, end: u32, every: u32) -> Option<Self> {
@@ -76,6 +75,26 @@ impl Window {
 
     fn starts(self) -> impl Iterator<Item = u32> {
         (0..WEEK / self.every).map(move |turn| self.start + turn * self.every)
+    }
+}
+
+impl fmt::Display for Window {
+    /// As AWS writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let day = |at: u32| if self.every == WEEK { DAYS[(at / DAY % 7) as usize] } else { "" };
+        let colon = if self.every == WEEK { ":" } else { "" };
+        let (start, end) = (self.start, self.start + self.length);
+        let time = |at: u32| format!("{}{colon}{:02}:{:02}", day(at), at / 60 % 24, at % 60);
+        write!(f, "{}-{}", time(start), time(end))
+    }
+}
+
+impl FromStr for Window {
+    type Err = Error;
+
+    /// A daily window.
+    fn from_str(text: &str) -> Result<Self> {
+        Self::daily(text)
     }
 }
 

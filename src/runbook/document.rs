@@ -327,7 +327,7 @@ pub(crate) struct SqlTarget {
 pub(crate) struct Waiting {
     /// The condition.
     pub condition: Condition,
-    /// How often to look.
+    /// How often to poll.
     pub every: Duration,
     /// Statuses that end the wait, besides those that no instance recovers from by itself.
     pub fails_on: Vec<String>,

@@ -11,7 +11,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use super::fault::{Fault, Position};
 use super::values::{self, Values};
-use crate::config::parse_duration;
+use crate::when::parse_duration;
 
 /// One expectation.
 #[derive(Clone, Debug)]

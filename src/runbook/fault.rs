@@ -23,7 +23,7 @@ pub(crate) enum Severity {
     Malformed,
     /// It can be run, but will fail somebody one day.
     Shortfall,
-    /// Worth knowing.
+    /// A note.
     Note,
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fault::{Fault, Position};
-use crate::config::parse_duration;
+use crate::when::parse_duration;
 
 /// Languages that have a meaning here.
 pub(super) const ROLES: [&str; 10] =

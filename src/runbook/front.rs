@@ -9,7 +9,7 @@ use serde_saphyr::Spanned;
 use super::document::{Front, Needs, NeedsAws, NeedsDatabase, NeedsFile, Parameter};
 use super::fault::{Fault, Position};
 use super::values;
-use crate::config::parse_duration;
+use crate::when::parse_duration;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -139,7 +139,7 @@ pub(crate) enum Event {
     Finished {
         /// `passed` or `failed`.
         verdict: String,
-        /// What the verdict rests on.
+        /// The reasons of the verdict.
         reasons: Vec<String>,
     },
 }

@@ -160,7 +160,9 @@ fn list_gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
         count => gaps.push(fault(format!("{count} manifests in the vault cannot be read"))),
     }
     match (&instances.error, &instances.report) {
-        (Some(_), Some(_)) => gaps.push(fault("AWS could not be reached: this is older data".to_owned())),
+        (Some(_), Some(_)) => {
+            gaps.push(fault("AWS could not be reached: this is older data data".to_owned()))
+        }
         (Some(_), None) => gaps.push(fault("AWS could not be reached".to_owned())),
         (None, None) if instances.is_watched => {
             gaps.push(Gap { words: "DB instances are being checked".to_owned(), is_fault: false });

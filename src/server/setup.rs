@@ -53,7 +53,7 @@ impl Setup {
 
     /// The objectives of a database, or the defaults.
     pub(super) fn objectives_of(&self, database: &str) -> Objectives {
-        let drill = self.config.drill_of(database);
+        let drill = self.config.drill.of(database);
         Objectives { rto: drill.rto, rpo: drill.rpo.unwrap_or(DEFAULT_RPO) }
     }
 
@@ -61,13 +61,13 @@ impl Setup {
     pub(super) fn targets(&self) -> Vec<BackupTarget> {
         let identity = |name: Option<&String>| {
             let asked = Asked { databases: name.cloned().into_iter().collect(), ..self.asked() };
-            let request = asked.resolve(&Trigger::Api, &self.config, &self.tell).ok()?.pop()?;
+            let request = asked.resolve(&Trigger::Api, &self.config.backup, &self.tell).ok()?.pop()?;
             Some(request.identity(&self.host))
         };
-        let databases = request::configured_databases(&self.config);
+        let databases = request::configured_databases(&self.config.backup);
         let named =
             databases.iter().map(|it| BackupTarget { name: Some(it.clone()), identity: identity(Some(it)) });
-        let is_unnamed_possible = request::default_database(&self.config).is_none();
+        let is_unnamed_possible = request::default_database(&self.config.backup).is_none();
         let unnamed = is_unnamed_possible.then(|| identity(None)).flatten();
         let unnamed = unnamed.map(|identity| BackupTarget { name: None, identity: Some(identity) });
         named.chain(unnamed).collect()

@@ -132,7 +132,7 @@ fn matches_glob(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// How a server is looked at.
+/// How a server is checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Look {
     /// How deep.

@@ -232,7 +232,7 @@ pub(crate) enum Recency {
 
 /// How far the moment that a backup claims may be from that of its content.
 const CLAIM: TimeDelta = TimeDelta::minutes(5);
-/// So many transactions after the horizon are looked at.
+/// So many transactions after the horizon are checked.
 const LOOKED_AT: u64 = 10_000;
 
 /// Holds the copy's horizon against the commit timestamps of its source, where it keeps any

@@ -235,7 +235,11 @@ async fn checks_of_the_configuration_are_made_in_the_copy() {
         world.assert_only(&LEFT).await;
     }
     world.write("lifeboat.toml", &check("select 1", "\"> many\""));
-    world.drill(&[]).await.assert_code(2).assert_says(&["check `mine`", "`many` is not a number"]);
+    world
+        .drill(&[])
+        .await
+        .assert_code(2)
+        .assert_says(&["`databases.orders-prod.checks.expect`", "`many` is not a number"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

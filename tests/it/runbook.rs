@@ -1002,7 +1002,6 @@ async fn every_command_that_runbooks_and_their_hints_name_is_understood() {
     let steps = calls.iter().enumerate().map(|(n, call)| format!("```sh id=s{n} timeout=1m\n{call}\n```\n"));
     bench.write("", &steps.collect::<String>());
     let checked = bench.run(&["check", "try.md"]).await;
-    let wrong: Vec<&str> =
-        checked.stdout.lines().filter(|line| line.contains("rejects a call")).collect();
+    let wrong: Vec<&str> = checked.stdout.lines().filter(|line| line.contains("rejects a call")).collect();
     assert!(wrong.is_empty() && checked.stdout.contains("how to do it without"), "{wrong:#?}\n{calls:#?}");
 }

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use super::plan::{Destination, RestoreOptions};
 use crate::backup::context::Context;
-use crate::backup::encryption::Recipients;
 use crate::backup::event::default_threads;
 use crate::backup::manifest::Manifest;
 use crate::backup::read_options::AccessOptions;
+use crate::backup::settings::Configured;
 use crate::backup::source::{DatabaseType, Source};
 use crate::backup::sqlite_url::sqlite_destination;
 use crate::backup::tolerance::Tolerance;
-use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{read_database_url, read_url};
 
@@ -55,14 +54,12 @@ impl Asked {
         }
     }
 
-    pub(super) fn options(&self, manifest: &Manifest, config: &Config) -> Result<RestoreOptions> {
-        let settings = config.backup_of(&manifest.source.database).cloned().unwrap_or_default();
-        let recipients = settings.over(&config.backup).encrypt_to.unwrap_or_default();
+    pub(super) fn options(&self, manifest: &Manifest, config: &Configured) -> Result<RestoreOptions> {
         Ok(RestoreOptions {
             jobs: self.jobs.map_or_else(default_threads, usize::from),
             keep_old: self.keep_old,
             offline: self.offline,
-            recipients: Recipients::parse(&recipients)?,
+            recipients: config.databases.of(&manifest.source.database).encrypt_to.unwrap_or_default(),
             read: self.access.read_options(config)?,
             tolerance: self.tolerance.clone(),
         })
@@ -71,11 +68,10 @@ impl Asked {
     pub(super) fn destination(
         &self,
         manifest: &Manifest,
-        config: &Config,
+        config: &Configured,
         cx: &Context<'_>,
     ) -> Result<Destination> {
-        let configured =
-            config.backup_of(&manifest.source.database).and_then(|settings| settings.url.clone());
+        let configured = config.url_of(&manifest.source.database).map(str::to_owned);
         let environment = read_database_url()?;
         let recorded = manifest.source.path.as_deref();
         if let Some(into) = self.into.as_ref().filter(|_| manifest.database_type == DatabaseType::Sqlite) {

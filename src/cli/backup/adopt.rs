@@ -69,7 +69,8 @@ pub(super) async fn run(args: AdoptArgs, session: &Session) -> Result<Option<Kin
         access: args.access.options(),
     };
     let vault = if args.dry_run { session.vault_to_read()? } else { session.vault()? };
-    let adoption = asked.resolve(&session.config, &|event| Progress::say(&session.output, event)).await?;
+    let adoption =
+        asked.resolve(&session.config.backup, &|event| Progress::say(&session.output, event)).await?;
     let (mut adopted, mut failures) = (Vec::new(), Vec::new());
     for file in &args.files {
         let progress = Progress::new(&session.output, file.display().to_string());

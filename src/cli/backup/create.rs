@@ -8,17 +8,18 @@ use clap::Args;
 use super::flags::AccessArgs;
 use super::progress::{Progress, context};
 use super::render::{Backups, Plans};
+use crate::backup::DumpFormat;
 use crate::backup::create::{self, AuditFrom, Created, Plan};
 use crate::backup::prune::Occasion;
-use crate::backup::request::{Asked, Compress, DumpFormat, Observe, Request, Roles};
+use crate::backup::request::{Asked, Compress, Observe, Request, Roles};
 use crate::backup::{BackupName, Compression, Event, Level, Manifest};
 use crate::cli::{Session, actor, notify};
-use crate::config::parse_duration;
 use crate::error::{Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
 use crate::output::Output;
 use crate::vault::{Trigger, Vault};
+use crate::when::parse_duration;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct CreateArgs {
@@ -159,10 +160,10 @@ pub(super) async fn run(args: CreateArgs, session: &Session) -> Result<Option<Ki
     let output = &session.output;
     args.ping.as_deref().map_or(Ok(()), crate::web::refuse_bad_url)?;
     let requests =
-        args.asked().resolve(&args.trigger, &session.config, &|event| Progress::say(output, event))?;
+        args.asked().resolve(&args.trigger, &session.config.backup, &|event| Progress::say(output, event))?;
     if !args.no_prune {
         // Rules that cannot be read are reported before the work, not after it.
-        Occasion::AfterBackup.rules(&session.config)?;
+        Occasion::AfterBackup.rules(&session.config.backup)?;
     }
     let vault = if args.dry_run { session.vault_to_read()? } else { session.vault()? };
     let is_single = requests.len() == 1;
@@ -232,7 +233,7 @@ async fn create_one(
     if args.dry_run {
         return create::plan(request, &cx).await.map(|plan| Done::Planned(Box::new(plan)));
     }
-    let prune_by = (!args.no_prune).then_some(&session.config);
+    let prune_by = (!args.no_prune).then_some(&session.config.backup);
     let actor = actor(args.trigger.clone());
     let created = create::run_recorded(|| Ok(request), &actor, AuditFrom::Plan, prune_by, &cx).await?;
     Ok(Done::Made(Box::new(created)))

@@ -50,7 +50,7 @@ pub(super) async fn run(args: &PruneArgs, session: &Session) -> Result<Option<Ki
         keep_monthly: args.keep_monthly,
         keep_yearly: args.keep_yearly,
     });
-    let rules = occasion.rules(&session.config)?;
+    let rules = occasion.rules(&session.config.backup)?;
     if !args.dry_run {
         catalogue::recover(&vault)?;
     }

@@ -13,12 +13,12 @@ use crate::backup::{Event, Source};
 use crate::cli::confirm::Act;
 use crate::cli::connect::UrlArgs;
 use crate::cli::{Session, actor};
-use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::postgres::read_database_url;
 use crate::vault::Trigger;
 use crate::when::format_time;
+use crate::when::parse_duration;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RestoreArgs {
@@ -86,7 +86,8 @@ pub(super) async fn run(args: RestoreArgs, session: &Session) -> Result<Option<K
     let tell = |event: Event<'_>| progress.tell(event);
     // Until the restore is confirmed, Ctrl-C ends the process.
     let unheard = Interrupt::never();
-    let plan = restore::plan(&args.asked(), &session.config, &context(&vault, &unheard, &tell)).await?;
+    let plan =
+        restore::plan(&args.asked(), &session.config.backup, &context(&vault, &unheard, &tell)).await?;
     if args.dry_run {
         session.output.report(&RestorePlan::new(&plan))?;
         return Ok(None);

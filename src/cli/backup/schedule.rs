@@ -51,7 +51,7 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
     let systemd_runs = std::path::Path::new("/run/systemd/system").exists();
     let runner = args.with.unwrap_or(if systemd_runs { Runner::Systemd } else { Runner::Cron });
     for database in &args.databases {
-        if session.config.backup_of(database).is_none() {
+        if !session.config.backup.databases.own.contains_key(database) {
             return Err(Error::request(format!("`{database}` has no `backup` section in lifeboat.toml"))
                 .hint(format!("Add `[databases.{database}.backup]` with a `url`.")));
         }
@@ -111,7 +111,7 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
 /// Refuses a SQLite file whose path is relative: a schedule runs in another directory, where that is another file or none.
 fn refuse_relative_files(databases: &[String], session: &Session) -> Result<()> {
     for database in databases {
-        let url = session.config.backup_of(database).and_then(|settings| settings.url.as_deref());
+        let url = session.config.backup.url_of(database);
         let path = url.map(crate::backup::sqlite_path).transpose()?.flatten();
         if let Some(path) = path.filter(|path| path.is_relative()) {
             let absolute = std::path::absolute(&path).unwrap_or(path);

@@ -48,7 +48,7 @@ pub(super) async fn run(args: VerifyArgs, session: &Session) -> Result<Option<Ki
         Source::server_of_url(url, &access.connection, &tell)
     });
     let options = ProofOptions {
-        read: access.read_options(&session.config)?,
+        read: access.read_options(&session.config.backup)?,
         server: server.transpose()?,
         tolerance: args.tolerance.tolerance(),
     };

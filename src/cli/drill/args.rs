@@ -7,13 +7,15 @@ use clap::{Args, ValueEnum};
 use crate::cli::connect::{ConnectArgs, LookArgs};
 use crate::cli::waiting::parse_poll;
 use crate::cli::{Session, now};
-use crate::config::{DrillSettings, parse_duration};
+use crate::drill::DrillSettings;
 use crate::drill::fleet::{self, Ceilings, FleetRequest, Selection, Shard};
 use crate::drill::{Afterwards, BaselineChoice, CopyLogin, DEFAULT_FROM, Request};
 use crate::error::Result;
 use crate::rds::{InstanceId, Unreached};
 use crate::restore::Wanted;
+use crate::settings::Layered as _;
 use crate::when;
+use crate::when::parse_duration;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RunArgs {
@@ -163,7 +165,7 @@ impl RunArgs {
 
     /// The drill of one database: what the flags, its section of lifeboat.toml and the defaults come to.
     pub(super) fn request_for(&self, id: &InstanceId, session: &Session) -> Result<Request> {
-        let settings = self.settings().over(&session.config.drill_of(id.as_str()));
+        let settings = self.settings().over(&session.config.drill.of(id.as_str()));
         let wanted = match settings.from.as_deref().unwrap_or(DEFAULT_FROM) {
             time if when::looks_like_a_time(time) => Wanted::Time(session.read_time(time)?),
             other => Wanted::parse(other, now(), &chrono::Local)?,

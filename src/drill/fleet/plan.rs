@@ -9,7 +9,7 @@ use super::journal::{self, Joined};
 use super::record::{Fleet, Outcome, Progress, Row, SCHEMA, Summary};
 use super::{Ceilings, Selection, Shard, ceiling, due};
 use crate::aws::Aws;
-use crate::drill::{Request, checks};
+use crate::drill::Request;
 use crate::error::{Error, Kind, Result};
 use crate::rds::{Health, Instance, InstanceId, Place, Unreached};
 use crate::restore::Wanted;
@@ -111,7 +111,6 @@ pub(crate) async fn plan_fleet_run(
             plan.record.databases.push(row.with_refusal(&error));
         } else {
             let request = Request { fleet: Some(joined.fleet.clone()), ..request_of(&source.id)? };
-            checks::check_syntax(&request.checks)?;
             let request = Request { patience_for_room: request.wait, ..request };
             plan.todo.push(Todo { aws, source, last_proof, request });
         }

@@ -139,7 +139,7 @@ pub(crate) struct Row {
     /// How long the throwaway existed.
     #[serde(default)]
     pub throwaway_seconds: f64,
-    /// Why it is still there.
+    /// Why it still exists.
     pub left_behind: Option<String>,
     pub evidence: Option<String>,
     /// The kind of exit code of a refusal.

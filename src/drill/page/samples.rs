@@ -345,7 +345,7 @@ pub(super) fn failed_report() -> Report {
     report
 }
 
-/// A drill that was stopped, and whose throwaway is still there.
+/// A drill that was stopped, and whose throwaway still exists.
 pub(in crate::drill) fn unknown_report() -> Report {
     let mut report = passed_report();
     report.state = State::Interrupted;

@@ -7,7 +7,7 @@ fn page(report: &Report) -> String {
     render_evidence(report, b"{}\n")
 }
 
-/// With `LIFEBOAT_PAGES` set, the pages are put into the temporary directory to be looked at.
+/// With `LIFEBOAT_PAGES` set, the pages are written to the temporary directory.
 #[test]
 fn every_page_stands_alone_and_runs_nothing() {
     for (sample, report) in

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::vault::Vault;
 use crate::vault::chain::{Head, sha256};
 
-/// One source while it is looked at.
+/// One source while it is checked.
 struct SourceCheck<'a> {
     vault: &'a Vault,
     source: &'a str,

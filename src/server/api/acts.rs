@@ -120,7 +120,7 @@ async fn create_asked(
 
 fn create_now(app: &App, job: &LiveJob, call: &Call, body: &CreateBody, name: Option<&BackupName>) -> Answer {
     let resolve = || {
-        let database = request::choose_database(body.database.clone(), &app.setup.config)?;
+        let database = request::choose_database(body.database.clone(), &app.setup.config.backup)?;
         let asked = Asked {
             databases: database.into_iter().collect(),
             name: name.cloned(),
@@ -131,7 +131,7 @@ fn create_now(app: &App, job: &LiveJob, call: &Call, body: &CreateBody, name: Op
             },
             ..app.setup.asked()
         };
-        let mut requests = asked.resolve(&Trigger::Api, &app.setup.config, &app.setup.tell)?;
+        let mut requests = asked.resolve(&Trigger::Api, &app.setup.config.backup, &app.setup.tell)?;
         requests.pop().ok_or_else(|| Error::new(Kind::Bug, "there is nothing to back up"))
     };
     let name = name.map(BackupName::as_str);
@@ -139,7 +139,7 @@ fn create_now(app: &App, job: &LiveJob, call: &Call, body: &CreateBody, name: Op
     let tell = |event: Event<'_>| job.tell(event);
     let (cx, actor) = (context(app, &tell), actor_of(app, call));
     let from = AuditFrom::Request(object);
-    let made = create::run_recorded(resolve, &actor, from, Some(&app.setup.config), &cx);
+    let made = create::run_recorded(resolve, &actor, from, Some(&app.setup.config.backup), &cx);
     match block_on(made) {
         Err(error) => of_act(&error).named(name),
         Ok(created) => {
@@ -216,7 +216,7 @@ async fn restore_planned(app: &Arc<App>, name: &BackupName) -> std::result::Resu
     let planned = run_blocking(move || {
         let cx = context(&inner, &inner.setup.tell);
         let asked = restore::Asked::of(&name, inner.setup.access.clone());
-        let plan = block_on(restore::plan(&asked, &inner.setup.config, &cx))?;
+        let plan = block_on(restore::plan(&asked, &inner.setup.config.backup, &cx))?;
         Ok(Loss::of_restore(&plan, &inner.setup.host))
     });
     let loss = planned.await.map_err(|error| Answer::of(&error).named(Some(found.backup_name.as_str())))?;
@@ -243,7 +243,7 @@ fn restore_now(app: &App, job: &LiveJob, call: &Call, found: &Manifest) -> Answe
     let tell = |event: Event<'_>| job.tell(event);
     let cx = context(app, &tell);
     let asked = restore::Asked::of(name, app.setup.access.clone());
-    let plan = restore::plan(&asked, &app.setup.config, &cx);
+    let plan = restore::plan(&asked, &app.setup.config.backup, &cx);
     let restored = block_on(restore::run_recorded(name, plan, &actor_of(app, call), &cx));
     match restored {
         Err(error) => of_act(&error).named(Some(name)),
@@ -300,7 +300,7 @@ fn verify_now(app: &App, job: &LiveJob, call: &Call, name: &BackupName, level: L
     let since = Instant::now();
     let cx = context(app, &tell);
     let verified = async {
-        let read = app.setup.access.read_options(&app.setup.config)?;
+        let read = app.setup.access.read_options(&app.setup.config.backup)?;
         let options = ProofOptions { read, ..ProofOptions::default() };
         backup::verify(name.as_str(), level, &options, &cx).await
     };

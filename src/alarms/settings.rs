@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use crate::settings::{Layered, duration, one_or_many, text_or_value};
 
 /// How alarms are set; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,16 +42,16 @@ pub(crate) struct AlarmKindSettings {
     #[serde(default, deserialize_with = "one_or_many")]
     pub topic: Option<Vec<String>>,
     /// Length of a period.
-    #[serde(default, deserialize_with = "super::duration")]
+    #[serde(default, deserialize_with = "duration")]
     pub period: Option<Duration>,
-    /// Periods that are looked at.
+    /// Periods that are checked.
     pub evaluation_periods: Option<i32>,
     /// Breaching ones of them that raise the alarm.
     pub datapoints_to_alarm: Option<i32>,
 }
 
-impl AlarmKindSettings {
-    fn over(self, general: &AlarmKindSettings) -> AlarmKindSettings {
+impl Layered for AlarmKindSettings {
+    fn over(self, general: &Self) -> Self {
         let general = general.clone();
         AlarmKindSettings {
             enabled: self.enabled.or(general.enabled),
@@ -62,9 +64,8 @@ impl AlarmKindSettings {
     }
 }
 
-impl AlarmSettings {
-    /// These settings, and `general` where they say nothing.
-    pub(super) fn over(mut self, general: &AlarmSettings) -> AlarmSettings {
+impl Layered for AlarmSettings {
+    fn over(mut self, general: &Self) -> Self {
         let general = general.clone();
         let mut kinds = general.kinds;
         for (name, own) in self.kinds {
@@ -85,19 +86,6 @@ impl AlarmSettings {
     }
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a topic, or a list of topics")]
-    enum Either {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(Some(match Either::deserialize(source)? {
-        Either::One(one) => vec![one],
-        Either::Many(many) => many,
-    }))
-}
-
-fn scalar<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
-    super::value::text_or_value(source).map(Some)
+fn scalar<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    text_or_value(source).map(Some)
 }
