@@ -174,12 +174,12 @@ pub(crate) struct Throwaway {
     pub id: String,
     /// Whether AWS no longer knows it.
     pub is_removed: bool,
-    /// Why it is still running.
+    /// Why it still exists.
     pub left_behind: Option<String>,
-    /// The command that removes it, if it is still running.
+    /// The command that removes it, if it still exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remove_with: Option<String>,
-    /// Why the parameter group that was made for it is still running.
+    /// Why the parameter group that was made for it still exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter_group_left_behind: Option<String>,
 }

@@ -177,7 +177,7 @@ impl Databases {
         self.unreadable.contains_key(database) || self.names.iter().any(|name| name == database)
     }
 
-    /// Whether a database is still running.
+    /// Whether a database is still there.
     pub(super) async fn still_exists(&self, database: &str) -> Result<bool> {
         let others: Vec<String> =
             self.database_names().filter(|name| *name != database).map(str::to_owned).collect();
