@@ -1,13 +1,13 @@
-//! Who is told what changed: SNS, Slack and what is compatible with it, webhooks with a signature, dead man's switches.
+//! Notifications about changes: SNS, Slack and compatible services, signed webhooks, mail, dead man's switches.
 //!
-//! What a command has to say is held against what was said before, which the vault keeps in `notify/state/`; a failure and
-//! a change are sent, the same good news again is not. Sending is the last thing that happens, takes a few seconds at
-//! most, and never changes what came of the command: that something did not arrive is for stderr.
+//! What a command reports is compared with what was sent before, which the vault keeps in `notify/state/`; a failure and
+//! a change are sent, repeated good news is not. Sending comes last, takes a few seconds at
+//! most, and never changes the result of the command: failed deliveries are reported on stderr.
 //!
 //! ```text
-//! state    what was said last, and whether something is to be said now
-//! message  how it reads, as text and as JSON
-//! channel  one way out: its secret, its form, its attempts
+//! state    what was sent last, and whether something must be sent now
+//! message  the message, as text and as JSON
+//! channel  one channel: its secret, its format, its attempts
 //! ```
 
 mod channel;
@@ -26,15 +26,15 @@ pub(crate) use channel::Channel;
 pub(crate) use delivery::Delivery;
 pub(crate) use message::{Message, Sender};
 pub(crate) use settings::{ChannelKind, ChannelSettings, NotifySettings, Secret};
-pub(crate) use state::{Change, Item, Nature, State, Subject, Told};
+pub(crate) use state::{Change, Item, Nature, Reported, State, Subject};
 
 use crate::aws::Access;
 use crate::vault::Vault;
 
-/// More messages than this are put together into one.
+/// More messages than this are combined into one.
 const SINGLE: usize = 5;
 
-/// All that may be taken by telling everybody, so that a hook that hangs does not hold up a deployment.
+/// The time limit for all channels together, so that a hanging hook does not hold up a deployment.
 const BUDGET: Duration = Duration::from_secs(6);
 
 /// The channels that are configured.
@@ -56,7 +56,7 @@ struct Digest {
 const DIGEST: &str = "notify/digest.json";
 
 impl Notifier {
-    /// Of what is configured. Nothing is looked up yet.
+    /// From the configuration. Nothing is looked up yet.
     pub(crate) fn new(settings: &NotifySettings, access: Access, sender: Sender) -> Self {
         let channels = settings.channels.iter().map(|(name, settings)| Channel::new(name, settings.clone()));
         Notifier {
@@ -68,13 +68,13 @@ impl Notifier {
         }
     }
 
-    /// With a dead man's switch that was named for this call only.
+    /// Adds a dead man's switch for this call only.
     pub(crate) fn with_ping(mut self, url: Option<&str>) -> Self {
         self.channels.extend(url.map(Channel::ping_of));
         self
     }
 
-    /// Whether there is nobody to tell.
+    /// Whether no channel is configured.
     pub(crate) fn is_empty(&self) -> bool {
         self.channels.is_empty()
     }
@@ -84,7 +84,7 @@ impl Notifier {
         &self.channels
     }
 
-    /// Tells the dead man's switches of a command that it begins. What did not arrive is returned in words.
+    /// Pings the dead man's switches of a command at its start. Returns the failures as sentences.
     pub(crate) async fn begin(&self, command: &str, run: &str) -> Vec<Delivery> {
         let all = self
             .switches(command)
@@ -96,7 +96,7 @@ impl Notifier {
         self.channels.iter().filter(move |channel| channel.is_ping() && channel.carries(command))
     }
 
-    /// Tells the switches how a command ended.
+    /// Pings the switches with the result of a command.
     pub(crate) async fn end(&self, command: &str, run: &str, exit_code: u8, line: &str) -> Vec<Delivery> {
         let all = self.switches(command);
         let all =
@@ -104,17 +104,17 @@ impl Notifier {
         futures::future::join_all(all).await
     }
 
-    /// Whether anything but a switch listens to a command.
+    /// Whether any channel other than a switch covers a command.
     pub(crate) fn listens(&self, command: &str) -> bool {
         self.channels.iter().any(|channel| !channel.is_ping() && channel.carries(command))
     }
 
-    /// Finds out what of this is news, against what the vault has kept. Reads only.
+    /// Decides what is news, compared with the state in the vault. Reads only.
     pub(crate) fn news(
         &self,
         vault: &Vault,
         command: &str,
-        told: Vec<Told>,
+        told: Vec<Reported>,
         now: DateTime<Utc>,
     ) -> crate::error::Result<News> {
         let names: Vec<String> = told
@@ -138,16 +138,16 @@ impl Notifier {
         Ok(news)
     }
 
-    /// What cannot be held against what was said before is all said, but for good news.
-    pub(crate) fn all_news(&self, command: &str, told: Vec<Told>) -> News {
-        let item = |told: Told| {
+    /// If the state cannot be read, everything is sent, except good news.
+    pub(crate) fn all_news(&self, command: &str, told: Vec<Reported>) -> News {
+        let item = |told: Reported| {
             let change = (told.state != State::Ok).then_some(Change::Failed);
             Item { told, kept: None, change }
         };
         News { command: command.to_owned(), items: told.into_iter().map(item).collect(), digest: None }
     }
 
-    /// Sends what is news. What did not arrive anywhere will be news again.
+    /// Sends what is news. What no channel delivered will be news again.
     pub(crate) async fn send(&self, news: &News, now: DateTime<Utc>) -> Vec<Delivery> {
         let mut messages = news.messages(&self.sender, now);
         if messages.len() > SINGLE {
@@ -166,7 +166,7 @@ impl Notifier {
         futures::future::join_all(telling).await.into_iter().flatten().collect()
     }
 
-    /// Sends one message through one channel, whatever it carries otherwise.
+    /// Sends one message through one channel, regardless of its filters.
     pub(crate) async fn test(&self, channel: &Channel, now: DateTime<Utc>) -> Delivery {
         let message = Message::test(&channel.name, &self.sender, now);
         let sent = match channel.is_ping() {
@@ -176,7 +176,7 @@ impl Notifier {
         channel.delivery(sent)
     }
 
-    /// Keeps what was said.
+    /// Saves what was sent.
     pub(crate) fn keep(
         &self,
         vault: &Vault,
@@ -208,7 +208,7 @@ async fn with_budget(work: impl Future<Output = Result<(), String>>) -> Result<(
     tokio::time::timeout(BUDGET, work).await.unwrap_or_else(late)
 }
 
-/// What a command said, held against what was said before.
+/// What a command reported, compared with what was sent before.
 #[derive(Debug)]
 pub(crate) struct News {
     command: String,
@@ -217,7 +217,7 @@ pub(crate) struct News {
 }
 
 impl News {
-    /// A summary of everything, now.
+    /// Sends a summary of everything now.
     pub(crate) fn of_everything(vault: &Vault) -> crate::error::Result<Self> {
         Ok(News {
             command: "notify digest".to_owned(),

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::{Session, host_name, now};
 use crate::drill;
 use crate::error::{Error, Kind, Result};
-pub(super) use crate::notify::Told;
+pub(super) use crate::notify::Reported;
 use crate::notify::{Delivery, Nature, News, Notifier, Sender, State, Subject, state};
 use crate::output::{self, Page, escape_controls};
 use crate::rds::Place;
@@ -257,7 +257,7 @@ impl Spoken {
     }
 
     /// What is to be said of the command itself: what nothing else explains, or that all is well.
-    fn whole(&self, ended: &Result<Option<Kind>>, told: &[Told]) -> Option<Told> {
+    fn whole(&self, ended: &Result<Option<Kind>>, told: &[Reported]) -> Option<Reported> {
         let is_told = told.iter().any(|told| told.state != State::Ok);
         let whole = match ended {
             Ok(None) => outcome_of_exit(Subject::Whole, None, None),
@@ -265,15 +265,15 @@ impl Spoken {
             Ok(kind) => outcome_of_exit(Subject::Whole, *kind, None),
             Err(error) => outcome_of_error(Subject::Whole, error),
         };
-        Some(Told { nature: self.nature, ..whole })
+        Some(Reported { nature: self.nature, ..whole })
     }
 }
 
-fn worst_outcome(told: &[Told]) -> Option<&Told> {
+fn worst_outcome(told: &[Reported]) -> Option<&Reported> {
     told.iter().max_by_key(|told| told.state)
 }
 
-fn format_outcome(told: &Told) -> String {
+fn format_outcome(told: &Reported) -> String {
     let of = match &told.subject {
         Subject::Database(name) | Subject::Runbook(name) => format!(" {name}"),
         Subject::Whole => String::new(),
@@ -286,7 +286,7 @@ fn format_outcome(told: &Told) -> String {
 async fn send_news(
     notifier: &Arc<Notifier>,
     command: &'static str,
-    told: Vec<Told>,
+    told: Vec<Reported>,
     session: &Session,
 ) -> Vec<Delivery> {
     if !notifier.listens(command) || told.is_empty() {
@@ -352,7 +352,7 @@ fn meaning_of(kind: Kind) -> &'static str {
     match kind {
         Kind::No => "the answer is no",
         Kind::Request => "the request is wrong",
-        Kind::Outside => "it could not be found out",
+        Kind::Outside => "it could not be determined",
         Kind::Guard => "a guard refused",
         Kind::Partial => "some of several parts failed",
         Kind::LeftBehind => "something that costs money was left behind",
@@ -363,7 +363,7 @@ fn meaning_of(kind: Kind) -> &'static str {
 }
 
 /// What a drill has to say.
-pub(super) fn drill_outcome(report: &drill::Report) -> Told {
+pub(super) fn drill_outcome(report: &drill::Report) -> Reported {
     let left = report.throwaway.left_behind.as_ref();
     let state = match (left, report.verdict) {
         (Some(_), _) | (None, Verdict::Fail) => State::Fail,
@@ -391,7 +391,7 @@ pub(super) fn drill_outcome(report: &drill::Report) -> Told {
             report.run
         ),
     };
-    Told {
+    Reported {
         subject: Subject::Database(report.source.id.clone()),
         place: None,
         nature: Nature::Event,
@@ -405,7 +405,7 @@ pub(super) fn drill_outcome(report: &drill::Report) -> Told {
 }
 
 /// What can be said of something that ended without an error, from its exit code.
-pub(super) fn outcome_of_exit(subject: Subject, kind: Option<Kind>, evidence: Option<String>) -> Told {
+pub(super) fn outcome_of_exit(subject: Subject, kind: Option<Kind>, evidence: Option<String>) -> Reported {
     let (state, verdict, reason, next) = match kind {
         None => (State::Ok, "ok", "it is done", "nothing to do"),
         Some(kind) => (
@@ -417,7 +417,7 @@ pub(super) fn outcome_of_exit(subject: Subject, kind: Option<Kind>, evidence: Op
     };
     let text = str::to_owned;
     let (nature, mark) = (Nature::Event, text(verdict));
-    Told {
+    Reported {
         subject,
         place: None,
         nature,
@@ -431,7 +431,7 @@ pub(super) fn outcome_of_exit(subject: Subject, kind: Option<Kind>, evidence: Op
 }
 
 /// What can be said of something from the error that ended it.
-pub(super) fn outcome_of_error(subject: Subject, error: &Error) -> Told {
+pub(super) fn outcome_of_error(subject: Subject, error: &Error) -> Reported {
     let mut told = outcome_of_exit(subject, Some(error.kind()), None);
     told.reason = error.chain();
     if let Some(hint) = error.hints().first() {
@@ -441,8 +441,8 @@ pub(super) fn outcome_of_error(subject: Subject, error: &Error) -> Told {
 }
 
 /// The same, of something in an account that `lifeboat.toml` names: its namesakes elsewhere are others.
-pub(super) fn with_location(told: Told, place: &Place) -> Told {
-    Told { place: place.account.is_some().then(|| place.to_string()), ..told }
+pub(super) fn with_location(told: Reported, place: &Place) -> Reported {
+    Reported { place: place.account.is_some().then(|| place.to_string()), ..told }
 }
 
 /// A number like those that healthchecks.io pairs starts and ends by.

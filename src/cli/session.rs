@@ -9,7 +9,7 @@ use crate::aws::{Access, Aws};
 use crate::backup::schedule::quote_for_shell;
 use crate::config::Config;
 use crate::error::Result;
-use crate::notify::Told;
+use crate::notify::Reported;
 use crate::output::{Color, Output, Repeated};
 
 use crate::vault::{Actor, Trigger, Vault, read_location};
@@ -211,14 +211,14 @@ pub(super) fn parse_day(text: &str) -> Result<NaiveDate> {
 /// What commands have said so far, for those who listen.
 #[derive(Debug, Default)]
 struct Saying {
-    told: Vec<Told>,
+    told: Vec<Reported>,
     line: Option<String>,
     ping_code: Option<u8>,
 }
 
 impl Session {
     /// Notes what is to be said when the command has ended.
-    pub(super) fn note_outcome(&self, told: Told) {
+    pub(super) fn note_outcome(&self, told: Reported) {
         if let Ok(mut saying) = self.saying.lock() {
             saying.told.push(told);
         }
@@ -232,7 +232,7 @@ impl Session {
         }
     }
 
-    pub(super) fn take_outcomes(&self) -> Vec<Told> {
+    pub(super) fn take_outcomes(&self) -> Vec<Reported> {
         self.saying.lock().map(|mut saying| std::mem::take(&mut saying.told)).unwrap_or_default()
     }
 

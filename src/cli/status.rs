@@ -14,9 +14,9 @@ use super::places::{Seek, Target};
 use super::policy::render_findings;
 use super::{Session, now};
 use crate::drill::journal;
-use crate::drill::proof::{self, Last};
+use crate::drill::proof::{self, ProvenDrill};
 use crate::error::{Error, Kind, Result};
-use crate::notify::{Nature, State, Subject, Told};
+use crate::notify::{Nature, Reported, State, Subject};
 use crate::output::{self, Format, Page, escape_controls};
 use crate::policy::check::{self, Severity, group_findings};
 use crate::rds::{Instance, InstanceId, Unreached};
@@ -83,7 +83,7 @@ impl StatusArgs {
 }
 
 /// What there is to say of a database. The same findings again are no news.
-fn news_of(database: &Database) -> Told {
+fn news_of(database: &Database) -> Reported {
     let worst = database.findings.iter().min_by_key(|finding| finding.severity);
     let state = match check::worst_severity(&database.findings) {
         Some(Severity::Critical) => State::Fail,
@@ -95,7 +95,7 @@ fn news_of(database: &Database) -> Told {
     let mut codes: Vec<&str> = codes.map(|finding| finding.code).collect();
     codes.sort_unstable();
     let shown = worst.filter(|_| state != State::Ok);
-    Told {
+    Reported {
         subject: Subject::Database(database.id.clone()),
         place: database.place.account.is_some().then(|| database.place.to_string()),
         nature: Nature::Condition,
@@ -214,7 +214,7 @@ fn last_drill(vault: &Vault, instance: &Instance, session: &Session) -> Option<L
 }
 
 /// The last drill of this very instance, which is not always the last one of that name.
-fn of_this_one(vault: &Vault, instance: &Instance, last: Last) -> Option<Last> {
+fn of_this_one(vault: &Vault, instance: &Instance, last: ProvenDrill) -> Option<ProvenDrill> {
     let (id, resource) = (instance.id.as_str(), instance.resource_id.to_string());
     let is_its = |report: &crate::drill::evidence::Report| report.source.resource_id == resource;
     match journal::read_record(vault, id, &last.run) {
@@ -225,7 +225,7 @@ fn of_this_one(vault: &Vault, instance: &Instance, last: Last) -> Option<Last> {
                 |report: &&crate::drill::evidence::Report| is_its(report) && report.finished_at.is_some();
             let report = records.reports.iter().find(is_over)?;
             let (run, is_sound) = (report.run.clone(), records.is_sound(report));
-            Some(Last { run, at: report.finished_at?, verdict: report.verdict, is_sound })
+            Some(ProvenDrill { run, at: report.finished_at?, verdict: report.verdict, is_sound })
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How long a drill may still take, by what earlier drills of the same database took, phase by phase. Pure: nothing is read here.
 //!
-//! Where no earlier drill went through a phase, nothing is estimated, and a phase that takes longer than ever before is said to.
+//! Where no earlier drill went through a phase, nothing is estimated, and a phase that takes longer than ever before is marked.
 
 use std::time::Duration;
 
@@ -10,21 +10,20 @@ use crate::when::{format_rough_span, format_span};
 /// What earlier drills of a database took, the newest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Earlier {
-    drills: Vec<Vec<Took>>,
+    drills: Vec<Vec<PhaseTime>>,
 }
 
 #[derive(Clone, Debug)]
-struct Took {
+struct PhaseTime {
     phase: String,
     time: Duration,
 }
 
 /// What is left of a drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Left {
+pub(crate) enum TimeLeft {
     /// As long as the last drill took from here on.
     About {
-        /// What is left.
         left: Duration,
         /// What the last drill took in all.
         last_took: Duration,
@@ -47,7 +46,7 @@ impl Earlier {
                 && has(TEAR_DOWN)
         };
         let phases = |report: &Report| {
-            let took = report.phases.iter().map(|phase| Took {
+            let took = report.phases.iter().map(|phase| PhaseTime {
                 phase: phase.name.clone(),
                 time: Duration::try_from_secs_f64(phase.seconds).unwrap_or_default(),
             });
@@ -57,21 +56,21 @@ impl Earlier {
     }
 
     /// What is left of a drill that has been in `phase` since so long.
-    pub(crate) fn time_left(&self, phase: &str, since: Duration) -> Option<Left> {
+    pub(crate) fn time_left(&self, phase: &str, since: Duration) -> Option<TimeLeft> {
         let newest = self.drills.iter().find(|drill| drill.iter().any(|took| took.phase == phase))?;
         let of_phase =
-            |drill: &Vec<Took>| drill.iter().find(|took| took.phase == phase).map(|took| took.time);
+            |drill: &Vec<PhaseTime>| drill.iter().find(|took| took.phase == phase).map(|took| took.time);
         let all: Vec<Duration> = self.drills.iter().filter_map(of_phase).collect();
         // Once it takes longer than the last time, it may take as long as it did before that.
         let expected = of_phase(newest)
             .filter(|time| *time > since)
             .or_else(|| all.iter().copied().filter(|time| *time > since).min());
         let Some(expected) = expected else {
-            return Some(Left::Longer { longest: all.into_iter().max().unwrap_or_default() });
+            return Some(TimeLeft::Longer { longest: all.into_iter().max().unwrap_or_default() });
         };
         let afterwards = newest.iter().skip_while(|took| took.phase != phase).skip(1);
         let left = expected - since + afterwards.map(|took| took.time).sum::<Duration>();
-        Some(Left::About { left, last_took: self.last_took()? })
+        Some(TimeLeft::About { left, last_took: self.last_took()? })
     }
 
     /// What the last drill took in all.
@@ -85,25 +84,25 @@ impl Earlier {
     }
 }
 
-impl Left {
+impl TimeLeft {
     /// `about 11 min left (last drill took 15 min)`.
     pub(crate) fn format_left(self) -> String {
         match self {
-            Left::About { left, last_took } => {
+            TimeLeft::About { left, last_took } => {
                 format!(
                     "about {} left (last drill took {})",
                     format_rough_span(left),
                     format_rough_span(last_took)
                 )
             }
-            Left::Longer { longest } => {
-                format!("longer than ever before ({} at most)", format_span(longest.as_secs_f64()))
+            TimeLeft::Longer { longest } => {
+                format!("longer than any drill before ({} at most)", format_span(longest.as_secs_f64()))
             }
         }
     }
 }
 
-/// What is left of several drills, so many of which run at once; nothing, unless it is known of each.
+/// What is left of several drills, so many of which run at once; none, unless known for each.
 pub(crate) fn time_left_of_all(
     under_way: impl IntoIterator<Item = Option<Duration>>,
     waiting: impl IntoIterator<Item = Option<Duration>>,
@@ -131,18 +130,20 @@ mod tests {
     }
 
     fn earlier(drills: &[[u64; 4]]) -> Earlier {
-        let took = |(name, time): (&&str, &u64)| Took { phase: (*name).to_owned(), time: seconds(*time) };
+        let took =
+            |(name, time): (&&str, &u64)| PhaseTime { phase: (*name).to_owned(), time: seconds(*time) };
         Earlier { drills: drills.iter().map(|drill| NAMES.iter().zip(drill).map(took).collect()).collect() }
     }
 
     #[test]
     fn what_is_left_is_told_as_people_say_it() {
         let known = earlier(&[[600, 30, 60, 210], [700, 30, 60, 210]]);
-        let told = |phase: &str, since: u64| known.time_left(phase, seconds(since)).map(Left::format_left);
+        let told =
+            |phase: &str, since: u64| known.time_left(phase, seconds(since)).map(TimeLeft::format_left);
         assert_eq!(told("restore", 250).as_deref(), Some("about 11 min left (last drill took 15 min)"));
         // Longer than the last time, not longer than ever.
         assert_eq!(told("restore", 650).as_deref(), Some("about 6 min left (last drill took 15 min)"));
-        assert_eq!(told("restore", 700).as_deref(), Some("longer than ever before (11m 40s at most)"));
+        assert_eq!(told("restore", 700).as_deref(), Some("longer than any drill before (11m 40s at most)"));
         assert_eq!(told("wait until restorable", 1), None);
         assert_eq!(Earlier::default().time_left("restore", seconds(1)), None);
     }
@@ -172,7 +173,7 @@ mod tests {
             let since = last[at] * part / 1000;
             let all: Vec<[u64; 4]> = [vec![last], before].concat();
             let left = last[at] - since + last[at + 1..].iter().sum::<u64>();
-            let expected = Left::About { left: seconds(left), last_took: seconds(last.iter().sum()) };
+            let expected = TimeLeft::About { left: seconds(left), last_took: seconds(last.iter().sum()) };
             prop_assert_eq!(earlier(&all).time_left(NAMES[at], seconds(since)), Some(expected));
         }
 
@@ -185,8 +186,8 @@ mod tests {
         ) {
             let longest = drills.iter().map(|drill| drill[at]).max().unwrap();
             match earlier(&drills).time_left(NAMES[at], seconds(since)).unwrap() {
-                Left::Longer { longest: said } => prop_assert!(since >= longest && said == seconds(longest)),
-                Left::About { left, .. } => {
+                TimeLeft::Longer { longest: said } => prop_assert!(since >= longest && said == seconds(longest)),
+                TimeLeft::About { left, .. } => {
                     let rest = drills[0][at + 1..].iter().sum::<u64>();
                     prop_assert!(since < longest && left > seconds(rest) && left <= seconds(longest + rest));
                 }

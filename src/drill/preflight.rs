@@ -1,4 +1,4 @@
-//! What is checked before anything is created, and the plan that comes of it. Reads only.
+//! The checks before anything is created, and the resulting plan. Reads only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +71,7 @@ async fn check_and_plan(
         .hint("Choose another `--user`, or grant it CONNECT and pg_read_all_data."));
     }
 
-    // AWS has told the time by now, and its clock stamps the instance that the run will have made.
+    // AWS's time is known by now, and its clock stamps the instance that the run will create.
     let now = cx.now();
     let run = RunId::new(now);
     let throwaway = throwaway::throwaway_name(source.id.as_str(), &run)?;
@@ -101,7 +101,7 @@ fn expiry_of(request: &Request, now: DateTime<Utc>) -> DateTime<Utc> {
     now + lifetime.unwrap_or(chrono::TimeDelta::hours(6))
 }
 
-/// Decides how the copy is kept from acting by itself.
+/// Decides how the copy is isolated.
 async fn plan_isolation(
     aws: &Aws,
     request: &Request,
@@ -112,7 +112,7 @@ async fn plan_isolation(
     let acting = match isolation::find_subscriptions_of(server, &request.databases).await {
         Ok(acting) => acting,
         Err(error) => {
-            vec![format!("whatever subscriptions it has, which could not be read: {}", error.chain())]
+            vec![format!("any subscriptions that it has, which could not be read: {}", error.chain())]
         }
     };
     let engine_version = match chosen {
@@ -195,7 +195,7 @@ async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     let source = aws.existing_instance(id).await?;
     const SUPPORTED: &str = "Drills support instances of Amazon RDS for PostgreSQL, Single-AZ or Multi-AZ, but neither Aurora nor Multi-AZ DB clusters.";
     match source.why_no_source() {
-        // A replica that is named is meant.
+        // A replica that is named is intended.
         None | Some(NoSource::Replica(_)) => {}
         Some(why @ NoSource::Throwaway) => {
             return Err(Error::request(format!("`{id}` is {why}")).hint("Drill its source."));
@@ -205,8 +205,8 @@ async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     match source.reported_status.health() {
         Health::Usable => Ok(source),
         Health::Stopped => Err(Error::outside(format!("`{id}` is `{}`", source.reported_status)).hint(format!(
-            "Start it first: `aws rds start-db-instance --db-instance-identifier {id}`. A stopped instance makes no \
-             backups either."
+            "Start it first: `aws rds start-db-instance --db-instance-identifier {id}`. AWS takes no backups of a \
+             stopped instance either."
         ))),
         Health::InTransit => Err(Error::outside(format!("`{id}` is `{}`, not available", source.reported_status))
             .hint("Run the drill again when it is available.")),
@@ -249,7 +249,7 @@ async fn check_target(
             ))
             .hint("Choose another `--class`, such as db.t4g.micro."));
         }
-        // A role without this permission can still run drills; the restore itself would say.
+        // A role without this permission can still run drills; the restore itself would fail.
         Err(failure) => {
             tell(Event::Warning(&format!("could not check whether the class is offered: {failure}")))
         }

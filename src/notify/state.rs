@@ -1,4 +1,4 @@
-//! What was said last of each database by each command, and whether something is to be said now.
+//! What was last sent about each database by each command, and whether something must be sent now.
 
 use std::time::Duration;
 
@@ -14,17 +14,16 @@ const SCHEMA: &str = "lifeboat.notify-state/1";
 
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
-/// How it is with something.
+/// The state of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// As it should be.
     Ok,
-    /// Worth a look.
+    /// It deserves attention.
     Warning,
-    /// It could not be found out.
+    /// It could not be determined.
     Unknown,
-    /// Not as it should be.
+    /// It failed.
     Fail,
 }
 
@@ -39,7 +38,7 @@ impl State {
         }
     }
 
-    /// How urgent that is.
+    /// The severity.
     pub(crate) fn severity(self) -> &'static str {
         match self {
             State::Ok => "info",
@@ -49,102 +48,95 @@ impl State {
     }
 }
 
-/// What something is said of.
+/// What a notification is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// A database.
     Database(String),
-    /// A runbook.
     Runbook(String),
     /// The command as a whole.
     Whole,
 }
 
-/// Whether something happens or lasts.
+/// Whether it is an event or a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nature {
     /// Each failure is news, such as that of a drill.
     Event,
-    /// The same again is no news, such as what `status` finds every quarter of an hour.
+    /// The same again is not news, such as what `status` finds every 15 minutes.
     Condition,
 }
 
-/// What a command has to say.
+/// What a command reports.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
-    /// Of what.
+pub(crate) struct Reported {
     pub subject: Subject,
     /// In which account and Region, where there are several.
     pub place: Option<String>,
-    /// Whether it happens or lasts.
+    /// Whether it is an event or a condition.
     pub nature: Nature,
-    /// How it is.
     pub state: State,
-    /// The command's own word for it.
+    /// The command's own verdict.
     pub verdict: String,
     /// The first reason.
     pub reason: String,
-    /// What makes it the same as before or another.
+    /// Identifies it, to compare it with the previous one.
     pub mark: String,
-    /// Where the evidence is.
     pub evidence: Option<String>,
     /// One step to take.
     pub next: String,
 }
 
-/// Why something is said.
+/// Why something is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Change {
-    /// It was well before, or nothing was known.
+    /// It was ok before, or unknown.
     Failed,
     /// It failed before too.
     StillFailing,
-    /// Something else is wrong than before.
+    /// It fails for a different reason.
     Changed,
-    /// It is well again.
+    /// It has recovered.
     Recovered,
-    /// Nothing happened: somebody wants to see it arrive.
+    /// Nothing happened: a test.
     Test,
     /// A summary.
     Digest,
 }
 
-/// What was said last.
+/// What was sent last.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Kept {
     schema: String,
-    /// By which command.
     pub command: String,
-    /// Of what; nothing if it was of the command as a whole.
+    /// The database or runbook; absent for the command as a whole.
     pub subject: Option<String>,
     /// In which account and Region, where there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// How it was.
     pub state: State,
     /// The first reason.
     pub reason: String,
     mark: String,
-    /// Since when it is so.
+    /// Since when it has had this state.
     pub since: DateTime<Utc>,
-    /// When that was last looked at.
+    /// When it was last checked.
     pub seen_at: DateTime<Utc>,
-    /// When that was last said.
+    /// When it was last sent.
     pub told_at: Option<DateTime<Utc>>,
 }
 
 impl Kept {
-    /// What cannot be read is as if it had never been said: then it is said again.
+    /// A state that cannot be read counts as never sent: it is sent again.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok().filter(|kept: &Kept| kept.schema == SCHEMA)
     }
 }
 
-/// One thing that a command said.
+/// One item that a command reported.
 #[derive(Debug)]
 pub(crate) struct Item {
-    pub(crate) told: Told,
+    pub(crate) told: Reported,
     pub(crate) kept: Option<Kept>,
     pub(crate) change: Option<Change>,
 }
@@ -165,7 +157,7 @@ pub(super) fn state_path(command: &str, subject: &Subject, place: Option<&str>) 
     format!("notify/state/{}/{subject}.json", command.replace(' ', "-"))
 }
 
-/// Everything that was said last.
+/// All states.
 pub(crate) fn list_states(vault: &Vault) -> Result<Vec<Kept>> {
     let mut names = Vec::new();
     for command in vault.list("notify/state")?.folders {
@@ -176,10 +168,10 @@ pub(crate) fn list_states(vault: &Vault) -> Result<Vec<Kept>> {
     Ok(texts.filter_map(|text| Kept::parse(&text)).collect())
 }
 
-/// Whether something is to be said, and why.
+/// Whether something must be sent, and why.
 pub(super) fn decide_change(
     kept: Option<&Kept>,
-    told: &Told,
+    told: &Reported,
     remind_after: Duration,
     now: DateTime<Utc>,
 ) -> Option<Change> {
@@ -198,12 +190,12 @@ pub(super) fn decide_change(
         return Some(Change::Changed);
     }
     let told_at = kept.and_then(|kept| kept.told_at);
-    // A clock that was set back must not silence it.
+    // A clock that was set back must not suppress it.
     let is_old = told_at.is_none_or(|at| (now - at).to_std().is_ok_and(|since| since >= remind_after));
     is_old.then_some(Change::StillFailing)
 }
 
-/// What is to be kept of it; nothing where nothing was and all is well with the command as a whole.
+/// The state to save; none if there was none and the command as a whole is ok.
 pub(super) fn serialize_state(command: &str, item: &Item, now: DateTime<Utc>) -> Option<Vec<u8>> {
     let (told, before) = (&item.told, item.kept.as_ref());
     if before.is_none() && told.state == State::Ok && told.subject == Subject::Whole {
@@ -238,8 +230,8 @@ mod tests {
         "2026-11-22T05:00:00Z".parse().unwrap()
     }
 
-    fn told(nature: Nature, state: State, mark: &str) -> Told {
-        Told {
+    fn told(nature: Nature, state: State, mark: &str) -> Reported {
+        Reported {
             subject: Subject::Database("orders".into()),
             place: None,
             nature,
@@ -252,7 +244,7 @@ mod tests {
         }
     }
 
-    /// What is said of a row of states, an hour apart.
+    /// What is sent for a series of states, an hour apart.
     fn story(nature: Nature, states: &[(State, &str)]) -> Vec<Option<Change>> {
         let mut last: Option<Kept> = None;
         let mut said = Vec::new();

@@ -1,4 +1,4 @@
-//! Whether a restored copy holds what it ought to. Pure: observations in, verdicts with reasons out.
+//! Whether a restored copy contains what it should. Pure: observations in, verdicts with reasons out.
 
 mod alike;
 mod definitions;
@@ -53,11 +53,11 @@ fn judge_uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
 }
 
 /// Gathers the verdicts and weighs them.
-struct Bench {
+struct Verdicts {
     tables: Vec<TableVerdict>,
     missing_databases: Vec<String>,
     extra_databases: Vec<String>,
-    /// What else speaks against the copy.
+    /// Other evidence against the copy.
     failures: Vec<String>,
     unreadable: Vec<String>,
     definitions: Vec<DefinitionVerdict>,
@@ -69,7 +69,7 @@ struct Bench {
     rows_were_asked: bool,
 }
 
-impl Bench {
+impl Verdicts {
     fn new(expected: &Observation, observed: &Observation) -> Self {
         let side = |side: &str, observation: &Observation| -> Vec<String> {
             let told = observation.unreadable.iter();
@@ -79,7 +79,7 @@ impl Bench {
             .collect()
         };
         let unreadable = [side("source", expected), side("restored copy", observed)].concat();
-        Bench {
+        Verdicts {
             tables: Vec::new(),
             missing_databases: Vec::new(),
             extra_databases: Vec::new(),
@@ -150,10 +150,9 @@ impl Bench {
 
     /// Adds the tables of a database that the copy lacks, and that may have been made since.
     fn database_may_be_missing<'a>(&mut self, database: &str, tables: impl Iterator<Item = &'a Table>) {
-        let reason =
-            "its database is not in the restored copy, and nothing proves that it was made after the backup";
+        let reason = "its database is not in the restored copy, and nothing proves that it was created after the backup";
         self.unreadable.push(format!(
-            "database `{database}` is not in the restored copy, and nothing proves that it was made after the backup: drill a newer backup, or name the other databases with `--dbname`"
+            "database `{database}` is not in the restored copy, and nothing proves that it was created after the backup: drill a newer backup, or name the other databases with `--dbname`"
         ));
         for table in tables {
             self.add(database, Some(table), None, Word::Unknown, reason);
@@ -201,7 +200,7 @@ impl Bench {
         };
         let left_out = self.definitions.extract_if(.., |found| of_words(found)).map(|found| {
             format!(
-                "{} `{}.{}`: PostgreSQL {} and {} write it down in different words",
+                "{} `{}.{}`: PostgreSQL {} and {} print it differently",
                 found.kind,
                 found.database,
                 found.name,
@@ -231,7 +230,7 @@ impl Bench {
         let proven = || self.tables.iter().filter_map(|table| table.matched_rows.zip(table.observed_rows));
         if is_all_well && proven().all(|(matched, _)| matched == 0) && proven().any(|(_, held)| held > 0) {
             other_doubts.push(
-                "no row of the copy could be compared by its values, since the source has replaced all of them: drill a newer backup"
+                "no row of the copy could be compared by its values, because the source has replaced all of them: drill a newer backup"
                     .to_owned(),
             );
         }

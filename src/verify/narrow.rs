@@ -34,7 +34,6 @@ pub(crate) enum HowRowsDiffer {
 /// A row that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowDifference {
-    /// How.
     pub how: HowRowsDiffer,
     /// Its key, as `id 1042` or `(region, id) (eu, 7)`; none where the table has no key.
     pub key: Option<String>,
@@ -67,7 +66,6 @@ pub(crate) struct Differences {
 pub(crate) struct Side<'a> {
     /// A session in the transaction that saw the difference.
     pub session: &'a Session,
-    /// The table.
     pub table: &'a Table,
     /// SQL condition on its rows.
     pub only: Option<&'a str>,
@@ -80,13 +78,12 @@ pub(crate) struct Extent {
     pub rows: usize,
     /// Whether their contents are told too.
     pub show_rows: bool,
-    /// Which of them.
-    pub told: Told,
+    pub told: RowsNamed,
 }
 
 /// Which of the rows that differ are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum RowsNamed {
     /// Every one.
     All,
     /// Those of the left: missing and changed ones. What only the right has may be nobody's fault.
@@ -96,7 +93,6 @@ pub(crate) enum Told {
 /// The columns that both sides have, as their hashes can be compared, for one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Compared {
-    /// All of them.
     pub columns: Vec<Hashed>,
     /// Those of a key that identifies a row; without one, a row is its own.
     pub key: Vec<Hashed>,
@@ -105,9 +101,7 @@ pub(crate) struct Compared {
 /// Columns as they are compared on the left and on the right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Common {
-    /// On the left.
     pub left: Compared,
-    /// On the right.
     pub right: Compared,
 }
 
@@ -280,7 +274,7 @@ pub(crate) async fn compare_sums(
     tally.changed += changed;
     tally.added += count(HowRowsDiffer::Added);
     let mut differing = differing;
-    differing.retain(|differing| extent.told == Told::All || differing.how != HowRowsDiffer::Added);
+    differing.retain(|differing| extent.told == RowsNamed::All || differing.how != HowRowsDiffer::Added);
     tally.differences.found = differing.iter().map(|differing| differing.rows as usize).sum();
     tally.differences.rows = describe_rows(left, right, common, differing, extent).await?;
     Ok(tally)
@@ -335,7 +329,7 @@ fn row_difference(
         }
         _ => Vec::new(),
     };
-    // A row that moved out of the part of the table that counts is there all the same.
+    // A row that moved out of the part of the table that counts still exists.
     let how = match (how, common.key.is_empty(), left, right) {
         (HowRowsDiffer::Missing, false, Some(_), Some(_)) => HowRowsDiffer::Changed,
         _ => how,

@@ -42,9 +42,8 @@ pub(crate) struct WriteCounters {
 /// One look at what was written to a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Written {
-    /// Its write counters.
     pub counters: WriteCounters,
-    /// Its file; another one means that it was truncated or rewritten.
+    /// Its file; a different one means that it was truncated or rewritten.
     pub filenode: Option<u32>,
 }
 
@@ -54,7 +53,6 @@ pub(crate) type WrittenTables = BTreeMap<String, BTreeMap<u32, Written>>;
 /// Some of the rows of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stratum {
-    /// How many.
     pub rows: u64,
     /// Sum of their fingerprints; 0 where no content was read.
     #[serde(with = "as_text")]
@@ -111,7 +109,6 @@ impl Vessel {
 /// Rows as they were seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Portion {
-    /// How many.
     pub rows: u64,
     /// The fingerprint of their content, where that was taken.
     pub fingerprint: Option<String>,
@@ -121,7 +118,7 @@ pub(crate) struct Portion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Carried {
-    /// All but generated columns, which a restore computes anew, and XML without the declarations that its output leaves out.
+    /// All but generated columns, which a restore recomputes, and XML without the declarations that its output leaves out.
     Columns {
         /// The generated ones.
         computed: Vec<String>,
@@ -135,7 +132,6 @@ pub(crate) enum Carried {
     },
     /// Rows of an extension's table that fulfil the condition which the extension has given.
     Condition {
-        /// The extension.
         extension: String,
         /// SQL that follows the name of the table.
         condition: String,
@@ -143,10 +139,7 @@ pub(crate) enum Carried {
         seen: Option<Portion>,
     },
     /// No row: the extension makes them.
-    Nothing {
-        /// The extension.
-        extension: String,
-    },
+    Nothing { extension: String },
 }
 
 impl Carried {
@@ -183,8 +176,7 @@ impl Carried {
 }
 
 /// Why an unlogged table is not compared with a physical copy.
-pub(super) const UNLOGGED: &str =
-    "unlogged: PostgreSQL empties it in every restore, so it is not recoverable";
+pub(super) const UNLOGGED: &str = "unlogged: PostgreSQL empties it on restore, so it cannot be recovered";
 
 /// Large objects by their content: pages without the zeros at their end, and the length of each object. A page that was
 /// never written is no other content than one of zeros.
@@ -200,11 +192,9 @@ const LARGE_OBJECTS: &str = "
 pub(crate) struct Table {
     /// Object id; a physical copy has the same.
     pub oid: u32,
-    /// Schema.
     pub schema: String,
-    /// Name.
     pub name: String,
-    /// Whether it is a materialised view.
+    /// Whether it is a materialized view.
     pub is_view: bool,
     /// Size of its rows on disk.
     pub bytes: u64,
@@ -286,7 +276,6 @@ impl Table {
 /// What the databases of a server were seen to contain.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Observation {
-    /// Tables by database.
     pub databases: BTreeMap<String, Vec<Table>>,
     /// Databases that could not be looked into, with the reason.
     pub unreadable: BTreeMap<String, String>,
@@ -367,7 +356,7 @@ impl Observation {
         self.databases.values().flatten().filter_map(Table::counted_rows).sum()
     }
 
-    /// Whether a database is the same in both, or a physical copy: a dump makes another one even in the same cluster.
+    /// Whether a database is the same in both, or a physical copy: a dump creates another one even in the same cluster.
     pub(crate) fn is_same_database(&self, other: &Observation, database: &str) -> bool {
         let id = |seen: &Observation| seen.database_oids.get(database).copied();
         self.system_identifier.is_some()

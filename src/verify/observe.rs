@@ -1,7 +1,7 @@
 //! What the databases of a server contain.
 //!
 //! One REPEATABLE READ, READ ONLY transaction per database, so that all tables of a database are seen at one
-//! instant ([`super::connections`]). Leaf tables and materialised views are counted, partition parents not a second time; what cannot be
+//! instant ([`super::connections`]). Leaf tables and materialized views are counted, partition parents not a second time; what cannot be
 //! compared is listed with the reason.
 
 use std::collections::BTreeMap;
@@ -46,14 +46,14 @@ pub(crate) struct Progress {
 
 /// What is known of an observation while it is being made.
 pub(super) struct Observing<'a> {
-    seen: Seen,
+    seen: ReadSoFar,
     question: &'a Question,
     progress: &'a (dyn Fn(Progress) + Sync),
 }
 
 impl<'a> Observing<'a> {
     pub(super) fn new(question: &'a Question, progress: &'a (dyn Fn(Progress) + Sync)) -> Self {
-        Observing { seen: Seen::default(), question, progress }
+        Observing { seen: ReadSoFar::default(), question, progress }
     }
 }
 
@@ -124,7 +124,8 @@ impl Databases {
         for table in &mut tables {
             table.depth = self.read_settings().depths.depth_of(&name, &table.schema, &table.name);
             if table.depth == Depth::Schema && !matches!(table.counted, Counted::Skipped(_)) {
-                table.counted = Counted::Skipped("no rows were asked for (depth schema)".to_owned());
+                table.counted =
+                    Counted::Skipped("rows were not compared, as requested (depth schema)".to_owned());
             }
             if self.read_settings().copies == Copies::Physical || is_standby {
                 table.skip_if_unlogged();
@@ -182,7 +183,7 @@ impl Databases {
 
 /// What was read so far.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+struct ReadSoFar {
     tables: usize,
     of_tables: usize,
     rows: u64,
@@ -190,7 +191,7 @@ struct Seen {
     of_bytes: u64,
 }
 
-impl Seen {
+impl ReadSoFar {
     fn add(&mut self, table: &Table) {
         self.tables += 1;
         self.rows += table.counted_rows().unwrap_or_default();
@@ -198,7 +199,7 @@ impl Seen {
     }
 
     fn progress(self) -> Progress {
-        let Seen { tables, of_tables, rows, bytes, of_bytes } = self;
+        let ReadSoFar { tables, of_tables, rows, bytes, of_bytes } = self;
         Progress { tables, of_tables, rows, bytes, of_bytes }
     }
 }
@@ -209,7 +210,7 @@ impl Observation {
         self.next_transaction = self.next_transaction.max(read::read_reference(session).await?.next_id());
         let row = session
             .row(
-                // A crash or a reset makes the counters start anew.
+                // A crash or a reset sets the counters to zero.
                 "select greatest((select stats_reset from pg_stat_database where datname = current_database()),
                                  (select stats_reset from pg_stat_bgwriter), (select stats_reset from pg_stat_wal)),
                         current_setting('server_version_num')::int4, has_function_privilege('pg_control_system()', 'execute')",

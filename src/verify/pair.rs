@@ -26,9 +26,7 @@ pub(crate) enum Operand {
 pub(crate) struct Comparison {
     /// What ought to be.
     pub left: Operand,
-    /// What is.
     pub right: Operand,
-    /// How to look.
     pub look: Look,
     /// Kinds of definitions that do not matter.
     pub ignored: Vec<String>,
@@ -47,19 +45,14 @@ pub(crate) struct Report {
     pub reasons: Vec<String>,
     /// What ought to be.
     pub left: SideReport,
-    /// What is.
     pub right: SideReport,
-    /// Table by table.
     pub tables: Vec<TableReport>,
-    /// Definitions.
     pub definitions: PartReport,
-    /// Sequences.
     pub sequences: PartReport,
-    /// Extensions.
     pub extensions: PartReport,
     /// What was not compared, and why.
     pub not_tested: Vec<String>,
-    /// What is otherwise and speaks against neither side, and why.
+    /// Differences that count against neither side, and why.
     pub notes: Vec<judge::Note>,
     /// How long it took.
     pub seconds: f64,
@@ -74,14 +67,12 @@ pub(crate) struct SideReport {
     pub kind: &'static str,
     /// Version of PostgreSQL, as `15.8`.
     pub server_version: String,
-    /// Rows in all.
     pub rows: u64,
 }
 
 /// One table.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct TableReport {
-    /// What was found.
     #[serde(flatten)]
     pub verdict: TableVerdict,
     /// Rows on the right.
@@ -249,7 +240,7 @@ async fn observe_operand(
 ) -> Result<Observation> {
     match (operand, open) {
         (Operand::Kept(recorded), _) => Ok(recorded.seen.clone()),
-        (Operand::Server(_), None) => Err(Error::outside("there is no database to look into")),
+        (Operand::Server(_), None) => Err(Error::outside("no database was opened")),
         (Operand::Server(_), Some(open)) => {
             let boundaries = match other {
                 Operand::Kept(recorded) => recorded.seen.boundaries.clone(),
@@ -283,9 +274,9 @@ fn rename_databases(mut seen: Observation, (left, right): (Option<&str>, Option<
     seen
 }
 
-type Seen<'a> = (&'a Observation, Option<&'a Opened<'a>>);
+type Half<'a> = (&'a Observation, Option<&'a Opened<'a>>);
 
-async fn judge_pair(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Result<Judgement> {
+async fn judge_pair(comparison: &Comparison, left: Half<'_>, right: Half<'_>) -> Result<Judgement> {
     let is_kin = left.0.databases.keys().all(|database| left.0.is_same_database(right.0, database));
     // A physical copy of what was recorded around a backup may hold what was written around it.
     if let (Operand::Kept(recorded), Some(open)) = (&comparison.left, right.1)
@@ -309,7 +300,7 @@ async fn judge_pair(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) ->
 }
 
 /// Takes out what only reads otherwise on the other side, in databases that are no physical copies of each other.
-async fn forgive_wordings(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>) -> Result<()> {
+async fn forgive_wordings(judgement: &mut Judgement, left: Half<'_>, right: Half<'_>) -> Result<()> {
     let (Some(left_open), Some(right_open)) = (left.1, right.1) else { return Ok(()) };
     let different = judgement.definitions.iter().filter(|found| found.verdict == Word::Differs);
     let databases: BTreeSet<String> = different
@@ -331,7 +322,7 @@ async fn forgive_wordings(judgement: &mut Judgement, left: Seen<'_>, right: Seen
 }
 
 /// Says which rows differ, where both sides can still be asked.
-async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, extent: Extent) -> Result<()> {
+async fn name_rows(judgement: &mut Judgement, left: Half<'_>, right: Half<'_>, extent: Extent) -> Result<()> {
     let opened = (left.1, right.1);
     let is_open = |table: &&mut TableVerdict| matches!(table.verdict, Word::Differs | Word::Within);
     for table in judgement.tables.iter_mut().filter(is_open) {
@@ -340,7 +331,7 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
             (side_of(left.0, visits.0.as_ref(), table), side_of(right.0, visits.1.as_ref(), table))
         else {
             if table.verdict == Word::Differs {
-                table.reason.push_str("; which rows cannot be told, since a baseline holds none");
+                table.reason.push_str("; the rows cannot be named, because a baseline does not contain them");
             }
             continue;
         };
@@ -361,7 +352,7 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
             }
             Ok(found) => add_rows(table, found),
             Err(failure) if failure.session_survives() => {
-                table.reason.push_str(&format!("; which rows could not be found out: {failure}"));
+                table.reason.push_str(&format!("; the rows could not be identified: {failure}"));
                 for side in [left, right] {
                     side.session.execute("rollback").await?;
                 }
@@ -395,7 +386,7 @@ fn side_of<'a>(
 pub(crate) fn add_rows(table: &mut TableVerdict, found: Differences) {
     match found.summary() {
         Some(told) => table.reason = told,
-        None => table.reason.push_str("; in the columns that both have, every row is the same"),
+        None => table.reason.push_str("; every row is identical in the columns that both have"),
     }
     table.differences = found.rows;
 }

@@ -1,4 +1,4 @@
-//! Reading tables: one pass over each for everything that is asked of its rows.
+//! Reading tables: one pass over each for everything that is needed of its rows.
 //!
 //! Small tables are read many to a statement, since round trips would cost more than their rows. Every statement
 //! stands in a savepoint that is rolled back: that lets go of its locks, of which a transaction over ten thousand
@@ -238,7 +238,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// One pass over a table for everything that is asked: position, stratum, rows, sum of fingerprints, age of the
+    /// One pass over a table for everything that is needed: position, stratum, rows, sum of fingerprints, age of the
     /// newest row.
     fn count_expression(&self, position: usize, table: &Table) -> String {
         let name = table.quoted_name();
@@ -265,7 +265,7 @@ struct Read {
 }
 
 /// The files that were read. The locks of the reading are still held, so they cannot have been replaced since: but
-/// TRUNCATE and ALTER TABLE empty a table for every older snapshot, so whoever judges must know that it was this file.
+/// TRUNCATE and ALTER TABLE empty a table for every older snapshot, so the judge must know which file was read.
 fn from_files_sql(group: &[Table]) -> String {
     let file = |(position, table): (usize, &Table)| format!("({position}, {}::oid)", table.oid);
     let read = group.iter().enumerate().filter(|(_, table)| table.is_countable());

@@ -36,9 +36,8 @@ pub(crate) struct Recording {
     /// When the source was seen, by its own clock: nothing that was committed later is in the record.
     pub instant: DateTime<Utc>,
     begun: Instant,
-    /// What was seen.
     pub seen: Observation,
-    /// What was written to it meanwhile.
+    /// Writes to it during the comparison.
     pub movement: Movement,
 }
 
@@ -156,9 +155,7 @@ pub(crate) struct Origin {
     pub instance: Option<String>,
     /// Its immutable id.
     pub resource_id: Option<String>,
-    /// Host.
     pub host: String,
-    /// Port.
     pub port: u16,
     /// The one database that was recorded, if it was one by name.
     pub database: Option<String>,
@@ -207,9 +204,8 @@ pub(crate) struct Recorded {
     pub instant: DateTime<Utc>,
     /// What it was recorded from.
     pub of: Origin,
-    /// What was seen.
     pub seen: Observation,
-    /// What was written meanwhile; without a second look, nothing is known to have been.
+    /// Writes during the recording; none are known without a second reading.
     pub movement: Movement,
 }
 
@@ -251,19 +247,19 @@ impl Recorded {
             });
         }
         let sealed = text.strip_suffix("\"}").and_then(|text| text.rsplit_once(SEAL));
-        let (content, seal) = sealed.ok_or_else(|| broken("it ends early"))?;
+        let (content, seal) = sealed.ok_or_else(|| broken("it is truncated"))?;
         if hex::encode(Sha256::digest(content.as_bytes())) != seal {
-            return Err(broken("its content does not have the SHA-256 that it was sealed with"));
+            return Err(broken("its content does not match its SHA-256"));
         }
         if let Some(expected) = expected.filter(|expected| *expected != seal) {
-            return Err(broken(&format!("its seal is not the expected {expected}")));
+            return Err(broken(&format!("its SHA-256 is not the expected {expected}")));
         }
         let recorded: Recorded = serde_json::from_str(&format!("{content}}}"))
             .map_err(|error| broken("it cannot be read").caused_by(error))?;
         if recorded.recipe != RECIPE {
             let (its, ours) = (recorded.recipe, RECIPE);
             return Err(Error::request(format!(
-                "baseline `{name}` has fingerprints of recipe {its}, and this version of lifeboat takes recipe {ours}"
+                "baseline `{name}` has fingerprints of version {its}, and this version of lifeboat computes version {ours}"
             ))
             .hint(format!("Use lifeboat {} to verify it, or record a new one.", recorded.lifeboat)));
         }
@@ -319,7 +315,7 @@ mod tests {
             assert!(error.contains("`b.json`") && error.contains(part), "{error}");
         };
         says(&flipped, None, "SHA-256");
-        says(&document[..at], None, "ends early");
+        says(&document[..at], None, "truncated");
         says(b"", None, "empty");
         says(b"{}", None, "not a baseline");
         says(&document, Some(&"0".repeat(64)), "not the expected");

@@ -17,12 +17,11 @@ use crate::vault::Vault;
 
 /// What a fleet run is asked to do.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
-    /// Which databases.
+pub(crate) struct FleetRequest {
     pub selection: Selection,
     /// Which part of them.
     pub shard: Option<Shard>,
-    /// How much it may cost.
+    /// Its limits.
     pub ceilings: Ceilings,
     /// The name of the run, if it was given one.
     pub name: Option<String>,
@@ -38,7 +37,7 @@ pub(crate) struct Plan {
     pub record: Fleet,
     /// Those to be drilled, the most urgent first.
     pub todo: Vec<Todo>,
-    /// What is worth knowing.
+    /// Notes.
     pub notes: Vec<String>,
 }
 
@@ -58,7 +57,7 @@ pub(crate) struct Todo {
 pub(crate) async fn plan_fleet_run(
     places: Vec<(Aws, Vec<InstanceId>)>,
     vault: &Vault,
-    ask: &Ask,
+    ask: &FleetRequest,
     request_of: &dyn Fn(&InstanceId) -> Result<Request>,
     now: DateTime<Utc>,
 ) -> Result<Plan> {
@@ -128,7 +127,7 @@ pub(crate) async fn plan_fleet_run(
     Ok(plan)
 }
 
-/// That there is no such fleet.
+/// The error for an empty selection.
 fn nothing_to_drill(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) -> Error {
     let tags: Vec<String> = selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
     if !tags.is_empty() {
@@ -141,11 +140,15 @@ fn nothing_to_drill(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) ->
 }
 
 /// The databases of one account and Region that the selection meets.
-async fn list_matching_databases(aws: &Aws, only: &[InstanceId], ask: &Ask) -> Result<Vec<Instance>> {
+async fn list_matching_databases(
+    aws: &Aws,
+    only: &[InstanceId],
+    ask: &FleetRequest,
+) -> Result<Vec<Instance>> {
     let mut all = aws.instances().await?;
     for id in only {
         if !all.iter().any(|instance| instance.id == *id) {
-            // It says which names are alike.
+            // The error lists similar names.
             aws.existing_instance(id).await?;
         }
     }
@@ -156,7 +159,7 @@ async fn list_matching_databases(aws: &Aws, only: &[InstanceId], ask: &Ask) -> R
     Ok(all)
 }
 
-fn begin_record(ask: &Ask, joined: &Joined) -> Fleet {
+fn begin_record(ask: &FleetRequest, joined: &Joined) -> Fleet {
     Fleet {
         schema: SCHEMA.to_owned(),
         fleet: joined.fleet.clone(),
@@ -174,7 +177,7 @@ fn begin_record(ask: &Ask, joined: &Joined) -> Fleet {
     }
 }
 
-/// Why a database is not due, if that is so.
+/// Why a database is not due, if so.
 pub(super) fn why_not_due(
     selection: &Selection,
     last_proof: Option<DateTime<Utc>>,
@@ -191,7 +194,7 @@ fn why_unusable(source: &Instance) -> Option<Error> {
         Health::Usable => None,
         Health::Stopped => Some(
             Error::outside(format!("it is `{status}`"))
-                .hint("Start it first: a stopped instance makes no backups either."),
+                .hint("Start it first: AWS takes no backups of a stopped instance either."),
         ),
         Health::InTransit => {
             Some(Error::outside(format!("it is `{status}`")).hint("Run it again when it is available."))
@@ -226,9 +229,8 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
     plan.todo = todo;
     let without: Vec<Todo> = without;
     for todo in without {
-        let error =
-            Error::request(format!("it has no snapshot for `{}` that is available", todo.request.asked_for))
-                .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
+        let error = Error::request(format!("it has no available snapshot for `{}`", todo.request.asked_for))
+            .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
         let row = Row::pending(&todo.source, todo.aws.location(), todo.last_proof);
         plan.record.databases.push(row.with_refusal(&error));
     }
@@ -244,7 +246,7 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
         let key = (todo.aws.location(), version.clone(), class.clone());
         let is_there = match known.get(&key) {
             Some(is_there) => *is_there,
-            // A role without this permission can still run drills; the restore itself would say.
+            // A role without this permission can still run drills; the restore itself would fail.
             None => todo.aws.class_is_orderable(&todo.source.engine, version, class).await.unwrap_or(true),
         };
         known.insert(key, is_there);

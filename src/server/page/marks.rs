@@ -1,4 +1,4 @@
-//! How the page draws what it says everywhere: marks, badges, times, names.
+//! Common elements of the page: marks, badges, times, names.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{Markup, html};
@@ -26,7 +26,7 @@ pub(super) fn time(at: DateTime<Utc>) -> Markup {
     html! { time datetime=(exact) { (at.format("%Y-%m-%d %H:%M")) " UTC" } }
 }
 
-/// What stands between backquotes as code: names are told from words by how they look.
+/// Draws text between backquotes as code.
 pub(super) fn quoted(text: &str) -> Markup {
     html! { @for (at, part) in escape_controls(text).split('`').enumerate() { @if at % 2 == 1 { code { (part) } } @else { (part) } } }
 }

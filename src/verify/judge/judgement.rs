@@ -47,7 +47,7 @@ impl Word {
         }
     }
 
-    /// Whether rows were really held against each other.
+    /// Whether rows were really compared.
     pub(crate) const fn is_comparison(self) -> bool {
         matches!(self, Word::Identical | Word::Equal | Word::Within | Word::Differs)
     }
@@ -56,13 +56,9 @@ impl Word {
 /// The verdict on one table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TableVerdict {
-    /// Database.
     pub database: String,
-    /// Schema.
     pub schema: String,
-    /// Table.
     pub table: String,
-    /// What was found.
     pub verdict: Word,
     /// Rows of the baseline.
     pub expected_rows: Option<u64>,
@@ -74,15 +70,14 @@ pub(crate) struct TableVerdict {
     /// Rows of either side that nothing could be compared with, or that could not be placed before or after the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_rows: Option<u64>,
-    /// Why.
     pub reason: String,
-    /// Rows that differ, where they could be found out: some of them, in the order of their keys.
+    /// Rows that differ, where known: some of them, in the order of their keys.
     #[serde(default)]
     pub differences: Vec<RowDifference>,
 }
 
 pub(super) const NOT_COVERED: &str =
-    "the recorded baseline does not cover its database, so it was held against the source as it is now";
+    "the recorded baseline does not cover its database, so it was compared with the source as it is now";
 
 pub(super) fn doubt_of_coverage(database: &str) -> String {
     format!(
@@ -109,7 +104,7 @@ impl TableVerdict {
         let proves = |table: &TableVerdict| table.matched_rows.unwrap_or_default();
         match found.verdict {
             Word::Differs => {
-                let reason = format!("{}; by the record alone: {}", found.reason, self.reason);
+                let reason = format!("{}; by the baseline alone: {}", found.reason, self.reason);
                 *self = TableVerdict { reason, expected_rows: self.expected_rows, ..found };
             }
             // An empty copy of what has rows now, and had some then.
@@ -119,7 +114,7 @@ impl TableVerdict {
             Word::Identical => {
                 self.verdict = Word::Identical;
                 self.reason =
-                    format!("held against the source as it is now; by the record alone: {}", self.reason);
+                    format!("compared with the source as it is now; by the baseline alone: {}", self.reason);
                 (self.matched_rows, self.open_rows) = (found.matched_rows, found.open_rows);
             }
             Word::Within if proves(&found) > proves(self) => {
@@ -132,10 +127,9 @@ impl TableVerdict {
     }
 }
 
-/// A definition or a sequence of the copy that is not what it ought to be.
+/// A definition or a sequence of the copy that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DefinitionVerdict {
-    /// Database.
     pub database: String,
     /// `index`, `function`, `constraint`, …
     pub kind: String,
@@ -143,7 +137,6 @@ pub(crate) struct DefinitionVerdict {
     pub name: String,
     /// How it is not.
     pub verdict: Word,
-    /// Why.
     pub reason: String,
 }
 
@@ -165,11 +158,11 @@ pub(crate) struct Judgement {
     pub reasons: Vec<String>,
     /// Table by table, worst first within each database.
     pub tables: Vec<TableVerdict>,
-    /// Definitions and sequences that are not what they ought to be.
+    /// Definitions and sequences that are not as expected.
     pub definitions: Vec<DefinitionVerdict>,
     /// What was not compared, and why.
     pub not_tested: Vec<String>,
-    /// What is otherwise and speaks against nothing, and why.
+    /// Differences that count against nothing, and why.
     pub notes: Vec<Note>,
     pub(super) failing: &'static [Word],
     pub(super) other_failures: Vec<String>,
