@@ -200,7 +200,7 @@ fn default_threshold(kind: &Kind, instance: &Instance) -> Result<Threshold> {
 fn description(kind: &Kind, instance: &Instance, value: f64, from: &str, settings: &AlarmSettings) -> String {
     let runbook = match &settings.runbooks {
         Some(base) => format!("Runbook: {}/{}.md", base.trim_end_matches('/'), kind.name),
-        None => format!("Runbook: README of lifeboat, Alarms, {}", kind.name),
+        None => format!("Runbook: docs/guides/alarms.md of lifeboat, {}", kind.name),
     };
     let exact = if matches!(kind.unit, Unit::Storage | Unit::Memory) {
         format!("{value} bytes = {from}")
