@@ -49,7 +49,7 @@ struct Shape {
 /// Checks the periods by CloudWatch's rules (Amazon CloudWatch API, `PutMetricAlarm`).
 fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
     let wrong = |what: String, hint: &str| {
-        Err(Error::request(format!("alarms of kind `{}` cannot be configured like this: {what}", kind.name))
+        Err(Error::request(format!("alarms of kind `{}` cannot be set like this: {what}", kind.name))
             .hint(hint))
     };
     let seconds = own.period.map_or(i64::from(kind.period_seconds), |period| {
