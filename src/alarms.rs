@@ -31,7 +31,9 @@ use settings::AlarmKindSettings;
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::interrupt::Interrupt;
-use crate::rds::{Alarm, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, list_regions};
+use crate::rds::{
+    Alarm, AlarmState, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, list_regions,
+};
 use crate::settings::PerDatabase;
 use crate::words::quote_names;
 
@@ -445,7 +447,7 @@ pub(crate) struct Listed {
     pub name: String,
     #[serde(flatten)]
     pub place: Place,
-    pub state: String,
+    pub state: AlarmState,
     pub since: Option<chrono::DateTime<chrono::Utc>>,
     /// Its rule.
     pub rule: Option<String>,
@@ -477,6 +479,10 @@ pub(crate) async fn list_alarms(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>>
 
 /// Those in alarm first.
 pub(crate) fn most_urgent_first(left: &Listed, right: &Listed) -> std::cmp::Ordering {
-    let urgency = |state: &str| ["ALARM", "INSUFFICIENT_DATA", "OK"].iter().position(|one| *one == state);
+    let urgency = |state: &AlarmState| match state {
+        AlarmState::Alarm => 0,
+        AlarmState::InsufficientData => 1,
+        _ => 2,
+    };
     (urgency(&left.state), &left.name, &left.place).cmp(&(urgency(&right.state), &right.name, &right.place))
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::aws::{Aws, BackupChange, Poll, Seen, retry_while_wrong_state};
 use crate::error::{Error, Kind, Result};
-use crate::rds::{Health, Instance, InstanceId, Place, Unreached};
+use crate::rds::{Health, Instance, InstanceId, Place, SnapshotType, Unreached};
 use crate::settings::PerDatabase;
 use crate::when::format_time;
 
@@ -282,7 +282,8 @@ async fn find_lost_backups(aws: &Aws, instance: &Instance, days: i32, now: DateT
         .await?
         .into_iter()
         .filter(|it| {
-            it.snapshot_type == "automated" && it.resource_id.as_ref() == Some(&instance.resource_id)
+            it.snapshot_type == SnapshotType::Automated
+                && it.resource_id.as_ref() == Some(&instance.resource_id)
         })
         .filter(|it| kept_from.is_none_or(|from| it.original_created_at.is_some_and(|at| at < from)))
         .collect();

@@ -14,8 +14,8 @@ use crate::error::Result;
 use crate::policy::PolicySettings;
 use crate::policy::check::{self, Finding};
 use crate::rds::{
-    AutomatedBackup, Health, Instance, InstanceId, Place, ResourceId, RestoreWindow, Snapshot, Unreached,
-    list_regions,
+    AutomatedBackup, Health, Instance, InstanceId, Place, ResourceId, RestoreWindow, Snapshot, SnapshotType,
+    Unreached, list_regions,
 };
 
 /// A daily backup is late after a day and an hour for the window.
@@ -242,10 +242,10 @@ fn judge_instance(
     now: DateTime<Utc>,
 ) -> Database {
     let snapshots = fleet.snapshots.get(&instance.resource_id).map(Vec::as_slice).unwrap_or_default();
-    let newest = |kind: &str| {
+    let newest = |kind: SnapshotType| {
         snapshots
             .iter()
-            .filter(|it| it.snapshot_type == kind && it.reported_status == "available")
+            .filter(|it| it.snapshot_type == kind && it.is_available())
             .filter_map(|it| Some((it, it.original_created_at?)))
             .max_by_key(|(_, at)| *at)
             .map(|(it, at)| Newest {
@@ -254,8 +254,8 @@ fn judge_instance(
                 age_seconds: seconds_since(at, now),
             })
     };
-    let (newest_automated, newest_manual) = (newest("automated"), newest("manual"));
-    let newest_aws_backup = newest(Snapshot::OF_AWS_BACKUP);
+    let (newest_automated, newest_manual) = (newest(SnapshotType::Automated), newest(SnapshotType::Manual));
+    let newest_aws_backup = newest(SnapshotType::AwsBackup);
     let window = fleet.windows.get(&instance.resource_id).filter(|_| instance.retention_days > 0);
     let latest = window
         .and_then(|window| window.latest)

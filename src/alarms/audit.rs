@@ -141,7 +141,7 @@ pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit
             name: alarm.spec.name.clone(),
             place: aws.location(),
             noun: "alarm",
-            state: alarm.state.clone(),
+            state: alarm.state.to_string(),
             faults,
         });
     }
@@ -264,7 +264,7 @@ impl Delivery<'_> {
         let since = self.now - HISTORY;
         let last = self.aws.alarm_actions_since(&spec.name, since).await?.pop();
         match last {
-            Some(item) if item.summary.starts_with("Failed") => Ok(vec![Fault {
+            Some(item) if item.has_succeeded == Some(false) => Ok(vec![Fault {
                 code: "topic-key-shuts-out",
                 message: format!("its last action failed, and {}", doubts.join("; ")),
                 remedy: topics::KEY_REMEDY.to_owned(),

@@ -177,6 +177,7 @@ pub(super) fn describe_rule(spec: &AlarmSpec) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rds::AlarmState;
     use crate::rds::{Comparison, Metric, MetricWatch, Treatment};
 
     fn spec() -> AlarmSpec {
@@ -209,7 +210,7 @@ mod tests {
     fn found(edit: impl FnOnce(&mut AlarmSpec), tags: &[(&str, &str)]) -> (Alarm, Tags) {
         let mut spec = spec();
         edit(&mut spec);
-        let alarm = Alarm { arn: "a".into(), spec, state: "OK".into(), since: None };
+        let alarm = Alarm { arn: "a".into(), spec, state: AlarmState::Ok, since: None };
         (alarm, tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
     }
 

@@ -63,7 +63,7 @@ pub(crate) fn measurements(health: &Health, now: DateTime<Utc>) -> Vec<Measureme
 /// old one is old.
 pub(crate) async fn newest_copy(elsewhere: &Aws, database: &InstanceId) -> Result<Option<DateTime<Utc>>> {
     let copies = elsewhere.snapshots_of(database).await?;
-    let usable = copies.iter().filter(|copy| copy.reported_status == "available");
+    let usable = copies.iter().filter(|copy| copy.is_available());
     Ok(usable.filter_map(|copy| copy.original_created_at).max())
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
+use crate::rds::AlarmState;
 use crate::web;
 
 /// How often the history and the inbox are polled.
@@ -38,7 +39,7 @@ pub(crate) struct TestReport {
     /// Whether the message was seen in the inbox; absent if none was given.
     pub arrived: Option<bool>,
     /// The state before, and again after the test.
-    pub state: String,
+    pub state: AlarmState,
     /// Whether the state was restored.
     pub put_back: bool,
     /// How long the test took.
@@ -100,17 +101,17 @@ pub(crate) async fn test_alarm(
         aws.alarm_actions_since(name, since).await?.into_iter().map(|item| item.details).collect();
     let reason = format!("lifeboat alarms test {mark}: this is a test; the previous state will be restored");
     let before = alarm.state.clone();
-    if before == "ALARM" {
+    if before == AlarmState::Alarm {
         // Actions happen on changes of state only.
-        aws.set_alarm_state(name, "INSUFFICIENT_DATA", &reason).await?;
+        aws.set_alarm_state(name, &AlarmState::InsufficientData, &reason).await?;
     }
-    let set = aws.set_alarm_state(name, "ALARM", &reason).await;
+    let set = aws.set_alarm_state(name, &AlarmState::Alarm, &reason).await;
     let followed = match set {
         Ok(()) => follow(aws, test, &spec.alarm_actions, since, &seen_before, interrupt).await,
         Err(failure) => Err(failure.into()),
     };
     // CloudWatch restores the state of a metric alarm at its next evaluation, but not that of a composite alarm.
-    let put_back = before == "ALARM" || aws.set_alarm_state(name, &before, &reason).await.is_ok();
+    let put_back = before == AlarmState::Alarm || aws.set_alarm_state(name, &before, &reason).await.is_ok();
     let (actions, arrived) = followed?;
     let verdict = if actions.iter().any(|one| one.result == "failed") || arrived == Some(false) {
         "fail"
@@ -147,10 +148,10 @@ async fn follow(
         let outcomes: Vec<Outcome> = wanted
             .iter()
             .map(|action| {
-                let item = fresh.iter().find(|item| item.summary.contains(action.as_str()));
-                let result = match item {
-                    Some(item) if item.summary.starts_with("Success") => "succeeded",
-                    Some(_) => "failed",
+                let item = fresh.iter().find(|item| item.target.as_ref() == Some(action));
+                let result = match item.and_then(|item| item.has_succeeded) {
+                    Some(true) => "succeeded",
+                    Some(false) => "failed",
                     None => "unknown",
                 };
                 Outcome { action: action.clone(), result, said: item.map(|item| item.summary.clone()) }

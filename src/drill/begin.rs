@@ -59,7 +59,7 @@ pub(super) fn begin_report(
         moment: Moment {
             kind: way,
             snapshot_id: snapshot.map(|snapshot| snapshot.id.to_string()),
-            snapshot_type: snapshot.map(|snapshot| snapshot.snapshot_type.clone()),
+            snapshot_type: snapshot.map(|snapshot| snapshot.snapshot_type.to_string()),
             time,
             asked_for: plan.request.asked_for.clone(),
         },

@@ -198,7 +198,7 @@ fn is_placed(request: &Request) -> bool {
 
 async fn of_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Origin> {
     let snapshot = snapshot::existing_snapshot(aws, id).await?;
-    if snapshot.reported_status != "available" {
+    if !snapshot.is_available() {
         return Err(Error::outside(format!("snapshot `{id}` is `{}`", snapshot.reported_status))
             .hint("Run it again when it is available."));
     }

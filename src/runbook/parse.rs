@@ -17,7 +17,7 @@ use super::{expect, front, sha256, values, wait};
 const EVERY: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Reads the bytes of a file.
-pub(super) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
+pub(crate) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
     let mut runbook = Runbook {
         origin,
         sha256: sha256(bytes),

@@ -7,16 +7,16 @@ use std::collections::BTreeSet;
 
 /// One command with its words, quotes taken off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Command {
+pub(crate) struct Command {
     pub(super) words: Vec<String>,
     /// Line in the block, from 0.
-    pub(super) line: usize,
+    pub(crate) line: usize,
 }
 
 /// What a block of shell text does, as far as it can be seen.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
-    pub(super) commands: Vec<Command>,
+pub(crate) struct Scan {
+    pub(crate) commands: Vec<Command>,
     /// Variables that it uses, with the line of the first use.
     pub(super) used: Vec<(String, usize)>,
     /// Variables outside double quotes, where the shell would split their value.
@@ -39,7 +39,7 @@ const BUILTINS: [&str; 39] = [
 ];
 
 impl Scan {
-    pub(super) fn of_text(text: &str) -> Self {
+    pub(crate) fn of_text(text: &str) -> Self {
         let mut scan = Scan::default();
         Scanner { letters: text.chars().collect(), place: 0, line: 0 }.list(&mut scan, None);
         scan.commands.retain(|command| !command.words.is_empty());

@@ -135,8 +135,8 @@ impl Condition {
                 Ok(found.map(|found| match found {
                     None => self.judge_absent(&name),
                     Some(found) => self.judge(
-                        &found.reported_status,
-                        found.reported_status == "failed",
+                        found.reported_status.as_str(),
+                        found.reported_status.is_broken(),
                         "Check `aws rds describe-events`.",
                         fails_on,
                     ),

@@ -2,8 +2,9 @@
 //! limit. Unauthenticated callers do not use up the limits of authenticated ones.
 //!
 //! On a loopback address nobody needs a token, as long as the call was addressed to this machine by a local name (a page
-//! elsewhere whose name was made to point here is not) and does not come from a page of another site. On any other address
-//! a token is required. `X-Forwarded-For` and the like are ignored: the caller can write anything there.
+//! elsewhere whose name was made to point here is not), does not come from a page of another site, and did not come through
+//! a proxy: behind one, everybody would be a local caller. On any other address a token is required. What `X-Forwarded-For`
+//! and the like say is ignored: the caller can write anything there.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -87,7 +88,7 @@ async fn judge(
 ) -> Result<Call, Answer> {
     let (headers, uri) = (&parts.headers, &parts.uri);
     check_size(headers)?;
-    let caller = authenticate(app, headers, uri, endpoint, called.peer, &parts.method).await?;
+    let caller = authenticate(app, parts, endpoint, called.peer).await?;
     called.who.clone_from(&caller.who);
     if let Some(scope) = endpoint.scope.filter(|scope| !caller.may(*scope)) {
         let words = format!("the token `{}` lacks the scope `{}`", caller.who, scope.as_str());
@@ -123,7 +124,10 @@ async fn name_caller(app: &Arc<App>, parts: &Parts) -> String {
             let found = run_blocking(move || asked.known.holder(&asked.setup.vault, &token)).await;
             found.ok().flatten().map(|token| token.name)
         }
-        None => (app.is_local && local(&parts.headers, &parts.uri).is_ok()).then(|| Caller::local().who),
+        None => {
+            let is_local = app.is_local && !is_proxied(parts) && local(&parts.headers, &parts.uri).is_ok();
+            is_local.then(|| Caller::local().who)
+        }
     };
     found.unwrap_or_else(|| NOBODY.to_owned())
 }
@@ -159,12 +163,11 @@ fn check_size(headers: &HeaderMap) -> Result<(), Answer> {
 
 async fn authenticate(
     app: &Arc<App>,
-    headers: &HeaderMap,
-    uri: &Uri,
+    parts: &Parts,
     endpoint: &Endpoint,
     peer: IpAddr,
-    method: &Method,
 ) -> Result<Caller, Answer> {
+    let (headers, uri) = (&parts.headers, &parts.uri);
     let by_cookie = cookie(headers);
     let presented = match bearer(headers)? {
         Some(token) => Some(token),
@@ -176,7 +179,7 @@ async fn authenticate(
     }
     if let Some(token) = presented {
         let is_logged_in = by_cookie.is_some() && headers.get(header::AUTHORIZATION).is_none();
-        if is_logged_in && !method.is_safe() {
+        if is_logged_in && !parts.method.is_safe() {
             same_origin(headers, uri)?;
         }
         let asked = Arc::clone(app);
@@ -189,14 +192,22 @@ async fn authenticate(
             None => Err(unauthorized(app, peer, "unknown token: it was mistyped or revoked")),
         };
     }
-    if app.is_local {
+    if app.is_local && !is_proxied(parts) {
         local(headers, uri)?;
         return Ok(Caller::local());
     }
     if is_open {
         return Ok(Caller::nobody());
     }
-    Err(unauthorized(app, peer, "a token is required"))
+    let words = if app.is_local { "a call through a proxy needs a token" } else { "a token is required" };
+    Err(unauthorized(app, peer, words))
+}
+
+/// Whether a proxy has passed a call on. Most say so in a header; nginx as it comes says nothing, but speaks HTTP/1.0.
+fn is_proxied(parts: &Parts) -> bool {
+    const HEADERS: [&str; 6] =
+        ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+    parts.version < Version::HTTP_11 || HEADERS.iter().any(|name| parts.headers.contains_key(*name))
 }
 
 /// Wrong tokens are refused a few times, and then rate limited. A known token is accepted even so:

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Report, class_of};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
-use crate::rds::{Place, Snapshot, SnapshotId, Tags, tag};
+use crate::rds::{Place, Snapshot, SnapshotId, SnapshotType, Tags, tag};
 use crate::retention::{Proof, Proofs, Rules};
 
 /// A snapshot that is going to be taken over. By value: it happens once.
@@ -42,7 +42,7 @@ pub(crate) async fn plan_adoption(
 ) -> Result<Plan> {
     let rule = rules.of(class)?;
     let snapshot = super::existing_snapshot(aws, id).await?;
-    if snapshot.snapshot_type != "manual" {
+    if snapshot.snapshot_type != SnapshotType::Manual {
         let kind = &snapshot.snapshot_type;
         return Err(Error::new(
             Kind::Guard,
@@ -63,7 +63,7 @@ pub(crate) async fn plan_adoption(
         }
         _ => {}
     }
-    if snapshot.reported_status != "available" {
+    if !snapshot.is_available() {
         return Err(Error::outside(format!("snapshot `{id}` is `{}`", snapshot.reported_status))
             .hint("Only an available snapshot can be restored: run it again when it is."));
     }

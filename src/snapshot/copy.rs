@@ -13,7 +13,7 @@ use super::create::{Taken, quota_error};
 use super::{Event, Tell, class_of, is_restorable};
 use crate::aws::{Aws, CopySnapshot, Creation, Failure, Fault};
 use crate::error::{Error, Kind, Result};
-use crate::rds::{InstanceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
+use crate::rds::{InstanceId, RunId, Settings, Snapshot, SnapshotId, SnapshotType, Tags, tag};
 use crate::retention::Rules;
 
 /// What is asked for.
@@ -104,7 +104,7 @@ pub(crate) async fn plan_copy(
     now: DateTime<Utc>,
 ) -> Result<Plan> {
     let (source, mut tags) = find_source(here, request).await?;
-    if source.reported_status != "available" {
+    if !source.is_available() {
         return Err(Error::outside(format!("snapshot `{}` is `{}`", source.id, source.reported_status))
             .hint("AWS copies only available ones: run it again when it is."));
     }
@@ -190,7 +190,7 @@ async fn find_source(here: &Aws, request: &Request) -> Result<(Snapshot, Tags)> 
                 .snapshots_of(id)
                 .await?
                 .into_iter()
-                .filter(|it| it.snapshot_type == "automated" && is_restorable(it))
+                .filter(|it| it.snapshot_type == SnapshotType::Automated && is_restorable(it))
                 .filter(|it| it.resource_id.as_ref() == Some(&instance.resource_id))
                 .max_by_key(Snapshot::moment);
             let newest = newest.ok_or_else(|| {
@@ -229,8 +229,7 @@ async fn find_existing_copy(
     let is_copy = found.tags.get(tag::COPIED_FROM) == Some(&source.arn)
         || found.copied_from.as_ref() == Some(&source.arn);
     let is_archive = is_archive && class_of(&found).is_some() && found.resource_id == source.resource_id;
-    let is_sound =
-        is_restorable(&found) || found.reported_status == "creating" || found.reported_status == "copying";
+    let is_sound = is_restorable(&found) || found.is_being_made();
     if (is_copy || is_archive) && is_sound {
         return Ok(Some(found));
     }

@@ -1,7 +1,7 @@
 //! Which databases a fleet run drills, in which order; what can be known beforehand to fail. Reads only, but for the one
 //! entry in the vault by which the shards of a run find each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -11,7 +11,7 @@ use super::{Ceilings, Selection, Shard, ceiling, due};
 use crate::aws::Aws;
 use crate::drill::Request;
 use crate::error::{Error, Kind, Result};
-use crate::rds::{Health, Instance, InstanceId, Place, Unreached};
+use crate::rds::{Health, Instance, InstanceId, Place, ResourceId, SnapshotType, Unreached};
 use crate::restore::Wanted;
 use crate::vault::Vault;
 
@@ -208,24 +208,23 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
     if plan.todo.len() < 4 {
         return Ok(());
     }
-    let mut with_snapshot = BTreeSet::new();
+    let mut with_snapshot: BTreeMap<ResourceId, Vec<SnapshotType>> = BTreeMap::new();
     for (aws, _) in places {
         for snapshot in aws.backups().await? {
-            let is_whole = snapshot.reported_status == "available";
-            let kind = snapshot.snapshot_type;
-            if let (true, Some(resource)) = (is_whole, snapshot.resource_id) {
-                with_snapshot.extend([(resource.clone(), kind), (resource, "any".to_owned())]);
+            if let (true, Some(resource)) = (snapshot.is_available(), &snapshot.resource_id) {
+                with_snapshot.entry(resource.clone()).or_default().push(snapshot.snapshot_type);
             }
         }
     }
     let (todo, without) = std::mem::take(&mut plan.todo).into_iter().partition(|todo| {
         let kind = match todo.request.wanted {
-            Wanted::LatestSnapshot => "any",
-            Wanted::LatestAutomated => "automated",
-            Wanted::LatestManual => "manual",
+            Wanted::LatestSnapshot => None,
+            Wanted::LatestAutomated => Some(SnapshotType::Automated),
+            Wanted::LatestManual => Some(SnapshotType::Manual),
             Wanted::Snapshot(_) | Wanted::Latest | Wanted::Time(_) => return true,
         };
-        with_snapshot.contains(&(todo.source.resource_id.clone(), kind.to_owned()))
+        let types = with_snapshot.get(&todo.source.resource_id);
+        types.is_some_and(|types| kind.is_none_or(|kind| types.contains(&kind)))
     });
     plan.todo = todo;
     let without: Vec<Todo> = without;
