@@ -310,9 +310,8 @@ impl Delivery<'_> {
                 continue;
             }
             if own_arn.split(':').nth(4).is_some_and(|account| account != topic.account) {
-                self.unknown.insert(format!(
-                    "topic `{action}` belongs to another account, so its subscribers are unknown"
-                ));
+                self.unknown
+                    .insert(format!("topic `{action}` is in another account: its subscribers are unknown"));
                 return Ok(Vec::new());
             }
             let Some(found) = self.topics.fetch(self.aws, action).await? else {

@@ -41,7 +41,7 @@ pub(super) enum Unit {
 
 /// Which instances an alarm is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AppliesTo {
+pub(super) enum Fits {
     Every,
     /// All that are not in a cluster: Aurora keeps its backups and its storage elsewhere.
     Single,
@@ -74,7 +74,7 @@ pub(super) struct Kind {
     pub(super) threshold: &'static str,
     pub(super) unit: Unit,
     pub(super) missing: Treatment,
-    pub(super) is_for: AppliesTo,
+    pub(super) is_for: Fits,
     /// Off unless enabled.
     pub(super) is_optional: bool,
     /// Completes "orders-prod: …".
@@ -95,7 +95,7 @@ const fn own(name: &'static str, metric: &'static str, threshold: &'static str) 
         unit: Unit::Age,
         // The publisher has stopped, which is no better than a bad value.
         missing: Treatment::Breaching,
-        is_for: AppliesTo::Single,
+        is_for: Fits::Single,
         is_optional: false,
         meaning: "",
         remedy: "",
@@ -114,7 +114,7 @@ const fn rds(name: &'static str, metric: &'static str, threshold: &'static str, 
         threshold,
         unit,
         missing: Treatment::Missing,
-        is_for: AppliesTo::Every,
+        is_for: Fits::Every,
         is_optional: false,
         meaning: "",
         remedy: "",
@@ -173,7 +173,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         statistic: "Minimum",
         comparison: Comparison::Below,
-        is_for: AppliesTo::Single,
+        is_for: Fits::Single,
         meaning: "free storage is low; when it is used up, the database stops and so do its backups",
         remedy: "Find what grew (tables, logs, a replication slot), then raise the allocated storage.",
         ..rds("storage", "FreeStorageSpace", "10%", Unit::Storage)
@@ -181,27 +181,27 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         statistic: "Minimum",
         comparison: Comparison::Below,
-        is_for: AppliesTo::FixedStorage,
+        is_for: Fits::FixedStorage,
         meaning: "free storage is getting low",
         remedy: "Plan more storage, or turn on storage autoscaling.",
         ..rds("storage-warning", "FreeStorageSpace", "20%", Unit::Storage)
     },
     Kind {
-        is_for: AppliesTo::Postgres,
+        is_for: Fits::Postgres,
         periods: 15,
         meaning: "write-ahead logs are filling the disk, often kept by an unused replication slot",
         remedy: "Check pg_replication_slots and drop the unused one; check that archiving keeps up.",
         ..rds("wal-disk", "TransactionLogsDiskUsage", "10%", Unit::Storage)
     },
     Kind {
-        is_for: AppliesTo::Postgres,
+        is_for: Fits::Postgres,
         missing: Treatment::NotBreaching,
         meaning: "a replication slot lags far behind and keeps write-ahead logs",
         remedy: "Restart its consumer, or drop the slot.",
         ..rds("replication-slot", "OldestReplicationSlotLag", "5%", Unit::Storage)
     },
     Kind {
-        is_for: AppliesTo::Postgres,
+        is_for: Fits::Postgres,
         periods: 1,
         meaning: "transaction ids are running out: at 2 billion PostgreSQL stops accepting writes",
         remedy: "Find what holds vacuum back: long transactions, prepared ones, slots; then vacuum freeze.",
@@ -219,7 +219,7 @@ pub(super) const KINDS: &[Kind] = &[
     },
     Kind {
         periods: 15,
-        is_for: AppliesTo::Insights,
+        is_for: Fits::Insights,
         meaning: "more sessions are active than the instance has vCPUs",
         remedy: "Look at the wait events in Performance Insights.",
         ..rds("load", "DBLoad", "100%", Unit::Processors)
@@ -234,7 +234,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         statistic: "p90",
         missing: Treatment::NotBreaching,
-        is_for: AppliesTo::Single,
+        is_for: Fits::Single,
         meaning: "disk reads are slow",
         remedy: "Compare IOPS and throughput with what the volume is provisioned for.",
         ..rds("read-latency", "ReadLatency", "20ms", Unit::Latency)
@@ -242,7 +242,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         statistic: "p90",
         missing: Treatment::NotBreaching,
-        is_for: AppliesTo::Single,
+        is_for: Fits::Single,
         meaning: "disk writes are slow",
         remedy: "Compare IOPS and throughput with what the volume is provisioned for.",
         ..rds("write-latency", "WriteLatency", "20ms", Unit::Latency)
@@ -251,7 +251,7 @@ pub(super) const KINDS: &[Kind] = &[
         periods: 3,
         comparison: Comparison::Below,
         missing: Treatment::NotBreaching,
-        is_for: AppliesTo::Single,
+        is_for: Fits::Single,
         meaning: "the instance's EBS throughput credits are nearly used up",
         remedy: "Choose a larger class, or lower the load.",
         ..rds("ebs-throughput", "EBSByteBalance%", "10%", Unit::Percent)
@@ -260,7 +260,7 @@ pub(super) const KINDS: &[Kind] = &[
         periods: 3,
         comparison: Comparison::Below,
         missing: Treatment::NotBreaching,
-        is_for: AppliesTo::Single,
+        is_for: Fits::Single,
         meaning: "the instance's EBS IOPS credits are nearly used up",
         remedy: "Choose a larger class, or lower the load.",
         ..rds("ebs-io", "EBSIOBalance%", "10%", Unit::Percent)
@@ -268,7 +268,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         statistic: "Maximum",
         periods: 10,
-        is_for: AppliesTo::Replicas,
+        is_for: Fits::Replicas,
         meaning: "the read replica lags behind",
         remedy: "Look for long queries and heavy writes; a replica that stopped has an event.",
         ..rds("replica-lag", "ReplicaLag", "60s", Unit::Age)
@@ -277,7 +277,7 @@ pub(super) const KINDS: &[Kind] = &[
         periods: 10,
         comparison: Comparison::Below,
         missing: Treatment::NotBreaching,
-        is_for: AppliesTo::Gp2,
+        is_for: Fits::Gp2,
         meaning: "the gp2 volume's burst credits are nearly used up, and the disk will be slow",
         remedy: "Move to gp3.",
         ..rds("burst-balance", "BurstBalance", "20%", Unit::Percent)
@@ -285,7 +285,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         comparison: Comparison::Below,
         missing: Treatment::NotBreaching,
-        is_for: AppliesTo::Burstable,
+        is_for: Fits::Burstable,
         meaning: "CPU credits are nearly used up: the instance will be throttled, or cost more",
         remedy: "Choose a larger class, or one that is not burstable.",
         ..rds("cpu-credits", "CPUCreditBalance", "10%", Unit::Credits)

@@ -155,9 +155,7 @@ pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
     if topic.key.as_deref().is_some_and(|key| key.ends_with(AWS_KEY)) {
         found.push(Blocked {
             code: "topic-key-shuts-out",
-            message: format!(
-                "topic `{arn}` is encrypted with an AWS managed key, which {service} may not use"
-            ),
+            message: format!("topic `{arn}` has an AWS managed key, which {service} may not use"),
             remedy: KEY_REMEDY,
         });
     }

@@ -1,6 +1,6 @@
 //! The alarms that an instance should have.
 
-use super::kinds::{AppliesTo, KINDS, Kind, Unit, find_kind};
+use super::kinds::{Fits, KINDS, Kind, Unit, find_kind};
 use super::settings::{AlarmKindSettings, AlarmSettings};
 use super::threshold::{self, Threshold, parse_threshold, resolve_threshold};
 use crate::error::{Error, Result};
@@ -49,7 +49,7 @@ struct Shape {
 /// Checks the periods by CloudWatch's rules (Amazon CloudWatch API, `PutMetricAlarm`).
 fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
     let wrong = |what: String, hint: &str| {
-        Err(Error::request(format!("alarms of kind `{}` cannot be configured like this: {what}", kind.name))
+        Err(Error::request(format!("alarms of kind `{}` cannot be set like this: {what}", kind.name))
             .hint(hint))
     };
     let seconds = own.period.map_or(i64::from(kind.period_seconds), |period| {
@@ -89,21 +89,19 @@ fn unfit(kind: &Kind, instance: &Instance) -> Option<&'static str> {
     let is_aurora = instance.engine.starts_with("aurora") || instance.cluster.is_some();
     let is_single = !is_aurora;
     match kind.is_for {
-        AppliesTo::Every => None,
-        AppliesTo::Single => {
+        Fits::Every => None,
+        Fits::Single => {
             (!is_single).then_some("it is in a cluster, whose backups and storage are the cluster's")
         }
-        AppliesTo::Postgres => {
+        Fits::Postgres => {
             (!is_single || instance.engine != "postgres").then_some("the metric exists only for PostgreSQL")
         }
-        AppliesTo::Replicas => instance.replica_of.is_none().then_some("it is not a read replica"),
-        AppliesTo::Gp2 => {
-            (instance.storage_type.as_deref() != Some("gp2")).then_some("its storage is not gp2")
-        }
-        AppliesTo::Burstable => (!instance.class.starts_with("db.t")).then_some("its class is not burstable"),
-        AppliesTo::Insights => (!instance.settings.performance_insights.unwrap_or(false))
+        Fits::Replicas => instance.replica_of.is_none().then_some("it is not a read replica"),
+        Fits::Gp2 => (instance.storage_type.as_deref() != Some("gp2")).then_some("its storage is not gp2"),
+        Fits::Burstable => (!instance.class.starts_with("db.t")).then_some("its class is not burstable"),
+        Fits::Insights => (!instance.settings.performance_insights.unwrap_or(false))
             .then_some("Performance Insights is off"),
-        AppliesTo::FixedStorage => match instance.settings.max_storage_gib {
+        Fits::FixedStorage => match instance.settings.max_storage_gib {
             _ if !is_single => Some("it is in a cluster, whose storage is the cluster's"),
             Some(_) => Some("it has storage autoscaling"),
             None => None,

@@ -233,7 +233,7 @@ async fn check_need(
         (Ok(_), Read) => check(Outcome::Pass, format!("{name}: allowed, tried")),
         // The object does not exist, so something is very odd.
         (Ok(_), _) => {
-            check(Outcome::Unknown, format!("{name}: AWS accepted a call for an object that does not exist"))
+            check(Outcome::Unknown, format!("{name}: AWS accepted a call for a nonexistent object"))
         }
         (Err(failure), Read) if failure.fault == Fault::Denied => {
             check(Outcome::Fail, format!("{name} is denied: {}", describe_failure(&failure)))

@@ -10,18 +10,18 @@ use crate::when::{format_rough_span, format_span};
 /// What earlier drills of a database took, the newest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Earlier {
-    drills: Vec<Vec<PhaseTime>>,
+    drills: Vec<Vec<Lap>>,
 }
 
 #[derive(Clone, Debug)]
-struct PhaseTime {
+struct Lap {
     phase: String,
     time: Duration,
 }
 
 /// What is left of a drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TimeLeft {
+pub(crate) enum Left {
     /// As long as the last drill took from here on.
     About {
         left: Duration,
@@ -46,7 +46,7 @@ impl Earlier {
                 && has(TEAR_DOWN)
         };
         let phases = |report: &Report| {
-            let took = report.phases.iter().map(|phase| PhaseTime {
+            let took = report.phases.iter().map(|phase| Lap {
                 phase: phase.name.clone(),
                 time: Duration::try_from_secs_f64(phase.seconds).unwrap_or_default(),
             });
@@ -56,21 +56,20 @@ impl Earlier {
     }
 
     /// What is left of a drill that has been in `phase` since so long.
-    pub(crate) fn time_left(&self, phase: &str, since: Duration) -> Option<TimeLeft> {
+    pub(crate) fn time_left(&self, phase: &str, since: Duration) -> Option<Left> {
         let newest = self.drills.iter().find(|drill| drill.iter().any(|took| took.phase == phase))?;
-        let of_phase =
-            |drill: &Vec<PhaseTime>| drill.iter().find(|took| took.phase == phase).map(|took| took.time);
+        let of_phase = |drill: &Vec<Lap>| drill.iter().find(|took| took.phase == phase).map(|took| took.time);
         let all: Vec<Duration> = self.drills.iter().filter_map(of_phase).collect();
         // Once it takes longer than the last time, it may take as long as it did before that.
         let expected = of_phase(newest)
             .filter(|time| *time > since)
             .or_else(|| all.iter().copied().filter(|time| *time > since).min());
         let Some(expected) = expected else {
-            return Some(TimeLeft::Longer { longest: all.into_iter().max().unwrap_or_default() });
+            return Some(Left::Longer { longest: all.into_iter().max().unwrap_or_default() });
         };
         let afterwards = newest.iter().skip_while(|took| took.phase != phase).skip(1);
         let left = expected - since + afterwards.map(|took| took.time).sum::<Duration>();
-        Some(TimeLeft::About { left, last_took: self.last_took()? })
+        Some(Left::About { left, last_took: self.last_took()? })
     }
 
     /// What the last drill took in all.
@@ -84,18 +83,18 @@ impl Earlier {
     }
 }
 
-impl TimeLeft {
+impl Left {
     /// `about 11 min left (last drill took 15 min)`.
     pub(crate) fn format_left(self) -> String {
         match self {
-            TimeLeft::About { left, last_took } => {
+            Left::About { left, last_took } => {
                 format!(
                     "about {} left (last drill took {})",
                     format_rough_span(left),
                     format_rough_span(last_took)
                 )
             }
-            TimeLeft::Longer { longest } => {
+            Left::Longer { longest } => {
                 format!("longer than any drill before ({} at most)", format_span(longest.as_secs_f64()))
             }
         }
@@ -130,16 +129,14 @@ mod tests {
     }
 
     fn earlier(drills: &[[u64; 4]]) -> Earlier {
-        let took =
-            |(name, time): (&&str, &u64)| PhaseTime { phase: (*name).to_owned(), time: seconds(*time) };
+        let took = |(name, time): (&&str, &u64)| Lap { phase: (*name).to_owned(), time: seconds(*time) };
         Earlier { drills: drills.iter().map(|drill| NAMES.iter().zip(drill).map(took).collect()).collect() }
     }
 
     #[test]
     fn what_is_left_is_told_as_people_say_it() {
         let known = earlier(&[[600, 30, 60, 210], [700, 30, 60, 210]]);
-        let told =
-            |phase: &str, since: u64| known.time_left(phase, seconds(since)).map(TimeLeft::format_left);
+        let told = |phase: &str, since: u64| known.time_left(phase, seconds(since)).map(Left::format_left);
         assert_eq!(told("restore", 250).as_deref(), Some("about 11 min left (last drill took 15 min)"));
         // Longer than the last time, not longer than ever.
         assert_eq!(told("restore", 650).as_deref(), Some("about 6 min left (last drill took 15 min)"));
@@ -173,7 +170,7 @@ mod tests {
             let since = last[at] * part / 1000;
             let all: Vec<[u64; 4]> = [vec![last], before].concat();
             let left = last[at] - since + last[at + 1..].iter().sum::<u64>();
-            let expected = TimeLeft::About { left: seconds(left), last_took: seconds(last.iter().sum()) };
+            let expected = Left::About { left: seconds(left), last_took: seconds(last.iter().sum()) };
             prop_assert_eq!(earlier(&all).time_left(NAMES[at], seconds(since)), Some(expected));
         }
 
@@ -186,8 +183,8 @@ mod tests {
         ) {
             let longest = drills.iter().map(|drill| drill[at]).max().unwrap();
             match earlier(&drills).time_left(NAMES[at], seconds(since)).unwrap() {
-                TimeLeft::Longer { longest: said } => prop_assert!(since >= longest && said == seconds(longest)),
-                TimeLeft::About { left, .. } => {
+                Left::Longer { longest: said } => prop_assert!(since >= longest && said == seconds(longest)),
+                Left::About { left, .. } => {
                     let rest = drills[0][at + 1..].iter().sum::<u64>();
                     prop_assert!(since < longest && left > seconds(rest) && left <= seconds(longest + rest));
                 }

@@ -103,7 +103,7 @@ fn describe_scope(calendar: &Calendar) -> String {
     };
     let mut scope = "every month".to_owned();
     for (outcomes, limit) in [
-        (&[Month::Due, Month::Ahead][..], " that is over"),
+        (&[Month::Due, Month::Ahead][..], " that has ended"),
         (&[Month::Before], " since the first drill"),
         (&[Month::Gone], " in which the database existed"),
     ] {
@@ -199,7 +199,10 @@ mod tests {
         let drills = [(1, 2, Outcome::Pass), (1, 5, Outcome::Fail), (1, 9, Outcome::Fail)];
         let calendar = drawn(&drills, &[(1, Some(-400))], true, 12);
         let said = of(&calendar);
-        assert_eq!(said.words, "every month that is over is proven, but the last drill of 1 database failed");
+        assert_eq!(
+            said.words,
+            "every month that has ended is proven, but the last drill of 1 database failed"
+        );
         assert_eq!((said.standing, said.tone), (Standing::Complete, Tone::Bad));
         assert_eq!(
             list_shortfalls(&calendar),
@@ -209,7 +212,7 @@ mod tests {
         let said = of(&drawn(&mended, &[(1, Some(-400))], true, 12));
         assert_eq!(
             (said.standing, said.words.as_str()),
-            (Standing::Complete, "every month that is over is proven")
+            (Standing::Complete, "every month that has ended is proven")
         );
     }
 
@@ -248,7 +251,7 @@ mod tests {
                 }
                 prop_assert!(cells().all(|cell| !cell.outcome.is_short()));
                 for (outcomes, limit) in [
-                    (vec![Month::Due, Month::Ahead], "that is over"),
+                    (vec![Month::Due, Month::Ahead], "that has ended"),
                     (vec![Month::Before], "since the first drill"),
                     (vec![Month::Gone], "in which the database existed"),
                 ] {

@@ -166,8 +166,9 @@ pub(crate) fn find_record(vault: &Vault, run: &str) -> Result<Report> {
         let (reports, damaged) = list_records(vault, &only)?;
         return reports.into_iter().next().ok_or_else(|| match damaged.into_iter().next() {
             Some(why) => Error::outside(why),
-            None => Error::request("no drill is recorded in this vault")
-                .hint("`lifeboat drill run DB` makes one."),
+            None => {
+                Error::request("no drill is recorded in this vault").hint("`lifeboat drill run DB` runs one.")
+            }
         });
     }
     let source = source_of(vault, run)?;

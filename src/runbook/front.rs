@@ -141,11 +141,7 @@ pub(super) fn parse_front(yaml: &str, faults: &mut Vec<Fault>) -> Front {
         );
     }
     if written.rto.is_none() {
-        faults.push(Fault::note(
-            start,
-            "rto",
-            "there is no `rto`, so a run cannot show how much time is left",
-        ));
+        faults.push(Fault::note(start, "rto", "there is no `rto`: a run cannot show the time left"));
     }
     let review_by = read_date(&written, faults);
     let mut duration = |written: &Option<Spanned<String>>, name: &str| {

@@ -65,12 +65,8 @@ pub(crate) fn lint_runbook(
         if !is_there(command) {
             let at = position_of(&runbook.text, "needs:");
             faults.push(
-                Fault::shortfall(
-                    at,
-                    "command",
-                    format!("`{command}` is needed but not installed on this machine"),
-                )
-                .hint("Install it, or take it out of `needs`."),
+                Fault::shortfall(at, "command", format!("`{command}` is not installed"))
+                    .hint("Install it, or take it out of `needs`."),
             );
         }
     }
@@ -121,7 +117,7 @@ fn of_step(step: &Step) -> Vec<Fault> {
                     "probe",
                     format!("step `{id}` creates {made}, and nothing checks whether it exists"),
                 )
-                .hint(format!("Add a block ```probe for={id}: exit code 0 if it is there.")),
+                .hint(format!("Add a block ```probe for={id}: exit code 0 if it exists.")),
             );
         }
     } else if !act.read_only && step.probe.is_none() {
@@ -219,7 +215,7 @@ fn of_script(
             faults.push(Fault::shortfall(
                 below(script.at, line),
                 "command",
-                format!("`{program}` in {what} is not installed on this machine"),
+                format!("`{program}` in {what} is not installed"),
             ));
         }
     }

@@ -71,7 +71,7 @@ pub(super) fn refuse_missing(findings: Vec<Finding>, what: &str) -> Result<Vec<S
     if missing.is_empty() {
         return Ok(of(Presence::Doubtful));
     }
-    Err(Error::new(crate::error::Kind::Guard, format!("{what}, since later steps would fail: {}", missing.join("; ")))
+    Err(Error::new(crate::error::Kind::Guard, format!("{what}, because later steps would fail: {}", missing.join("; ")))
         .hint("Fix that, or pass another value with `--set`. `lifeboat runbook plan` checks everything and changes nothing.")
         .hint("`--without-preflight` starts anyway."))
 }
@@ -105,10 +105,7 @@ fn check_programs(steps: &[&Step], ground: &PreflightContext<'_>) -> Vec<Finding
     let mut findings = Vec::new();
     for command in &ground.runbook.front.needs.commands {
         if !is_there(command) && missing.insert(command.clone()) {
-            findings.push(Finding::new(
-                Presence::Missing,
-                format!("`{command}` is not installed on this machine"),
-            ));
+            findings.push(Finding::new(Presence::Missing, format!("`{command}` is not installed")));
         }
     }
     for step in steps {
@@ -146,7 +143,7 @@ fn missing_in(text: &str, values: &Values) -> Vec<(String, String)> {
     let named = named.filter(|name| !scan.set.contains(*name)).filter_map(|name| values.get(name));
     plain
         .filter(|program| !is_there(program) && !is_known_to_the_shell(program))
-        .map(|program| (program.clone(), format!("`{program}`, which is not installed on this machine")))
+        .map(|program| (program.clone(), format!("`{program}`, which is not installed")))
         .chain(named.filter(|path| !is_there(path)).map(|path| (path.to_owned(), why_no_program(path))))
         .collect()
 }
@@ -155,7 +152,7 @@ fn why_no_program(path: &str) -> String {
     match Path::new(path).exists() {
         true => format!("`{path}`, which is not an executable file"),
         false if path.contains('/') => format!("`{path}`, which does not exist"),
-        false => format!("`{path}`, which is not installed on this machine"),
+        false => format!("`{path}`, which is not installed"),
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) async fn undo_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     if found.lost_lines > 0 {
         return Err(Error::new(
             Kind::Guard,
-            "the journal has lost lines: it does not prove what the run made",
+            "the journal has lost lines: it does not prove what the run created",
         ));
     }
     values.take_over(&story.values, &runbook.free_names())?;
@@ -203,10 +203,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                 (_, None) => return Ok(Err(residue(unproven(), true))),
                 (_, Some(_)) if !told.absent.contains(&object) => return Ok(Err(residue(unproven(), true))),
                 (ObjectState::There(identity), Some(made)) if identity != made.identity => {
-                    return Ok(Err(residue(
-                        format!("`{object}` is not the one that this run created"),
-                        true,
-                    )));
+                    return Ok(Err(residue(format!("`{object}` is not the one this run created"), true)));
                 }
                 (_, Some(made)) => there.push(made.clone()),
             }
@@ -282,7 +279,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         let run = &self.story.start.run;
         Err(Error::new(Kind::Guard, what)
             .hint(format!("`lifeboat runbook undo {run} {}` undoes it.", missing.join(" ")))
-            .hint("`--keep STEP` keeps what a step made, and everything before it."))
+            .hint("`--keep STEP` keeps what a step created, and everything before it."))
     }
 
     /// The gate before a step is undone.

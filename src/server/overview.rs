@@ -69,7 +69,7 @@ pub(super) struct Database {
 
 /// A finding, its databases, and their account and Region, if several are checked.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct LocatedFinding {
+pub(super) struct Located {
     pub(super) place: Option<String>,
     #[serde(flatten)]
     pub(super) shared: Shared,
@@ -92,7 +92,7 @@ pub(super) struct Overview {
     pub(super) health: Health,
     pub(super) banner: Banner,
     /// The findings of all of them, each once, with one command for its databases.
-    pub(super) findings: Vec<LocatedFinding>,
+    pub(super) findings: Vec<Located>,
     pub(super) databases: Vec<Database>,
     /// Databases that were drilled, and of which AWS is not asked here.
     pub(super) drilled: Vec<Drilled>,
@@ -160,9 +160,7 @@ fn list_gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
         count => gaps.push(fault(format!("{count} manifests in the vault cannot be read"))),
     }
     match (&instances.error, &instances.report) {
-        (Some(_), Some(_)) => {
-            gaps.push(fault("AWS could not be reached: this is older data data".to_owned()))
-        }
+        (Some(_), Some(_)) => gaps.push(fault("AWS could not be reached: old data shown".to_owned())),
         (Some(_), None) => gaps.push(fault("AWS could not be reached".to_owned())),
         (None, None) if instances.is_watched => {
             gaps.push(Gap { words: "DB instances are being checked".to_owned(), is_fault: false });
@@ -203,22 +201,17 @@ fn drilled_elsewhere(drills: &Drills, instances: &Instances, now: DateTime<Utc>)
 }
 
 /// Each finding once: those of the vault, and those of each account and Region, the worst first.
-fn shared_findings(
-    databases: &[Database],
-    instances: &Instances,
-    drilled: &[Drilled],
-) -> Vec<LocatedFinding> {
+fn shared_findings(databases: &[Database], instances: &Instances, drilled: &[Drilled]) -> Vec<Located> {
     let of_vault = databases.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
     let of_drills = drilled.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
-    let here = |shared: Shared| LocatedFinding { place: None, shared };
-    let mut told: Vec<LocatedFinding> =
-        group_findings(of_vault.chain(of_drills)).into_iter().map(here).collect();
+    let here = |shared: Shared| Located { place: None, shared };
+    let mut told: Vec<Located> = group_findings(of_vault.chain(of_drills)).into_iter().map(here).collect();
     let places: BTreeSet<&Place> = instances.all().map(|it| &it.place).collect();
     for place in places {
         let of_place = instances.all().filter(|it| it.place == *place);
         let shared = group_findings(of_place.map(|it| (it.id.as_str(), it.findings.as_slice())));
         let shown = Some(place.to_string()).filter(|_| instances.is_over_several());
-        told.extend(shared.into_iter().map(|shared| LocatedFinding { place: shown.clone(), shared }));
+        told.extend(shared.into_iter().map(|shared| Located { place: shown.clone(), shared }));
     }
     told.sort_by_key(|it| (it.shared.finding.severity, std::cmp::Reverse(it.shared.databases.len())));
     told

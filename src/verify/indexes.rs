@@ -13,11 +13,11 @@ use crate::postgres::Session;
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Indexes {
-    /// Indexes that do not hold.
+    /// Indexes that are damaged.
     pub damaged: Vec<DefinitionVerdict>,
     /// What was not checked, and why.
     pub not_tested: Vec<String>,
-    /// How many hold.
+    /// How many are sound.
     pub sound: usize,
 }
 
@@ -25,7 +25,7 @@ struct Index {
     oid: u32,
     name: String,
     is_b_tree: bool,
-    /// It orders text by a collation of the host.
+    /// Whether it orders text by a collation of the host.
     depends_on_host: bool,
 }
 

@@ -26,7 +26,7 @@ use super::depth::Depth;
 use super::narrow::Differences;
 use super::observe::{Counted, Observation, Table};
 
-/// Whether two fingerprints are of the same content; `None` where there are none.
+/// Whether two fingerprints are of the same content; `None` if one is missing.
 fn same_content(left: Option<&String>, right: Option<&String>) -> Option<bool> {
     left.zip(right).map(|(left, right)| left == right)
 }
@@ -44,7 +44,7 @@ fn judge_uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
     match (expected, observed) {
         (Counted::Unreadable(reason), _) => (Word::Unknown, format!("not readable in the source: {reason}")),
         (Counted::Damaged(reason), _) => (Word::Unknown, format!("the source itself is damaged: {reason}")),
-        // The server says that it stores what it never wrote: that is an answer, not a failure to find one.
+        // The server reports content that it never wrote: that is a result, not a failure to get one.
         (_, Counted::Damaged(reason)) => (Word::Differs, format!("damaged in the copy: {reason}")),
         (_, Counted::Unreadable(reason)) => (Word::Unknown, format!("not readable in the copy: {reason}")),
         (Counted::Skipped(reason), _) | (_, Counted::Skipped(reason)) => (Word::Skipped, reason.clone()),
@@ -52,7 +52,7 @@ fn judge_uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
     }
 }
 
-/// Gathers the verdicts and weighs them.
+/// Collects the verdicts and derives the overall one.
 struct Verdicts {
     tables: Vec<TableVerdict>,
     missing_databases: Vec<String>,
@@ -65,7 +65,7 @@ struct Verdicts {
     notes: Vec<Note>,
     /// Databases of the copy that the baseline does not cover.
     uncovered: BTreeSet<String>,
-    /// Any table was to be read.
+    /// Whether any table was to be read.
     rows_were_asked: bool,
 }
 
@@ -148,7 +148,7 @@ impl Verdicts {
         }
     }
 
-    /// Adds the tables of a database that the copy lacks, and that may have been made since.
+    /// Adds the tables of a database that the copy lacks, and that may have been created since.
     fn database_may_be_missing<'a>(&mut self, database: &str, tables: impl Iterator<Item = &'a Table>) {
         let reason = "its database is not in the restored copy, and nothing proves that it was created after the backup";
         self.unreadable.push(format!(
@@ -189,7 +189,7 @@ impl Verdicts {
         }
     }
 
-    /// Another major version deparses views and rules in other words.
+    /// Another major version deparses views and rules differently.
     fn leave_out_what_versions_write_differently(&mut self, left: &Observation, right: &Observation) {
         const WORDS: [&str; 4] = ["view", "rule", "aggregate", "publication columns"];
         if left.major_version() == right.major_version() {

@@ -14,9 +14,9 @@ use super::fingerprint::{Column, Hashed, hash_of_row};
 use super::observe::Table;
 use crate::postgres::{QueryFailure, Session};
 
-/// Rows that a part of a table has about.
+/// About how many rows a part of a table has.
 const ROWS_OF_A_PART: u64 = 512;
-/// Rows of differing parts that are fetched from a side at most, about.
+/// About how many rows of differing parts are fetched from a side at most.
 const ROWS_FETCHED: u64 = 40_000;
 
 /// How a row differs.
@@ -51,11 +51,11 @@ pub(crate) struct RowDifference {
 /// The rows of a table that differ.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Differences {
-    /// So many of them as were asked for, in the order of their keys.
+    /// As many of them as requested, in the order of their keys.
     pub rows: Vec<RowDifference>,
     /// How many there are.
     pub found: usize,
-    /// There are more, in parts that were not looked into.
+    /// Whether there are more, in parts that were not read.
     pub more: bool,
     /// Names of the key's columns.
     pub key: Vec<String>,
@@ -71,22 +71,22 @@ pub(crate) struct Side<'a> {
     pub only: Option<&'a str>,
 }
 
-/// How much is told.
+/// How much is reported.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
-    /// So many rows at most.
+    /// At most so many rows.
     pub rows: usize,
-    /// Whether their contents are told too.
+    /// Whether their content is reported too.
     pub show_rows: bool,
     pub told: RowsNamed,
 }
 
-/// Which of the rows that differ are told.
+/// Which of the differing rows are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowsNamed {
     /// Every one.
     All,
-    /// Those of the left: missing and changed ones. What only the right has may be nobody's fault.
+    /// Those of the left: missing and changed ones. What only the right has may not be an error.
     OfTheLeft,
 }
 
@@ -142,7 +142,7 @@ impl Compared {
             let text = column.text();
             format!("case when length({text}) > 200 then left({text}, 200) || '…' else {text} end")
         };
-        // One of several values is in quotes where its end could not be seen.
+        // One of several values is quoted if its end would be unclear.
         let one_of_many = |column: &Hashed| {
             let text = text(column);
             format!("case when {} ~ '[,'' ]' then quote_literal({text}) else {text} end", column.text())
@@ -156,7 +156,7 @@ impl Compared {
         }
     }
 
-    /// The row for people. Not as JSON, which would call casts of users' own.
+    /// The row for people. Not as JSON, which would call user-defined casts.
     fn row_text(&self) -> String {
         let told = |column: &Hashed| {
             let name = column.name.replace('\'', "''");
@@ -182,14 +182,14 @@ impl Compared {
 pub(crate) struct Budget {
     /// Rows of both sides together, about.
     pub rows: u64,
-    /// So many rows surely differ: with more parts than these, most parts do not.
+    /// So many rows certainly differ: with more parts than these, most parts do not.
     pub surely_differ: u64,
 }
 
 /// Parts of a table at most: their sums are held in memory, on the server too.
 const PARTS: u64 = 65_536;
 
-/// What the rows of two sides have in common, and what not.
+/// How the rows of two sides compare.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Rows of the left that the right has with the same values.
@@ -280,10 +280,10 @@ pub(crate) async fn compare_sums(
     Ok(tally)
 }
 
-/// So many rows that differ are looked at again, for the first ones in the order of their keys.
+/// How many differing rows are read again, to name the first ones in the order of their keys.
 const DESCRIBED: usize = 2_000;
 
-/// Says of some rows what they are called and how they differ, those that are missing or changed first.
+/// Names some rows and how they differ, missing or changed ones first.
 async fn describe_rows(
     left: Side<'_>,
     right: Side<'_>,
@@ -405,7 +405,7 @@ struct Differing {
     rows: u64,
 }
 
-/// Takes away what is on both sides, and says what is left.
+/// Removes what is on both sides, and returns the rest.
 fn pair_up(left: &mut Rows, right: &mut Rows) -> Vec<Differing> {
     let mut differing = Vec::new();
     let mut add = |key, how, rows: i64| {
@@ -447,7 +447,7 @@ fn in_order(left: &Option<String>, right: &Option<String>) -> std::cmp::Ordering
     }
 }
 
-/// What is told of one row.
+/// The details of one row.
 struct Detail {
     /// Its key, for people.
     key: Option<String>,

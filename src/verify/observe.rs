@@ -20,7 +20,7 @@ use super::schema::RECIPE;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
 
-/// What is asked of the rows of each table besides their number and content.
+/// What is read of the rows of each table, besides their number and content.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Question {
     /// Where to divide the rows by age, for each database.
@@ -44,7 +44,7 @@ pub(crate) struct Progress {
     pub of_bytes: u64,
 }
 
-/// What is known of an observation while it is being made.
+/// An observation in progress.
 pub(super) struct Observing<'a> {
     seen: ReadSoFar,
     question: &'a Question,
@@ -77,7 +77,7 @@ impl Databases {
             };
             match observed {
                 Ok(observed) => observation.add_database(name, observed),
-                // Its owner may have dropped it, even WITH (FORCE); the other databases are none the worse for it.
+                // Its owner may have dropped it, even WITH (FORCE); the other databases are unaffected.
                 Err(error) => match self.still_exists(name).await? {
                     true => {
                         observation.unreadable.insert(name.to_owned(), error.chain());
@@ -116,7 +116,7 @@ impl Databases {
         }
         let instant = &opened.instant.boundary;
         observation.boundaries.insert(name.clone(), instant.clone());
-        // What is settled at this very instant is recorded along, where that is not simply everything.
+        // The boundary of this very instant is recorded too, unless no transaction was running.
         let boundary = observing.question.boundaries.get(&name).cloned();
         let boundary = boundary.or_else(|| instant.has_running().then(|| instant.clone()));
         let mut tables = catalog::list_tables(session).await?;
@@ -205,7 +205,7 @@ impl ReadSoFar {
 }
 
 impl Observation {
-    /// What concerns the whole server.
+    /// Reads what concerns the whole server.
     async fn add_server(&mut self, session: &Session) -> Result<()> {
         self.next_transaction = self.next_transaction.max(read::read_reference(session).await?.next_id());
         let row = session
@@ -226,7 +226,7 @@ impl Observation {
         Ok(())
     }
 
-    /// What concerns the database of a session as a whole.
+    /// Reads what concerns the database of a session as a whole.
     async fn read_database(&mut self, session: &Session) -> Result<()> {
         let reference = read::read_reference(session).await?;
         let made = "select age(xmin)::int8, oid from pg_database where datname = current_database()";

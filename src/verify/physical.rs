@@ -1,4 +1,4 @@
-//! Holding a physical copy against its source as it is now.
+//! Compares a physical copy with its source as it is now.
 //!
 //! What the two can prove about each other, since a restore keeps transaction ids, object ids and column numbers:
 //!
@@ -39,7 +39,7 @@ const ROWS_NAMED: Extent = Extent { rows: 100, show_rows: false, told: RowsNamed
 /// Keys of newer rows that are looked for in the copy at most; of more, a share is.
 const KEYS_READ: u64 = 1_000_000;
 
-/// What was found by holding a copy against its source.
+/// The result of comparing a copy with its source.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     /// The source as it is now.
@@ -181,7 +181,7 @@ struct Placed {
     is_sharp: bool,
 }
 
-/// What the sums of a table say.
+/// What the sums of a table show.
 enum Found {
     /// Nothing is counted on one of the sides.
     Nothing,
@@ -220,7 +220,7 @@ impl Found {
     }
 }
 
-/// One database of the source beside that of the copy.
+/// A database of the source paired with that of the copy.
 struct DatabasePair<'a> {
     source: &'a Session,
     copy: Visit<'a>,

@@ -1,13 +1,13 @@
-//! Recording what a source contains, so that a copy can be judged by it later, without the source.
+//! Records what a source contains, so that a copy can be judged later without the source.
 //!
 //! ```text
-//! begin       the first look at the write counters, then the instant: seconds, however large the source is
+//! begin       the first reading of the write counters, then the instant: seconds, however large the source is
 //! observe     every table as it was at that instant
-//! look_again  the second look, after the moment of the copy
+//! look_again  the second reading, after the moment of the copy
 //! ```
 //!
-//! A baseline that is kept is one JSON document whose last field is the SHA-256 of everything before it, its *seal*.
-//! Nothing in it is a row: names, numbers, hashes.
+//! A saved baseline is one JSON document whose last field is the SHA-256 of everything before it, its *seal*.
+//! It contains no rows: only names, numbers and hashes.
 
 use chrono::{DateTime, Timelike as _, Utc};
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,7 @@ impl Recording {
         Ok(())
     }
 
-    /// Looks at the source once more, after the moment of the copy: as soon as its sessions have reported what they
+    /// Reads the counters of the source again, after the moment of the copy: as soon as its sessions have reported what they
     /// wrote up to `since`, because all that is written later only widens the bounds.
     pub(crate) async fn read_counters_again(&mut self, since: Instant) -> Result<()> {
         let databases = Databases::connect(&self.server, &self.only, &self.look).await?;
@@ -117,7 +117,7 @@ impl Recording {
         self.databases.as_ref().and_then(|databases| databases.exported_snapshot(database))
     }
 
-    /// Why a database could not be looked into.
+    /// Why a database could not be read.
     pub(crate) fn why_unreadable(&self, database: &str) -> Option<&str> {
         self.databases.as_ref()?.unreadable().get(database).map(String::as_str)
     }
@@ -127,7 +127,7 @@ impl Recording {
         self.begun
     }
 
-    /// The baseline to keep.
+    /// The baseline to save.
     pub(crate) fn into_baseline(self, of: Origin, now: DateTime<Utc>) -> Recorded {
         Recorded {
             schema: SCHEMA.to_owned(),
@@ -192,7 +192,7 @@ impl Origin {
     }
 }
 
-/// A baseline that can be kept.
+/// A baseline that can be saved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Recorded {
     schema: String,
@@ -223,7 +223,7 @@ impl Recorded {
         Ok((seal, document))
     }
 
-    /// Reads a document that `name` has been given. `expected`: the seal that it must have.
+    /// Parses the document called `name`. `expected`: the seal that it must have.
     pub(crate) fn from_sealed_json(
         name: &str,
         document: &[u8],
@@ -267,7 +267,7 @@ impl Recorded {
     }
 }
 
-/// Where baselines lie in the vault.
+/// The path of baselines in the vault.
 pub(crate) fn vault_name(seal: &str) -> String {
     format!("baselines/{seal}.json")
 }

@@ -166,7 +166,7 @@ async fn what_will_let_somebody_down_is_a_warning_and_does_not_keep_anybody_from
         "`$source` is outside double quotes",
         "there is no command `craete`",
         "does not say how to do it without",
-        "`no-such-program-here` in `b` is not installed on this machine",
+        "`no-such-program-here` in `b` is not installed",
         "`$sorce` in `b` is neither a parameter nor set by a step",
         "step `c` says `read-only`, but a plan cannot verify it: `rm` is not a program that is known to be read-only",
     ] {
@@ -514,7 +514,7 @@ async fn undo_touches_only_what_the_journal_proves() {
         .run(&["undo", &id, "--answer", "make=make"])
         .await
         .assert_code(4)
-        .assert_says(&["nothing was undone", "is not the one that this run created"]);
+        .assert_says(&["nothing was undone", "is not the one this run created"]);
     assert_eq!(std::fs::read_to_string(bench.path("made")).unwrap(), "another");
     std::fs::rename(bench.path("kept"), bench.path("made")).unwrap();
     let undone = bench.run(&["undo", &id, "--answer", "make=make", "--json"]).await.assert_code(0).json();

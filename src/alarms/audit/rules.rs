@@ -79,9 +79,7 @@ fn identity(of: &Metric, world: &AuditContext) -> Vec<Fault> {
         faults.push(fault(
             "unknown-metric",
             format!("RDS has no metric `{name}`"),
-            format!(
-                "Use one of the metrics that `aws cloudwatch list-metrics --namespace AWS/RDS` lists.{likely}"
-            ),
+            format!("Use a metric that `aws cloudwatch list-metrics --namespace AWS/RDS` lists.{likely}"),
         ));
     }
     if is_billing(name) {
@@ -245,9 +243,7 @@ fn unit(known: &Known, watch: &MetricWatch) -> Option<Fault> {
             let meant = if threshold <= 100.0 { "percent or gibibytes" } else { "mebibytes or kibibytes" };
             Some(fault(
                 "bytes-mistaken",
-                format!(
-                    "`{name}` is in bytes, and {threshold} bytes is next to nothing: {meant} were probably meant"
-                ),
+                format!("`{name}` is in bytes: {threshold} is next to nothing, {meant} were meant"),
                 "Give the threshold in bytes: 10% of 20 GiB is 2147483648. `lifeboat alarms plan --all` computes it.",
             ))
         }
@@ -349,10 +345,7 @@ fn data(watch: &MetricWatch, world: &AuditContext, earlier: &[Fault]) -> Vec<Fau
     if of_rds && watch.period_seconds < 60 {
         faults.push(fault(
             "period-too-short",
-            format!(
-                "RDS publishes once a minute: most periods of {} seconds are empty",
-                watch.period_seconds
-            ),
+            format!("RDS publishes once a minute: most periods of {} s are empty", watch.period_seconds),
             "Use a period of 60 seconds; it is cheaper too.",
         ));
     }
@@ -367,10 +360,7 @@ fn data(watch: &MetricWatch, world: &AuditContext, earlier: &[Fault]) -> Vec<Fau
         if !fits {
             faults.push(fault(
                 "wrong-unit",
-                format!(
-                    "only data points in {unit} are evaluated, and RDS publishes `{name}` in {:?}",
-                    known.counts
-                ),
+                format!("only data points in {unit} count, but `{name}` is published in {:?}", known.counts),
                 "Leave the unit out: CloudWatch does not convert.",
             ));
         }

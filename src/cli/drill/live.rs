@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::connect::Reading;
 use crate::drill::Event;
-use crate::drill::estimate::{Earlier, TimeLeft, time_left_of_all};
+use crate::drill::estimate::{Earlier, Left, time_left_of_all};
 use crate::drill::evidence::TEAR_DOWN;
 use crate::output::Output;
 use crate::when::{format_rough_span, format_span};
@@ -36,7 +36,7 @@ impl Going {
         (self.phase, self.since, self.what) = (phase.to_owned(), Instant::now(), String::new());
     }
 
-    fn time_left(&self) -> Option<TimeLeft> {
+    fn time_left(&self) -> Option<Left> {
         self.earlier.time_left(&self.phase, self.since.elapsed())
     }
 }
@@ -176,8 +176,8 @@ impl LiveFleet {
     fn live_text(&self, room: usize) -> String {
         let drills = lock(&self.drills);
         let under_way = drills.under_way.values().map(|going| match going.time_left() {
-            Some(TimeLeft::About { left, .. }) => Some(left),
-            Some(TimeLeft::Longer { .. }) | None => None,
+            Some(Left::About { left, .. }) => Some(left),
+            Some(Left::Longer { .. }) | None => None,
         });
         let left = time_left_of_all(under_way, drills.waiting.values().copied(), self.at_once)
             .filter(|left| !left.is_zero())

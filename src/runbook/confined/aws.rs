@@ -284,10 +284,7 @@ pub(super) fn judge_aws(words: &[String]) -> Result<(), String> {
         // The CLI puts the content of a file, or of a URL, in the place of such an argument.
         let lower = word.to_ascii_lowercase();
         if ["file://", "fileb://", "http://", "https://", "@="].iter().any(|mark| lower.contains(mark)) {
-            return Err(format!(
-                "the AWS CLI would replace `{}` with the content of a file or URL",
-                word.escape_default()
-            ));
+            return Err(format!("the AWS CLI would read `{}` as a file or URL", word.escape_default()));
         }
     }
     Ok(())

@@ -57,7 +57,7 @@ impl Program {
             "lifeboat" => std::env::current_exe().ok(),
             _ => search_path().into_iter().map(|folder| folder.join(name)).find(|path| path.is_file()),
         };
-        let path = path.ok_or_else(|| format!("`{name}` is not installed on this machine"))?;
+        let path = path.ok_or_else(|| format!("`{name}` is not installed"))?;
         Ok(Program { path, arguments: arguments.to_vec() })
     }
 }

@@ -192,7 +192,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                 Ok(_) => {}
                 Err(error) => {
                     self.tell(Progress::Note(&format!(
-                        "what the step made could not be checked: {}",
+                        "what the step created could not be checked: {}",
                         error.chain()
                     )));
                     return Vec::new();

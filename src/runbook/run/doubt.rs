@@ -239,7 +239,7 @@ pub(super) fn stop_for_lost_values(step: &Step) -> Stop {
         step: Some(step.id.clone()),
         error: Error::new(
             Kind::Guard,
-            format!("step `{}` happened, but the values that it set are lost", step.id),
+            format!("step `{}` happened, but the values it set are lost", step.id),
         )
         .hint(format!("Pass `--redo {}` if it may be repeated, or continue by hand.", step.id)),
     }

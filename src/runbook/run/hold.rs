@@ -40,9 +40,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                     break (Ending::Failed, format!("cannot be met: {why}"), Kind::Outside);
                 }
                 Ok(PollResult::NotYet(what)) => seen = what,
-                Err(failure) if failure.is_worth_repeating() => {
-                    seen = format!("AWS did not answer: {failure}")
-                }
+                Err(failure) if failure.is_worth_repeating() => seen = format!("AWS failed: {failure}"),
                 Err(failure) => {
                     break (Ending::Failed, format!("could not be read: {failure}"), Kind::Outside);
                 }

@@ -14,7 +14,7 @@ use crate::output::escape_controls;
 use crate::page::capitalise;
 use crate::policy::check::{Finding, Severity};
 use crate::server::banner::Health;
-use crate::server::overview::{Database, LocatedFinding, Overview};
+use crate::server::overview::{Database, Located, Overview};
 use crate::when::{format_age, format_ago, format_span};
 use crate::words::{format_bytes, format_count};
 
@@ -46,7 +46,7 @@ pub(super) fn draw_dashboard(seen: &DashboardData, may: Permissions, filter: &Fi
 }
 
 /// Each finding once: the message, its databases, and the command that fixes it.
-fn to_do(findings: &[LocatedFinding]) -> Markup {
+fn to_do(findings: &[Located]) -> Markup {
     if findings.is_empty() {
         return html! {};
     }

@@ -1,4 +1,4 @@
-//! Judging whether two databases hold the same, each as it was seen at an instant of its own.
+//! Judges whether two databases have the same content, each observed at its own instant.
 
 use super::{
     DefinitionVerdict, Judgement, Note, Verdicts, Word, definitions, dumped, format_rows, judge_uncounted,
@@ -17,7 +17,7 @@ pub(crate) struct Looks {
     pub after: WrittenTables,
 }
 
-/// At most how many rows were added and taken away; `None` if nothing bounds that.
+/// At most how many rows were added and removed; `None` if unbounded.
 type Moved = Option<(u64, u64)>;
 
 impl Looks {
@@ -43,7 +43,7 @@ impl Looks {
 }
 
 impl Looks {
-    /// At most how many rows were written to a table; `None` if nothing bounds that.
+    /// At most how many rows of a table were written; `None` if unbounded.
     pub(crate) fn written(&self, database: &str, oid: u32) -> Option<u64> {
         self.moved(database, oid).map(|(added, taken)| added + taken)
     }
@@ -148,7 +148,7 @@ pub(crate) fn judge_alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -
     bench.conclude(&[Word::Differs, Word::Missing, Word::Unexpected])
 }
 
-/// Definitions that name owners, or that say who may do what.
+/// Definitions of owners and privileges.
 pub(crate) const KINDS_NAMING_ROLES: [&str; 23] = [
     "conversion",
     "extension rights",
@@ -175,8 +175,8 @@ pub(crate) const KINDS_NAMING_ROLES: [&str; 23] = [
     "policy",
 ];
 
-/// Roles belong to a server and not to a database, so no dump carries them, and PostgreSQL does not note down what belongs to
-/// the superuser of `initdb`. Between databases that are no physical copies of each other a role is missing only where
+/// Roles belong to the server and not to a database, so a dump does not include them, and PostgreSQL does not record what belongs to
+/// the superuser of `initdb`. Between databases that are not physical copies of each other, a role is missing only where
 /// that shows: in an owner, a right or a policy, which name it.
 fn leave_out_roles_of_other_servers(bench: &mut Verdicts, left: &Observation, right: &Observation) {
     let databases: Vec<String> = left.databases.keys().cloned().collect();
@@ -225,7 +225,7 @@ fn uncounted_alike(table: &Table, other: &Table, verdict: (Word, String)) -> (Wo
     }
 }
 
-/// Rows that differ where a dump does not carry all of them, or where the restore itself wrote some.
+/// Rows that differ because a dump does not include all of them, or because the restore itself wrote some.
 fn forgive_rows(found: (Word, String), sides: (&Table, &Table), logins: &[&str]) -> (Word, String) {
     let (table, other) = sides;
     if let Some(reason) = dumped::rest_of_rows(table, other) {
@@ -274,7 +274,7 @@ fn judge_rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool
         ),
     };
     if table.is_view && !are_kin {
-        // A dump does not carry its rows along.
+        // A dump does not include its rows.
         return (
             Word::Skipped,
             format!(
@@ -291,7 +291,7 @@ fn judge_rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool
     if added_left + taken_left + added_right + taken_right == 0 {
         return (Word::Differs, apart);
     }
-    // Rows may have been added or taken away before the instant of the count, or after it.
+    // Rows may have been added or removed before the instant of the count, or after it.
     let range = |rows: u64, (added, taken): (u64, u64)| {
         let most = added.max(taken);
         (rows.saturating_sub(most), rows.saturating_add(most))

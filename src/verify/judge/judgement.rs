@@ -1,4 +1,4 @@
-//! What is found of each table, and what that comes to for a copy.
+//! The verdict on each table, and the resulting verdict on a copy.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::verify::narrow::RowDifference;
 use crate::verify::observe::Observation;
 use crate::words::format_count;
 
-/// What was found of one table.
+/// The result for one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Word {
@@ -18,7 +18,7 @@ pub(crate) enum Word {
     Identical,
     /// Same number of rows.
     Equal,
-    /// Inside what the writes since then allow.
+    /// Within what the writes since then allow.
     Within,
     /// Rows are missing, or there are too many.
     Differs,
@@ -33,7 +33,7 @@ pub(crate) enum Word {
 }
 
 impl Word {
-    /// The word as it stands in reports.
+    /// The word in reports.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Word::Identical => "identical",
@@ -90,7 +90,7 @@ impl TableVerdict {
         format!("{}.{}.{}", self.database, self.schema, self.table)
     }
 
-    /// Whether its values were not all compared, for want of a record of them.
+    /// Whether some of its values were not compared, because none were recorded.
     pub(super) fn stays_open(&self) -> bool {
         match self.verdict {
             Word::Equal | Word::Within | Word::Unknown => true,
@@ -99,7 +99,7 @@ impl TableVerdict {
         }
     }
 
-    /// Takes over what the source as it is now proves.
+    /// Adopts what the source as it is now proves.
     pub(super) fn settle_with(&mut self, found: TableVerdict) {
         let proves = |table: &TableVerdict| table.matched_rows.unwrap_or_default();
         match found.verdict {
@@ -135,12 +135,12 @@ pub(crate) struct DefinitionVerdict {
     pub kind: String,
     /// Qualified name.
     pub name: String,
-    /// How it is not.
+    /// How it differs.
     pub verdict: Word,
     pub reason: String,
 }
 
-/// How far the rows of a table were proven one by one.
+/// How many rows of a table were proven one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TableProof {
     /// Rows with the same values on both sides.
@@ -154,7 +154,7 @@ pub(crate) struct TableProof {
 pub(crate) struct Judgement {
     /// Overall.
     pub verdict: Verdict,
-    /// What it rests on, worst first.
+    /// The reasons, worst first.
     pub reasons: Vec<String>,
     /// Table by table, worst first within each database.
     pub tables: Vec<TableVerdict>,
@@ -233,7 +233,7 @@ impl Judgement {
         self.weigh();
     }
 
-    /// Weighs what was found, and words the reasons: again whenever a table's own words have changed.
+    /// Derives the verdict and its reasons: again whenever a table's own reason has changed.
     pub(crate) fn weigh(&mut self) {
         let told = |table: &TableVerdict| {
             let rows = |rows: Option<u64>| rows.map_or("?".to_owned(), |rows| rows.to_string());

@@ -51,7 +51,7 @@ pub(crate) struct NewerRows {
     pub around_the_moment: u64,
 }
 
-/// What was found of one table.
+/// The result for one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) word: Word,
