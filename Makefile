@@ -1,11 +1,12 @@
 # make demo   a restore drill, from nothing: installs what is missing, builds, runs it on a local RDS
 # make test   formatting, lints, dependencies, all tests
+# make fuzz   a minute of random input for each reader of what others wrote
 # make bench  what is fast, measured against what one would do otherwise
-# make setup  only installs what is missing (the other three call it)
+# make setup  only installs what is missing (the others call it)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo test bench setup setup-database setup-build setup-testers setup-clients
+.PHONY: demo test fuzz bench setup setup-database setup-build setup-testers setup-clients
 
 # The AWS CLI, boto3, moto (a second, independent RDS), schemathesis and Playwright of the tests live in a virtual environment under target/, so that nothing is installed system-wide.
 CLIENTS := target/clients
@@ -27,6 +28,9 @@ test: setup
 	tests/dependencies
 	cargo build --quiet --workspace --bins --tests
 	tests/in_memory cargo test --quiet --workspace
+
+fuzz: setup-build
+	fuzz/run
 
 bench: setup
 	cargo build --quiet --release --workspace --bins
@@ -56,8 +60,8 @@ setup-build:
 
 # What only the tests and the benchmarks need.
 setup-testers:
-	@command -v jq >/dev/null && command -v sqlite3 >/dev/null && command -v zstd >/dev/null \
-	  || { echo "installing jq, sqlite3 and zstd"; $(APT) update && $(APT) install -y jq sqlite3 zstd >/dev/null; }
+	@command -v age >/dev/null && command -v jq >/dev/null && command -v sqlite3 >/dev/null && command -v zstd >/dev/null \
+	  || { echo "installing age, jq, sqlite3 and zstd"; $(APT) update && $(APT) install -y age jq sqlite3 zstd >/dev/null; }
 	@command -v cron >/dev/null && command -v faketime >/dev/null && command -v pigz >/dev/null && command -v strace >/dev/null && command -v wrk >/dev/null && command -v systemd-analyze >/dev/null \
 	  || { echo "installing cron, faketime, pigz, strace, systemd-analyze and wrk"; $(APT) update && $(APT) install -y --no-install-recommends cron faketime pigz strace systemd wrk >/dev/null; }
 	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer \

@@ -31,7 +31,9 @@ use settings::AlarmKindSettings;
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::interrupt::Interrupt;
-use crate::rds::{Alarm, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, list_regions};
+use crate::rds::{
+    Alarm, AlarmState, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, list_regions,
+};
 use crate::settings::PerDatabase;
 use crate::words::quote_names;
 
@@ -44,7 +46,7 @@ pub(crate) use test::{Test, TestReport, test_alarm};
 pub(crate) use wanted::{Skipped, check_kind};
 
 use topics::Topics;
-use wanted::{Known, PREFIX, Wanted, is_ours};
+use wanted::{Known, PREFIX, WantedAlarm, is_ours};
 
 /// CloudWatch takes three puts a second from an account (Amazon CloudWatch User Guide, "Service quotas").
 const BETWEEN_PUTS: Duration = Duration::from_millis(334);
@@ -53,47 +55,45 @@ const BETWEEN_PUTS: Duration = Duration::from_millis(334);
 const ALARM_USD: f64 = 0.10;
 const METRIC_USD: f64 = 0.30;
 
-/// Whose alarms.
+/// Which instances.
 #[derive(Clone, Debug)]
 pub(crate) enum Scope {
-    /// All instances of the Region but throwaways.
+    /// All instances of the Region, except throwaways.
     All,
     /// These.
     Some(Vec<InstanceId>),
 }
 
-/// What is to be done, decided and not yet done.
+/// A plan: decided, not yet done.
 #[derive(Debug, Serialize)]
 pub(crate) struct Plan {
     /// `lifeboat.alarms/1`.
     pub schema: &'static str,
     /// The Region; of several, all of them.
     pub region: String,
-    /// The accounts and Regions that were looked at.
+    /// The accounts and Regions that were read.
     pub places: Vec<Place>,
-    /// Those that could not be.
     pub unreached: Vec<Unreached>,
-    /// The databases.
     pub databases: Vec<String>,
-    /// What is to be done, alarms and event subscriptions.
+    /// Changes to alarms and event subscriptions.
     pub changes: Vec<Change>,
     /// Kinds that a database does not get.
     pub skipped: Vec<Skipped>,
-    /// What is to be said beside it.
+    /// Warnings.
     pub warnings: Vec<String>,
-    /// About what alarms and custom metrics cost a month, without the free ones.
+    /// Estimated monthly cost of alarms and custom metrics, without the free tier.
     pub monthly_cost_usd: f64,
-    /// Alarms when it is done.
+    /// Number of alarms afterwards.
     pub alarms: usize,
     /// Custom metrics that they need.
     pub custom_metrics: usize,
-    /// The command that makes it so.
+    /// The command that applies it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apply_command: Option<String>,
 }
 
 impl Plan {
-    /// One plan over several places, to be looked at; there is at least one.
+    /// Merges the plans of several Regions, for display; there is at least one.
     pub(crate) fn merge(plans: Vec<Plan>, unreached: Vec<Unreached>) -> Option<Plan> {
         let mut all = plans.into_iter();
         let mut whole = all.next()?;
@@ -132,7 +132,7 @@ pub(crate) async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>>
             for id in ids.iter().collect::<BTreeSet<_>>() {
                 found.push(aws.instance(id).await?.ok_or_else(|| {
                     Error::request(format!("there is no DB instance `{id}` in {}", aws.region()))
-                        .hint("`lifeboat status` lists those that there are; look at `--region` too.")
+                        .hint("`lifeboat status` lists the instances; check `--region` too.")
                 })?);
             }
             Ok(found)
@@ -140,7 +140,7 @@ pub(crate) async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>>
     }
 }
 
-/// Decides what has to be done so that the instances of a scope have the alarms they should have.
+/// Plans the changes that give the instances of a scope the alarms they should have.
 pub(crate) async fn plan_alarms(
     aws: &Aws,
     settings: &PerDatabase<AlarmSettings>,
@@ -150,7 +150,7 @@ pub(crate) async fn plan_alarms(
 ) -> Result<Plan> {
     let instances = instances(aws, scope).await?;
     let mut skipped = Vec::new();
-    let mut all_wanted: Vec<Wanted> = Vec::new();
+    let mut all_wanted: Vec<WantedAlarm> = Vec::new();
     let mut topics_of = BTreeMap::new();
     let mut groups: BTreeMap<String, Option<u32>> = BTreeMap::new();
     for instance in &instances {
@@ -204,7 +204,7 @@ async fn max_connections(
     instance: &Instance,
     groups: &mut BTreeMap<String, Option<u32>>,
 ) -> Result<Option<u32>> {
-    // A default group says nothing but RDS's formula.
+    // A default group contains only RDS's formula.
     let Some(group) = instance.parameter_group.as_ref().filter(|group| !group.starts_with("default.")) else {
         return Ok(None);
     };
@@ -216,19 +216,19 @@ async fn max_connections(
     Ok(found)
 }
 
-/// Autoscaling ends at a limit, and then nothing grows any more.
+/// Autoscaling stops at a limit.
 fn warn_of_full_storage(instance: &Instance) -> Option<String> {
     let most = instance.settings.max_storage_gib?;
     let share = f64::from(instance.storage_gib) / f64::from(most);
     (share >= 0.9).then(|| {
         format!(
-            "`{}` has {} GiB of the {most} GiB up to which its storage grows by itself: raise MaxAllocatedStorage",
+            "`{}` has {} GiB of the {most} GiB at which storage autoscaling stops: raise MaxAllocatedStorage",
             instance.id, instance.storage_gib
         )
     })
 }
 
-/// Alarms on metrics of ours go off where nobody publishes them: better said before than after.
+/// Alarms on our metrics go off if nobody publishes them: better to warn beforehand.
 async fn warn_of_unmeasured(
     aws: &Aws,
     own: &BTreeSet<Metric>,
@@ -243,22 +243,22 @@ async fn warn_of_unmeasured(
     let more = if silent.len() > 3 { format!(" and {} more", silent.len() - 3) } else { String::new() };
     Ok((!silent.is_empty()).then(|| {
         format!(
-            "nobody measures the backups of {}{more}: their alarms go off until `lifeboat status --publish` runs every 15 \
-             minutes",
+            "no metrics are published for the backups of {}{more}: their alarms go off until `lifeboat status --publish` \
+             runs every 15 minutes",
             quote_names(silent.iter().take(3))
         )
     }))
 }
 
-/// Every topic must be there; one where nothing arrives is worth a warning.
-async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
+/// Every topic must exist; one that cannot deliver gets a warning.
+async fn check_topics(aws: &Aws, wanted: &[WantedAlarm]) -> Result<Vec<String>> {
     let mut topics = Topics::default();
     let mut warnings = Vec::new();
     let arns: BTreeSet<&String> = wanted.iter().flat_map(|one| &one.spec.alarm_actions).collect();
     for arn in arns {
         let Some(topic) = topics.fetch(aws, arn).await? else {
             return Err(Error::request(format!("topic `{arn}` does not exist")).hint(format!(
-                "Make it with `aws sns create-topic --name {}`, and subscribe someone who can be woken.",
+                "Create it with `aws sns create-topic --name {}`, and subscribe whoever is on call.",
                 arn.rsplit(':').next().unwrap_or_default()
             )));
         };
@@ -274,7 +274,7 @@ async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
-/// What keeps messages of CloudWatch and RDS from arriving at a topic, each with its remedy.
+/// What keeps a topic from delivering messages of CloudWatch and RDS, each with its remedy.
 pub(crate) fn obstacles(topic: &Topic) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for service in ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"] {
@@ -292,7 +292,7 @@ fn lower_first(text: &str) -> String {
     letters.next().map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
 }
 
-/// Alarms of ours in a scope, with their tags: those whose name and tag both say so.
+/// Our alarms in a scope, with their tags: those whose name and tag both prove it.
 async fn list_own_alarms(aws: &Aws, scope: &Scope) -> Result<Vec<(Alarm, Tags)>> {
     let mut named = Vec::new();
     match scope {
@@ -316,7 +316,6 @@ async fn list_own_alarms(aws: &Aws, scope: &Scope) -> Result<Vec<(Alarm, Tags)>>
 /// What `apply` did.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// The plan.
     #[serde(flatten)]
     pub plan: Plan,
     /// How many changes were made.
@@ -330,7 +329,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// One report over several places; there is at least one.
+    /// Merges the reports of several Regions; there is at least one.
     pub(crate) fn merge(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
         let (mut plans, mut failed) = (Vec::new(), Vec::new());
         let (mut applied, mut left, mut interrupted) = (0, 0, false);
@@ -350,15 +349,13 @@ impl Report {
 pub(crate) struct Failed {
     /// The alarm or event subscription.
     pub alarm: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
-    /// Why.
     pub error: String,
 }
 
 /// Makes the changes of a plan, no faster than CloudWatch allows. After an interruption a new plan holds what is left.
-/// `tell` hears how many changes are done, of how many, and what is done now.
+/// `tell` is called with the number of changes done, their total, and the current one.
 pub(crate) async fn apply_plan(
     aws: &Aws,
     plan: Plan,
@@ -434,7 +431,7 @@ async fn apply_change(aws: &Aws, change: &Change) -> Result<()> {
     }
 }
 
-/// What the exit code of `apply` says.
+/// The exit code of `apply`.
 pub(crate) fn exit_kind(report: &Report) -> Option<ErrorKind> {
     match report.failed.len() {
         0 if !report.plan.unreached.is_empty() => Some(ErrorKind::Partial),
@@ -447,20 +444,16 @@ pub(crate) fn exit_kind(report: &Report) -> Option<ErrorKind> {
 /// An alarm of ours, for `list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Listed {
-    /// Name.
     pub name: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
-    /// State.
-    pub state: String,
-    /// Since when.
+    pub state: AlarmState,
     pub since: Option<chrono::DateTime<chrono::Utc>>,
-    /// What raises it.
+    /// Its rule.
     pub rule: Option<String>,
-    /// Whom it tells.
+    /// Its topics.
     pub actions: Vec<String>,
-    /// Whether it tells anyone.
+    /// Whether it notifies anyone.
     pub actions_enabled: bool,
 }
 
@@ -486,6 +479,10 @@ pub(crate) async fn list_alarms(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>>
 
 /// Those in alarm first.
 pub(crate) fn most_urgent_first(left: &Listed, right: &Listed) -> std::cmp::Ordering {
-    let urgency = |state: &str| ["ALARM", "INSUFFICIENT_DATA", "OK"].iter().position(|one| *one == state);
+    let urgency = |state: &AlarmState| match state {
+        AlarmState::Alarm => 0,
+        AlarmState::InsufficientData => 1,
+        _ => 2,
+    };
     (urgency(&left.state), &left.name, &left.place).cmp(&(urgency(&right.state), &right.name, &right.place))
 }

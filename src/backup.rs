@@ -32,7 +32,7 @@ pub(crate) mod restore;
 mod read_options;
 pub(crate) mod request;
 mod roles;
-mod script;
+pub(crate) mod script;
 pub(crate) mod schedule;
 mod seal;
 mod sqlite;
@@ -42,7 +42,7 @@ mod statement;
 pub(crate) mod stats;
 mod settings;
 mod stream;
-mod token;
+pub(crate) mod token;
 mod tolerance;
 mod verify;
 

@@ -153,7 +153,7 @@ impl Config {
             };
             Error::request(format!("`{}` is not a valid configuration", path.display()))
                 .caused_by(format!("{place}: {}", why.trim_end()))
-                .hint(remedy.unwrap_or("The section \"Configuration\" of README lists every key."))
+                .hint(remedy.unwrap_or("docs/reference.md lists every key."))
         };
         // The line itself is not shown: there may be a secret in it that does not belong there.
         let file: File = toml::from_str(text)

@@ -1,14 +1,14 @@
-//! What this machine and this role can and cannot do, command by command, and what mends it.
+//! What this machine and this role can and cannot do, command by command, and the remedies.
 //!
-//! Reads, and changes nothing: permissions are asked of IAM's simulator, or found out by reading calls and by calls that are
-//! about nothing that exists; only the vault is tried for real, with a file of its own that is removed. What could not be found
-//! out is *unknown*, and neither fine nor broken.
+//! Reads, and changes nothing: permissions are tested with IAM's simulator, with read calls, and with calls for
+//! objects that do not exist; only the vault is tried for real, with a file that is removed again. What could not be
+//! determined is *unknown*, neither fine nor broken.
 //!
 //! ```text
-//! identity     credentials, where they come from, when they end; the clock
+//! identity     credentials, where they come from, when they expire; the clock
 //! network      names, connections and TLS of AWS's endpoints and of databases
-//! permissions  which action each command needs, and whether AWS lets us
-//! tools        PostgreSQL's programs against the servers that are known; certificate authorities
+//! permissions  which action each command needs, and whether AWS allows it
+//! tools        PostgreSQL's programs, compared with the known servers; certificate authorities
 //! storage      the vault
 //! settings     lifeboat.toml, keys, topics, where messages go
 //! ```
@@ -27,7 +27,7 @@ use serde::Serialize;
 
 use crate::rds::Place;
 
-/// A command that a machine is to run.
+/// A command that this machine should be able to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
@@ -66,7 +66,7 @@ impl Task {
     pub(crate) const OF_AWS: [Task; 6] =
         [Task::Status, Task::Policy, Task::Snapshot, Task::Restore, Task::Drill, Task::Alarms];
 
-    /// As it is typed.
+    /// The command as it is typed.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Task::Status => "status",
@@ -81,32 +81,31 @@ impl Task {
     }
 }
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// As it should be.
     Pass,
-    /// It works, and is worth a look.
+    /// It works, but deserves attention.
     Warning,
-    /// It could not be found out.
+    /// It could not be determined.
     Unknown,
     /// It keeps commands from working.
     Fail,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Check {
     /// What it is about: `configuration`, `credentials`, `clock`, `network`, `permissions`, `databases`, `tools`, `vault`, `alarms`.
     pub group: &'static str,
-    /// A word for programs, the same whatever came out: `pg_dump`, `vault_writable`.
+    /// Its code, whatever the result: `pg_dump`, `vault_writable`.
     pub code: String,
-    /// How it came out.
+    /// The result.
     pub verdict: Outcome,
-    /// What was seen.
     pub message: String,
-    /// What mends it: a command, or a statement of a policy.
+    /// What fixes it: a command, or a policy statement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
     /// The account and Region that it is about, if it is about one.
@@ -117,7 +116,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    /// A check that came out in this way.
+    /// A check with its result.
     pub(crate) fn new(
         group: &'static str,
         code: impl Into<String>,
@@ -135,21 +134,21 @@ impl Check {
         }
     }
 
-    /// With what mends it.
+    /// Adds the remedy.
     #[must_use]
     pub(crate) fn mended_by(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
-    /// Of a place.
+    /// Sets the account and Region.
     #[must_use]
     pub(crate) fn at(mut self, place: &Place) -> Self {
         self.place = Some(place.clone());
         self
     }
 
-    /// Needed by these commands.
+    /// Sets the commands that need it.
     #[must_use]
     pub(crate) fn for_tasks(mut self, tasks: &[Task]) -> Self {
         self.commands = tasks.to_vec();
@@ -157,38 +156,34 @@ impl Check {
     }
 }
 
-/// How a command fares.
+/// Whether a command can work.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Ability {
-    /// The command.
     pub command: Task,
     /// The worst of what it needs.
     pub verdict: Outcome,
-    /// What keeps it from working, or could not be found out, by code.
+    /// Codes of the checks that failed or are unknown.
     pub because: Vec<String>,
 }
 
-/// Everything that was looked at (`lifeboat.doctor/1`).
+/// All checks (`lifeboat.doctor/1`).
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// The name of this form.
+    /// The schema of this document.
     pub schema: &'static str,
-    /// When.
     pub at: DateTime<Utc>,
-    /// Version of the tool.
+    /// Version of lifeboat.
     pub version: &'static str,
     /// The machine.
     pub host: String,
     /// The worst of all.
     pub verdict: Outcome,
-    /// Command by command.
     pub commands: Vec<Ability>,
-    /// One by one.
     pub checks: Vec<Check>,
 }
 
 impl Report {
-    /// What was found for some commands; checks that none of them needs are left out.
+    /// The report for some commands; checks that none of them needs are left out.
     pub(crate) fn new(mut checks: Vec<Check>, wanted: &[Task], host: String, at: DateTime<Utc>) -> Self {
         checks.retain(|check| check.commands.iter().any(|task| wanted.contains(task)));
         for check in &mut checks {

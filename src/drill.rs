@@ -1,4 +1,4 @@
-//! The restore drill: restore elsewhere, prove, time, tear down.
+//! The restore drill: restore to a throwaway, compare, time, remove.
 //!
 //! Owns the throwaway instance from the request that creates it to the Describe call that no longer finds it, and the
 //! record in the vault. A drill never writes to its source, and nothing in here deletes an instance that is not proven to
@@ -20,10 +20,10 @@
 //!
 //! report           every drill of a period, for an auditor; calendar, headline: by months, and in one sentence
 //! annotate         what was done about a drill, and who signed it off
-//! proof            which records prove something, for whoever draws conclusions from them
+//! proof            which records prove something, for everything that relies on them
 //! journal          writes the evidence before the restore and after the removal, and reads it
 //! verify_evidence  whether the evidence is as it was written, by the chain that names each file by its hash
-//! page             the evidence as a page; outcome: in a word and a tone
+//! page             the evidence as a page; outcome: its words and tones
 //! estimate         how long a drill may still take, by earlier ones
 //! evidence         `lifeboat.drill/1`; database: which one it is of
 //! ```

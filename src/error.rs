@@ -35,7 +35,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The process exit code; a promise to scripts (see the table in README).
+    /// The process exit code; a promise to scripts (see the table in docs/reference.md).
     pub const fn exit_code(self) -> u8 {
         match self {
             Kind::No => 1,
@@ -218,8 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn readme_lists_every_exit_code() {
-        let readme = include_str!("../README.md");
+    fn the_reference_lists_every_exit_code() {
+        let reference = include_str!("../docs/reference.md");
         let kinds = [
             Kind::No,
             Kind::Request,
@@ -231,9 +231,9 @@ mod tests {
             Kind::Bug,
         ];
         for kind in kinds {
-            assert!(readme.contains(&format!("| {} | ", kind.exit_code())), "{kind:?}");
+            assert!(reference.contains(&format!("| {} | ", kind.exit_code())), "{kind:?}");
         }
         let (interrupted, terminated) = (Kind::Interrupted.exit_code(), Kind::Terminated.exit_code());
-        assert!(readme.contains(&format!("| {interrupted}, {terminated} |")));
+        assert!(reference.contains(&format!("| {interrupted}, {terminated} |")));
     }
 }

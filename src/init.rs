@@ -1,7 +1,7 @@
-//! A first `lifeboat.toml`, from what there is: databases, how they are backed up now, topics, Regions. Pure but for the looking.
+//! A first `lifeboat.toml`, from what exists: databases, how they are backed up now, topics, Regions. Pure but for the survey.
 //!
-//! What is written says what is so already, or what we would take without it, so that nothing changes by writing it; what would be
-//! better is in comments. It is read by our own reader before anybody gets it. Names come from outside, so each is quoted.
+//! The file states what is already the case, or our defaults, so that writing it changes nothing; what would be
+//! better is in comments. Our own parser reads it before it is written. Names come from outside, so each is quoted.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,12 +15,11 @@ use crate::rds::Instance;
 
 /// What was found in one Region.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
-    /// The Region.
+pub(crate) struct RegionSurvey {
     pub region: String,
     /// The account's number.
     pub account: String,
-    /// DB instances, but for throwaways.
+    /// DB instances, except throwaways.
     pub instances: Vec<Instance>,
     /// Names of topics.
     pub topics: Vec<String>,
@@ -40,8 +39,8 @@ pub(crate) struct Local {
 /// Everything that goes into the file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
-    /// Region by Region.
-    pub places: Vec<Seen>,
+    /// What was found in each Region.
+    pub places: Vec<RegionSurvey>,
     /// The profile, if one was named.
     pub profile: Option<String>,
     /// The endpoint, if it is not AWS's own.
@@ -53,7 +52,7 @@ pub(crate) struct Found {
 }
 
 /// Looks at one Region. Reads only.
-pub(crate) async fn survey_region(aws: &Aws) -> Result<Seen> {
+pub(crate) async fn survey_region(aws: &Aws) -> Result<RegionSurvey> {
     let (instances, topics) = tokio::try_join!(aws.instances(), aws.topics())?;
     let instances: Vec<Instance> = instances.into_iter().filter(|it| !it.is_throwaway()).collect();
     let caller = aws.caller().await.unwrap_or_default();
@@ -65,14 +64,14 @@ pub(crate) async fn survey_region(aws: &Aws) -> Result<Seen> {
         .collect();
     topics.sort();
     let account = caller.split(':').nth(4).unwrap_or_default().to_owned();
-    Ok(Seen { region: aws.region().to_owned(), account, instances, topics })
+    Ok(RegionSurvey { region: aws.region().to_owned(), account, instances, topics })
 }
 
-/// The file, and proof that our own reader takes it.
+/// The text of the file, checked by our own parser.
 pub(crate) fn written(found: &Found, now: DateTime<Utc>) -> Result<String> {
     let text = render_config(found, now);
     Config::parse(&text, Path::new("lifeboat.toml")).map_err(|error| {
-        Error::new(Kind::Bug, "what was to be written is not a configuration").caused_by(error)
+        Error::new(Kind::Bug, "the generated configuration is not valid").caused_by(error)
     })?;
     Ok(text)
 }
@@ -87,14 +86,14 @@ fn render_config(found: &Found, now: DateTime<Utc>) -> String {
         found.places.iter().map(|seen| seen.account.as_str()).filter(|it| !it.is_empty()).collect();
     let whose = accounts
         .first()
-        .map_or(String::new(), |account| format!(", from what there is in account {account}"));
+        .map_or(String::new(), |account| format!(", from the DB instances of account {account}"));
     line(
         &mut text,
         format!("# Written by `lifeboat init` on {}{}.", now.format("%Y-%m-%d"), comment(&whose)),
     );
     line(
         &mut text,
-        "# Every key may be left out. `lifeboat doctor` says whether everything works with it.".to_owned(),
+        "# Every key is optional. `lifeboat doctor` checks whether everything works with it.".to_owned(),
     );
     text.push('\n');
     render_general(&mut text, found);
@@ -118,7 +117,7 @@ fn render_config(found: &Found, now: DateTime<Utc>) -> String {
     text
 }
 
-/// Where the databases are, and where what must last goes.
+/// Regions, profile and vault.
 fn render_general(text: &mut String, found: &Found) {
     if let [seen] = found.places.as_slice() {
         let _ = writeln!(text, "region = {}", quoted(&seen.region));
@@ -142,9 +141,10 @@ fn render_general(text: &mut String, found: &Found) {
     if found.places.len() < 2 {
         return;
     }
-    let (with, without): (Vec<&Seen>, Vec<&Seen>) =
+    let (with, without): (Vec<&RegionSurvey>, Vec<&RegionSurvey>) =
         found.places.iter().partition(|seen| !seen.instances.is_empty());
-    let names = |seen: &[&Seen]| seen.iter().map(|it| quoted(&it.region)).collect::<Vec<_>>().join(", ");
+    let names =
+        |seen: &[&RegionSurvey]| seen.iter().map(|it| quoted(&it.region)).collect::<Vec<_>>().join(", ");
     let shown = if with.is_empty() { &without } else { &with };
     let number = found.places.iter().map(|seen| seen.account.as_str()).find(|it| !it.is_empty());
     let _ = write!(
@@ -161,7 +161,7 @@ fn render_general(text: &mut String, found: &Found) {
     }
 }
 
-/// What holds for all databases.
+/// Objectives of all databases.
 fn objectives(text: &mut String, found: &Found) {
     if found.places.iter().all(|seen| seen.instances.is_empty()) {
         return;
@@ -170,14 +170,14 @@ fn objectives(text: &mut String, found: &Found) {
     let _ = write!(
         text,
         "
-[policy]                   # what `lifeboat policy set` sets and `policy check` wants
+[policy]                   # what `lifeboat policy set` sets and `policy check` requires
 retention_days = 7
 # encrypted = true, copy_tags = true, deletion_protection = true
 
 [drill]                    # how restores are proved: `lifeboat drill run DB`
 class = \"db.t3.micro\"      # of the throwaway
-rto = {}                 # how long a restore may take until it is proved; the largest database here has {largest} GiB
-rpo = \"24h\"                # how much may be lost; with automated backups some 5 minutes would be
+rto = {}                 # how long a restore and its verification may take; the largest database here has {largest} GiB
+rpo = \"24h\"                # how much data may be lost; automated backups lose about 5 minutes
 ",
         quoted(rto(largest))
     );
@@ -187,7 +187,7 @@ fn list_instances(found: &Found) -> impl Iterator<Item = &Instance> {
     found.places.iter().flat_map(|seen| &seen.instances)
 }
 
-/// A first guess: what is restored is read from S3 for the first time, which takes its time.
+/// A first guess: a restored volume is read from S3 at first, which is slow.
 fn rto(gib: i32) -> &'static str {
     match gib {
         ..=100 => "1h",
@@ -197,7 +197,7 @@ fn rto(gib: i32) -> &'static str {
     }
 }
 
-/// Words in the names of topics that wake somebody.
+/// Words in the names of topics that reach whoever is on call.
 const ALERTING: [&str; 8] = ["alarm", "alert", "backup", "dba", "oncall", "on-call", "ops", "page"];
 
 fn alarms(text: &mut String, found: &Found) {
@@ -216,14 +216,12 @@ fn alarms(text: &mut String, found: &Found) {
     if found.places.iter().all(|seen| seen.instances.is_empty()) {
         return;
     }
-    text.push_str(
-        "\n[alarms]                   # `lifeboat alarms plan --all` shows those that are missing\n",
-    );
+    text.push_str("\n[alarms]                   # `lifeboat alarms plan --all` shows which are missing\n");
     match chosen {
         Some(topic) => {
             let _ = writeln!(text, "topic = {}", quoted(topic));
         }
-        None => text.push_str("# topic = \"NAME\"         # an SNS topic that wakes somebody\n"),
+        None => text.push_str("# topic = \"NAME\"         # an SNS topic that reaches whoever is on call\n"),
     }
     if topics.len() > 1 || (chosen.is_none() && !topics.is_empty()) {
         let _ = writeln!(text, "# topics here: {}", comment(&topics.join(", ")));
@@ -237,7 +235,7 @@ fn database(text: &mut String, it: &Instance, region: &str, found: &Found) {
         days => format!("automated backups are kept {days} days"),
     };
     let window =
-        it.settings.backup_window.as_ref().map_or(String::new(), |window| format!(", made at {window} UTC"));
+        it.settings.backup_window.as_ref().map_or(String::new(), |window| format!(", taken at {window} UTC"));
     let words = format!("{} {}, {} GiB{place}: {kept}{window}", it.engine, it.engine_version, it.storage_gib);
     let id = it.id.as_str();
     // The same name in two Regions is one section.
@@ -252,12 +250,12 @@ fn database(text: &mut String, it: &Instance, region: &str, found: &Found) {
         let _ = writeln!(text, "# {id}: as above");
         return;
     }
-    // With more than is asked of all, it keeps what it has.
+    // An instance with a longer retention than the default keeps it.
     if it.retention_days > 7 {
         let _ = write!(text, "[databases.{}.policy]\nretention_days = {}\n", toml_key(id), it.retention_days);
     }
     if it.engine != "postgres" {
-        let _ = writeln!(text, "# {id}: drills are of PostgreSQL only");
+        let _ = writeln!(text, "# {id}: drills support PostgreSQL only");
         return;
     }
     let _ = write!(text, "[databases.{}.drill]\nrto = {}\n", toml_key(id), quoted(rto(it.storage_gib)));
@@ -285,13 +283,13 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// A key: bare where it may be.
+/// A TOML key, quoted where necessary.
 fn toml_key(text: &str) -> String {
     let is_bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if is_bare { text.to_owned() } else { quoted(text) }
 }
 
-/// Nothing in a comment ends its line.
+/// Removes line breaks from a comment.
 fn comment(text: &str) -> String {
     crate::output::escape_controls(text)
 }
@@ -317,13 +315,13 @@ mod tests {
 
     #[test]
     fn what_is_written_means_what_was_found() {
-        let seen = Seen {
+        let seen = RegionSurvey {
             region: "eu-west-1".to_owned(),
             account: "111122223333".to_owned(),
             instances: vec![instance("orders"), instance("billing")],
             topics: vec!["billing-events".to_owned(), "db-alerts".to_owned()],
         };
-        let other = Seen { region: "eu-north-1".to_owned(), ..Seen::default() };
+        let other = RegionSurvey { region: "eu-north-1".to_owned(), ..RegionSurvey::default() };
         let found = Found { places: vec![seen.clone()], ..Found::default() };
         let config = Config::parse(&written(&found, DateTime::UNIX_EPOCH).unwrap(), Path::new("x")).unwrap();
         assert_eq!((config.region.as_deref(), config.accounts.len()), (Some("eu-west-1"), 0));
@@ -344,7 +342,7 @@ mod tests {
             // Neither a blank profile nor a vault that is refused gets as far as this.
             prop_assume!(!name.trim().is_empty());
             let vault = crate::vault::read_location(&vault, "it").unwrap_or_default();
-            let seen = Seen { region: "eu-west-1".to_owned(), account: name.clone(), instances: vec![instance("a")], topics: vec![name.clone()] };
+            let seen = RegionSurvey { region: "eu-west-1".to_owned(), account: name.clone(), instances: vec![instance("a")], topics: vec![name.clone()] };
             let found = Found {
                 places: vec![seen],
                 profile: Some(name.clone()),

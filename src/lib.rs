@@ -3,6 +3,7 @@
 //! The house, top to ground. A module uses only what stands below it; `tests/it/house.rs` holds that order.
 //!
 //! ```text
+//! fuzzed     (only for fuzz/) what reads the texts of others
 //! cli        one file per noun: flags, and how its report looks
 //! server     the REST API, the metrics, the dashboard
 //! init       a first lifeboat.toml, from what there is
@@ -34,6 +35,8 @@
 //! error      what went wrong, and the exit code that says so
 //! ```
 
+#[cfg(fuzzing)]
+pub mod fuzzed;
 pub mod cli;
 pub(crate) mod server;
 pub(crate) mod init;

@@ -1,8 +1,8 @@
-//! Who is told what changed: SNS, Slack and what is compatible with it, webhooks with a signature, dead man's switches.
+//! Notifications about changes: SNS, Slack and compatible services, signed webhooks, mail, dead man's switches.
 //!
-//! What a command has to say is held against what was said before, which the vault keeps in `notify/state/`; a failure and
-//! a change are sent, the same good news again is not. Sending is the last thing that happens, takes a few seconds at
-//! most, and never changes what came of the command: that something did not arrive is for stderr.
+//! What a command reports is compared with what was sent before, which the vault keeps in `notify/state/`; a failure and
+//! a change are sent, repeated good news is not. Sending comes last, takes a few seconds at
+//! most, and never changes the result of the command: failed deliveries are reported on stderr.
 //!
 //! ```text
 //! command       a command that channels are notified of, from its begin to its end

@@ -1,8 +1,8 @@
 //! How instances are backed up: read, checked against `lifeboat.toml`, changed.
 //!
 //! Owns retention, backup window, copying of tags and deletion protection. Every value that AWS would refuse is refused
-//! here first. It never lowers the retention without being told the instance's name twice, since AWS deletes automated
-//! backups with that, and it never fires other changes that are queued unless that is said outright.
+//! here first. It never lowers the retention unless the instance's name is repeated, since AWS deletes automated
+//! backups with that, and it never applies other queued changes unless asked to explicitly.
 
 pub(crate) mod check;
 mod settings;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::aws::{Aws, BackupChange, Poll, Seen, retry_while_wrong_state};
 use crate::error::{Error, Kind, Result};
-use crate::rds::{Health, Instance, InstanceId, Place, Unreached};
+use crate::rds::{Health, Instance, InstanceId, Place, SnapshotType, Unreached};
 use crate::settings::PerDatabase;
 use crate::when::format_time;
 
@@ -27,13 +27,12 @@ use window::Window;
 /// Policies of instances (`lifeboat.policy/1`).
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// The name of this form.
+    /// The schema of this document.
     pub schema: &'static str,
     /// Whether nothing was to be changed.
     pub dry_run: bool,
-    /// One by one.
     pub databases: Vec<Database>,
-    /// Accounts and Regions that could not be looked at.
+    /// Accounts and Regions that could not be reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreached: Vec<Unreached>,
 }
@@ -48,9 +47,7 @@ impl Report {
 /// The policy of one instance.
 #[derive(Debug, Serialize)]
 pub(crate) struct Database {
-    /// Its id.
     pub id: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
     /// As it is, or was before the change.
@@ -66,7 +63,7 @@ pub(crate) struct Database {
     pub findings: Vec<Finding>,
 }
 
-/// What goes when automated backups are kept for fewer days, or for none.
+/// What is lost when the backup retention is lowered or set to 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Lost {
     /// The earliest moment that can be restored now.
@@ -78,7 +75,7 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
-    /// What goes, as a person is told.
+    /// The loss, as a sentence.
     pub(crate) fn sentence(&self) -> String {
         let snapshots = match self.snapshots.as_slice() {
             [] => String::new(),
@@ -112,7 +109,6 @@ pub(crate) struct Request {
     pub retention_days: Option<i32>,
     /// Days that automated backups are kept at least: this raises the retention, and never lowers it.
     pub least_retention_days: Option<i32>,
-    /// Backup window.
     pub backup_window: Option<String>,
     /// Whether tags are copied to snapshots.
     pub copy_tags_to_snapshot: Option<bool>,
@@ -156,7 +152,7 @@ async fn list_instances(aws: &Aws, only: &[InstanceId]) -> Result<Vec<Instance>>
     Ok(found)
 }
 
-/// Holds the named instances of a Region, or all, against what lifeboat.toml wants.
+/// Compares the named instances of a Region, or all, with lifeboat.toml.
 pub(crate) async fn judge_instances(
     aws: &Aws,
     settings: &PerDatabase<PolicySettings>,
@@ -182,9 +178,7 @@ pub(crate) async fn list_changeable(aws: &Aws) -> Result<(Vec<Instance>, Vec<Ins
 /// A change that can be made. By value: it is made once.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The instance.
     pub instance: Instance,
-    /// Where it is.
     pub place: Place,
     /// As it will be.
     pub after: State,
@@ -223,7 +217,7 @@ pub(crate) fn parse_retention(text: &str) -> Result<i32> {
     })
 }
 
-/// Holds a change against AWS's rules and ours. Reads only. `now` is this machine's: ages go by AWS's clock.
+/// Checks a change against AWS's rules and ours. Reads only. `now` is this machine's: ages go by AWS's clock.
 pub(crate) async fn plan_change(
     aws: &Aws,
     id: &InstanceId,
@@ -248,7 +242,7 @@ pub(crate) async fn plan_change(
             return Err(Error::request(format!(
                 "backup window {text} overlaps the maintenance window {maintenance} of `{id}`"
             ))
-            .hint("AWS wants them apart: choose another `--backup-window`."));
+            .hint("AWS does not let them overlap: choose another `--backup-window`."));
         }
         after.backup_window = Some(text.clone());
     }
@@ -256,7 +250,7 @@ pub(crate) async fn plan_change(
     after.deletion_protection = request.deletion_protection.unwrap_or(before.deletion_protection);
     if instance.aws_backup.is_some() && after.retention_days != before.retention_days {
         notes.push(
-            "AWS Backup keeps its continuous backups: what is set here does not apply while it does"
+            "AWS Backup manages its continuous backups: these settings have no effect while it does"
                 .to_owned(),
         );
     }
@@ -288,7 +282,8 @@ async fn find_lost_backups(aws: &Aws, instance: &Instance, days: i32, now: DateT
         .await?
         .into_iter()
         .filter(|it| {
-            it.snapshot_type == "automated" && it.resource_id.as_ref() == Some(&instance.resource_id)
+            it.snapshot_type == SnapshotType::Automated
+                && it.resource_id.as_ref() == Some(&instance.resource_id)
         })
         .filter(|it| kept_from.is_none_or(|from| it.original_created_at.is_some_and(|at| at < from)))
         .collect();
@@ -359,16 +354,16 @@ fn check_retention_switch(
     if !queued.is_empty() {
         notes.push(format!("queued changes are applied with it: {}", queued.join(", ")));
     }
-    notes.push("there is an outage of seconds to minutes while AWS turns backups on or off".to_owned());
+    notes.push("expect an outage of seconds to minutes while AWS turns backups on or off".to_owned());
     if after.retention_days == 0 {
         notes.push(format!(
-            "all automated backups of `{id}` are deleted, and there is no point-in-time restore any more"
+            "all automated backups of `{id}` are deleted, and point-in-time restore is no longer possible"
         ));
     }
     Ok(())
 }
 
-/// Makes the change and waits until it is so; [`Kind::StillGoing`] if it is not by then.
+/// Makes the change and waits until it is in effect; [`Kind::StillGoing`] if it is not in time.
 pub(crate) async fn apply_change(
     plan: Plan,
     aws: &Aws,
@@ -377,7 +372,7 @@ pub(crate) async fn apply_change(
 ) -> Result<(Database, Option<Kind>)> {
     let (id, mut database) = (plan.instance.id.clone(), plan.database());
     let give_up = Instant::now() + poll.give_up_after;
-    // A backup or another change that is going on passes.
+    // A backup or another change in progress will end.
     retry_while_wrong_state(poll, async || aws.change_backups(&id, &plan.change).await).await?;
     if !wait {
         return Ok((database, None));

@@ -6,7 +6,9 @@ mod alarm;
 mod place;
 mod run;
 mod settings;
+mod snapshot;
 mod source;
+mod spelling;
 pub(crate) mod tag;
 
 use std::collections::BTreeMap;
@@ -16,12 +18,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use alarm::{
-    Alarm, AlarmSpec, Comparison, EventSubscription, HistoryItem, Measurement, Metric, MetricWatch, Topic,
-    Treatment, Watch,
+    Alarm, AlarmSpec, AlarmState, Comparison, EventSubscription, HistoryItem, Measurement, Metric,
+    MetricWatch, Topic, Treatment, Watch,
 };
 pub(crate) use place::{Place, Unreached, list_regions};
 pub(crate) use run::RunId;
 pub(crate) use settings::{SETTINGS_TAG, Settings};
+pub(crate) use snapshot::{Snapshot, SnapshotStatus, SnapshotType};
 pub(crate) use source::{NoSource, THROWAWAY_PREFIX};
 pub(crate) use tag::Tags;
 
@@ -171,58 +174,6 @@ pub(crate) struct Instance {
     pub beyond_restore: Vec<String>,
     /// Tags.
     pub tags: Tags,
-}
-
-/// A DB snapshot as AWS reports it.
-#[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
-    /// Its name.
-    pub id: SnapshotId,
-    /// Its ARN.
-    pub arn: String,
-    /// The instance that it is of, by name.
-    pub instance: String,
-    /// The instance that it is of, by immutable id.
-    pub resource_id: Option<ResourceId>,
-    /// `automated`, `manual`, `shared`, `awsbackup`.
-    pub snapshot_type: String,
-    /// `creating`, `available`, …
-    pub reported_status: String,
-    /// When it was first taken; a copy keeps this, so age is counted from here.
-    pub original_created_at: Option<DateTime<Utc>>,
-    /// When it became available; of a copy, when the copy did.
-    pub created_at: Option<DateTime<Utc>>,
-    /// How far its making has come, in percent.
-    pub percent: Option<i32>,
-    /// The key that it is encrypted with.
-    pub kms_key: Option<String>,
-    /// The snapshot that it is a copy of.
-    pub copied_from: Option<String>,
-    /// What it knows of its instance's settings by itself.
-    pub option_group: Option<String>,
-    /// The last transaction that it holds, as far as AWS says.
-    pub database_time: Option<DateTime<Utc>>,
-    /// Engine.
-    pub engine: String,
-    /// Engine version.
-    pub engine_version: String,
-    /// Allocated storage in gibibytes.
-    pub storage_gib: i32,
-    /// Whether it is encrypted.
-    pub encrypted: bool,
-    /// Tags.
-    pub tags: Tags,
-}
-
-impl Snapshot {
-    /// The type of those that AWS Backup takes. They can be restored like any other; RDS lists them only if they are asked for, and
-    /// only AWS Backup deletes them.
-    pub(crate) const OF_AWS_BACKUP: &str = "awsbackup";
-
-    /// The moment that a restore of it goes back to.
-    pub(crate) fn moment(&self) -> Option<DateTime<Utc>> {
-        self.database_time.or(self.original_created_at)
-    }
 }
 
 /// The span that an instance can be restored to, and the backups that give it.

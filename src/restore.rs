@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::rds::{Instance, Snapshot, SnapshotId};
-use crate::snapshot::{existing_snapshot, is_restorable, require_available};
+use crate::rds::{Instance, Snapshot, SnapshotId, SnapshotType};
+use crate::snapshot::{existing_snapshot, require_available};
 use crate::when::{self, format_time};
 
 /// What the user asked to go back to.
@@ -105,8 +105,8 @@ pub(crate) async fn choose_backup(aws: &Aws, source: &Instance, wanted: &Wanted)
     match wanted {
         Wanted::Snapshot(id) => named_snapshot(aws, source, id).await,
         Wanted::LatestSnapshot => newest_snapshot(aws, source, None).await,
-        Wanted::LatestAutomated => newest_snapshot(aws, source, Some("automated")).await,
-        Wanted::LatestManual => newest_snapshot(aws, source, Some("manual")).await,
+        Wanted::LatestAutomated => newest_snapshot(aws, source, Some(SnapshotType::Automated)).await,
+        Wanted::LatestManual => newest_snapshot(aws, source, Some(SnapshotType::Manual)).await,
         Wanted::Latest => {
             let (_, latest) = window(aws, source).await?;
             Ok(Chosen::Now { latest })
@@ -143,18 +143,15 @@ async fn named_snapshot(aws: &Aws, source: &Instance, id: &SnapshotId) -> Result
     Ok(Chosen::Snapshot(Box::new(snapshot)))
 }
 
-async fn newest_snapshot(aws: &Aws, source: &Instance, kind: Option<&str>) -> Result<Chosen> {
-    let of_kind = |snapshot: &Snapshot| match kind {
-        Some(kind) => snapshot.snapshot_type == kind,
-        None => true,
-    };
+async fn newest_snapshot(aws: &Aws, source: &Instance, kind: Option<SnapshotType>) -> Result<Chosen> {
+    let of_kind = |snapshot: &Snapshot| kind.as_ref().is_none_or(|kind| snapshot.snapshot_type == *kind);
     // An earlier instance may have had this name: its snapshots are not backups of the one that is there now.
     let of_source =
         |snapshot: &Snapshot| snapshot.resource_id.as_ref().is_none_or(|id| *id == source.resource_id);
     let snapshots = aws.backups_of(&source.id).await?;
     let newest = snapshots
         .into_iter()
-        .filter(|snapshot| of_kind(snapshot) && of_source(snapshot) && is_restorable(snapshot))
+        .filter(|snapshot| of_kind(snapshot) && of_source(snapshot) && snapshot.is_available())
         .max_by_key(Snapshot::moment);
     match newest {
         Some(snapshot) => Ok(Chosen::Snapshot(Box::new(snapshot))),

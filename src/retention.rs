@@ -32,13 +32,13 @@ pub(crate) struct Copy {
     pub taken_at: Option<DateTime<Utc>>,
     /// Its retention class; `None` if nobody gave it one.
     pub class: Option<String>,
-    /// How long it was made to be kept; this goes before what its class says.
+    /// How long it was created to be kept; overrides its class.
     pub lifetime: Option<Lifetime>,
     /// Whether one could restore from it, as far as its state tells.
     pub is_good: bool,
     /// What is known of its content.
     pub proof: Proof,
-    /// Until when it was promised to be kept, if that was said when it was made.
+    /// Until when it must be kept, if that was set when it was created.
     pub keep_until: Option<DateTime<Utc>>,
     /// Why no rule may touch it, if so.
     pub exempt: Option<String>,
@@ -49,14 +49,11 @@ pub(crate) struct Copy {
 pub(crate) struct Verdict {
     /// The copy.
     pub id: String,
-    /// The database that it is of.
     pub database: String,
     /// Where it is, of a snapshot.
     #[serde(flatten)]
     pub place: Option<Place>,
-    /// Its class.
     pub class: Option<String>,
-    /// When it was taken.
     pub taken_at: Option<DateTime<Utc>>,
     /// Whether it stays.
     pub keep: bool,
@@ -67,7 +64,7 @@ pub(crate) struct Verdict {
 /// What a prune found and did (`lifeboat.prune/1`).
 #[derive(Debug, Serialize)]
 pub(crate) struct PruneReport {
-    /// The name of this form.
+    /// The schema of this document.
     pub schema: &'static str,
     /// Whether nothing was to be removed.
     pub dry_run: bool,
@@ -77,7 +74,7 @@ pub(crate) struct PruneReport {
     pub deleted: Vec<String>,
     /// What could not be removed.
     pub failed: Vec<PruneFailure>,
-    /// Accounts and Regions that could not be looked at: nothing was removed there.
+    /// Accounts and Regions that could not be reached: nothing was removed there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreached: Vec<Unreached>,
 }
@@ -99,12 +96,10 @@ impl PruneReport {
 /// A copy that could not be removed.
 #[derive(Debug, Serialize)]
 pub(crate) struct PruneFailure {
-    /// Its id.
     pub id: String,
     /// Where it is, of a snapshot.
     #[serde(flatten)]
     pub place: Option<Place>,
-    /// Why.
     pub reason: String,
 }
 
@@ -196,7 +191,7 @@ fn protected<'c>(copies: &[&'c Copy], now: DateTime<Utc>) -> BTreeMap<&'c str, V
             protect(
                 copy,
                 format!(
-                    "{by} says that it is good, in evidence that is not as it was recorded: `lifeboat drill verify-evidence`"
+                    "{by} says that it is good, but its evidence was altered: see `lifeboat drill verify-evidence`"
                 ),
             );
         }
@@ -251,14 +246,14 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
         return true;
     };
     let Some(taken) = copy.taken_at else {
-        reasons.push("it is unknown when it was taken".to_owned());
+        reasons.push("its age is unknown".to_owned());
         return true;
     };
     let promised = copy.keep_until.filter(|until| *until > now);
     let keep_for = copy.lifetime.unwrap_or(rule.keep_for);
     let by_what = match copy.lifetime {
-        Some(_) => "it was made to be kept".to_owned(),
-        None => format!("its class `{class}` is kept"),
+        Some(_) => "it was created to be kept".to_owned(),
+        None => format!("copies of class `{class}` are kept"),
     };
     match (keep_for.end(taken), promised) {
         (None, _) => {
@@ -280,7 +275,7 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
             true
         }
         (Some(end), None) => {
-            // Whoever reads the reasons of a copy that is kept all the same need not be told what speaks against it.
+            // The reasons of a copy that is kept anyway need not include what counts against it.
             if reasons.is_empty() {
                 reasons.push(format!("{by_what} for {keep_for}: it expired {}", format_time(end)));
             }
@@ -480,12 +475,12 @@ mod tests {
         assert_eq!(
             said,
             [
-                "new true: it is the newest good copy of `orders`; its class `pre-migration` is kept for 30 days: \
+                "new true: it is the newest good copy of `orders`; copies of class `pre-migration` are kept for 30 days: \
                  until 2026-12-01T00:00:00Z",
-                "old false: its class `pre-migration` is kept for 30 days: it expired 2026-10-01T00:00:00Z",
+                "old false: copies of class `pre-migration` are kept for 30 days: it expired 2026-10-01T00:00:00Z",
                 "held true: it must be kept until 2026-12-01T00:00:00Z",
-                "archive true: its class `monthly-archive` is kept for 12 months: until 2027-01-31T00:00:00Z",
-                "release true: its class `major-release` is kept forever",
+                "archive true: copies of class `monthly-archive` are kept for 12 months: until 2027-01-31T00:00:00Z",
+                "release true: copies of class `major-release` are kept forever",
             ]
         );
     }
@@ -517,11 +512,11 @@ mod tests {
         assert_eq!(
             said,
             [
-                "bad false: its class `pre-migration` is kept for 30 days: it expired 2026-10-03T00:00:00Z; drill run b failed, \
+                "bad false: copies of class `pre-migration` are kept for 30 days: it expired 2026-10-03T00:00:00Z; drill run b failed, \
                  so it is not a good copy",
                 "unknown true: it is the newest good copy of `orders`",
                 "proven true: it is the newest proven copy of `orders` (drill run a)",
-                "oldest false: its class `pre-migration` is kept for 30 days: it expired 2026-08-31T00:00:00Z",
+                "oldest false: copies of class `pre-migration` are kept for 30 days: it expired 2026-08-31T00:00:00Z",
             ]
         );
         // Where all were found bad, the last is not given up for that.

@@ -1,8 +1,8 @@
 //! Disaster-recovery runbooks: one Markdown file that people read and the tool runs.
 //!
-//! The language of a fenced block is its role, so that a person sees it on any Markdown page; identifiers and times stand
+//! The language of a fenced block is its role, so that a person sees it on any Markdown page; identifiers and times follow
 //! behind it. A run keeps a [`journal`] in the vault (`runs/<run>/`), flushed before and after every step, each line carrying
-//! the hash of the one before. What the journal does not prove is not known: a step that began and did not end is asked for by
+//! the hash of the one before. What the journal does not prove is not known: a step that began and did not end is checked with
 //! its probe, never repeated blindly, and only what a run is proven to have made is ever undone.
 //!
 //! Refused on purpose: loops, conditions, and parameters inside of shell text. A decision is a gate for a person, or another
@@ -23,7 +23,7 @@ pub(crate) mod lint;
 mod objects;
 mod page;
 pub(crate) mod parameters;
-mod parse;
+pub(crate) mod parse;
 pub(crate) mod plan;
 pub(crate) mod preflight;
 mod reading;
@@ -33,7 +33,7 @@ pub(crate) mod report;
 pub(crate) mod resumption;
 pub(crate) mod run;
 mod script;
-mod shell;
+pub(crate) mod shell;
 pub(crate) mod shipped;
 mod sql;
 pub(crate) mod state;
@@ -54,7 +54,7 @@ pub(crate) use crate::vault::chain::sha256;
 /// Largest runbook that is read.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Reads a runbook: a file, or one that is built in, by its name. What is wrong inside is in its faults.
+/// Reads a runbook: a file, or one that is built in, by its name. Errors in it are in its faults.
 pub(crate) fn load_runbook(place: &str) -> Result<Runbook> {
     let path = Path::new(place);
     let looks_like_a_name = !place.contains('/') && !place.ends_with(".md");
@@ -63,7 +63,7 @@ pub(crate) fn load_runbook(place: &str) -> Result<Runbook> {
             let near = shipped::nearest_name(place).map(|name| format!("Did you mean `{name}`? "));
             return Err(Error::request(format!("there is no runbook `{}`", place.escape_default())).hint(
                 format!(
-                    "{}`lifeboat runbook list` shows those that are built in; a file is named by its path.",
+                    "{}`lifeboat runbook list` lists the built-in runbooks; name a file by its path.",
                     near.unwrap_or_default()
                 ),
             ));
@@ -73,7 +73,7 @@ pub(crate) fn load_runbook(place: &str) -> Result<Runbook> {
     let failed = |error: std::io::Error| {
         Error::request(format!("cannot read the runbook `{place}`"))
             .caused_by(error)
-            .hint("`lifeboat runbook list` shows those that are built in.")
+            .hint("`lifeboat runbook list` lists the built-in runbooks.")
     };
     let size = std::fs::metadata(path).map_err(failed)?.len();
     if size > LARGEST {
@@ -105,8 +105,8 @@ pub(crate) fn refuse_malformed(runbook: Runbook) -> Result<Runbook> {
     if let Some(hint) = &first.hint {
         error = error.hint(hint.clone());
     }
-    let others = if more > 0 { format!(" There are {more} more faults.") } else { String::new() };
-    Err(error.hint(format!("`lifeboat runbook check {place}` shows all that is wrong.{others}")))
+    let others = if more > 0 { format!(" There are {more} more errors.") } else { String::new() };
+    Err(error.hint(format!("`lifeboat runbook check {place}` shows all errors.{others}")))
 }
 
 /// Refuses names that no step of the runbook has.

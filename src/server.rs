@@ -1,8 +1,8 @@
 //! The REST API, the metrics and the dashboard: `lifeboat serve`.
 //!
-//! A door beside the command line, to the same rooms and with the same rules: backups are made by `backup::create`, restored by
+//! A second front end beside the command line, with the same rules: backups are made by `backup::create`, restored by
 //! `backup::restore` and deleted by `backup::delete`, in this process. [`guard`] decides who may call what and how often,
-//! before anything is read. What takes long is a job with a record, see [`jobs`].
+//! before anything is read. Long operations are jobs with a record, see [`jobs`].
 //!
 //! Writes, besides what backups write: `jobs/`, `serve/tokens.json` and `audit.jsonl` in the vault.
 
@@ -46,23 +46,23 @@ use crate::error::{Error, Result};
 use app::App;
 use endpoints::{Act, ENDPOINTS};
 
-/// A server that has its address and may begin.
+/// A server that is bound to its address and ready to serve.
 pub(crate) struct Server {
     listener: tokio::net::TcpListener,
     app: Arc<App>,
-    /// How many jobs of dead servers were found.
+    /// How many unfinished jobs of dead servers were found.
     pub interrupted: usize,
 }
 
 impl Server {
-    /// Takes the address and the vault, and puts right what dead processes left.
+    /// Binds the address, opens the vault, and cleans up after dead processes.
     pub(crate) fn open(address: SocketAddr, setup: Setup) -> Result<Self> {
         let setup = Arc::new(setup);
         let (vault, now) = (setup.vault.clone(), (setup.clock)());
         let is_local = address.ip().is_loopback();
         if !is_local && tokens::list(&vault)?.is_empty() {
             return Err(Error::request(format!(
-                "`{address}` can be reached from elsewhere, and there are no tokens"
+                "`{address}` can be reached from other machines, and there are no tokens"
             ))
             .hint("Add one first: `lifeboat serve token add NAME --scope read`.")
             .hint("Or listen on 127.0.0.1, where nobody needs one."));
@@ -96,14 +96,14 @@ impl Server {
         Ok(Server { listener, app, interrupted })
     }
 
-    /// Where it can be reached.
+    /// Its URL.
     pub(crate) fn address(&self) -> Result<SocketAddr> {
         self.listener
             .local_addr()
             .map_err(|error| Error::outside("the address is not known").caused_by(error))
     }
 
-    /// Answers until a signal comes; then lets what is running come to an end.
+    /// Serves until a signal comes; then lets running jobs finish.
     pub(crate) async fn run(self) -> Result<()> {
         instances::watch_instances(&self.app.setup, &self.app.instances);
         let router = router(&self.app);
@@ -114,7 +114,7 @@ impl Server {
         while self.app.jobs.running() > 0 {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
-                kind = interrupt.wait(2) => return Err(Error::new(kind, "stopped at once: what was running is found interrupted at the next start")),
+                kind = interrupt.wait(2) => return Err(Error::new(kind, "stopped at once: running jobs will be recorded as interrupted at the next start")),
                 () = &mut patience => break,
             }
         }
@@ -144,7 +144,7 @@ fn router(app: &Arc<App>) -> Router {
         let filter = MethodFilter::try_from(endpoint.method.clone()).unwrap_or(MethodFilter::GET);
         router = router.route(endpoint.path, handler(endpoint.act, filter));
     }
-    // Whatever is not found has passed the guard's judgement too, which refuses it.
+    // An unknown path also passes through the guard, which refuses it.
     let router = router.fallback(|| async { axum::http::StatusCode::NOT_FOUND });
     let guard = axum::middleware::from_fn_with_state(Arc::clone(app), guard::admit);
     router.layer(guard).with_state(Arc::clone(app))

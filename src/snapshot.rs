@@ -26,7 +26,7 @@ use serde::Serialize;
 
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::rds::{InstanceId, Place, Settings, Snapshot, SnapshotId, tag};
+use crate::rds::{InstanceId, Place, Settings, Snapshot, SnapshotId, SnapshotStatus, SnapshotType, tag};
 use crate::retention::{Proof, Proofs, Subject};
 
 /// What taking, copying and deleting a snapshot reports while it runs.
@@ -69,7 +69,7 @@ pub(crate) struct Report {
     /// Its ARN.
     pub arn: String,
     /// What AWS says of it.
-    pub status: String,
+    pub status: SnapshotStatus,
     /// When it was taken; absent while it is being made.
     pub created_at: Option<DateTime<Utc>>,
     /// Its retention class, if it is one of ours.
@@ -81,7 +81,7 @@ pub(crate) struct Report {
     /// The instance that it is of.
     pub source: Source,
     /// `manual`, `automated`, …
-    pub snapshot_type: String,
+    pub snapshot_type: SnapshotType,
     /// The last transaction that it holds.
     pub database_time: Option<DateTime<Utc>>,
     /// How far its making has come.
@@ -195,7 +195,7 @@ pub(crate) fn require_available(snapshot: &Snapshot) -> Result<()> {
 
 /// Whether one can restore from it.
 pub(crate) fn is_restorable(snapshot: &Snapshot) -> bool {
-    snapshot.reported_status == "available"
+    snapshot.is_available()
 }
 
 /// The command that brings a snapshot back, beside the instance that it is of.

@@ -14,13 +14,13 @@ use crate::error::Result;
 use crate::policy::PolicySettings;
 use crate::policy::check::{self, Finding};
 use crate::rds::{
-    AutomatedBackup, Health, Instance, InstanceId, Place, ResourceId, RestoreWindow, Snapshot, Unreached,
-    list_regions,
+    AutomatedBackup, Health, Instance, InstanceId, Place, ResourceId, RestoreWindow, Snapshot, SnapshotType,
+    Unreached, list_regions,
 };
 
-/// A daily backup is late after this: a day, and the window.
+/// A daily backup is late after a day and an hour for the window.
 const LATE: TimeDelta = TimeDelta::hours(25);
-/// RDS uploads the log every five minutes.
+/// RDS uploads transaction logs every five minutes.
 const LAGGING: TimeDelta = TimeDelta::minutes(15);
 /// A drill proves something for about a month.
 const STALE_DRILL: TimeDelta = TimeDelta::days(35);
@@ -59,7 +59,7 @@ pub(crate) async fn read_fleet(aws: &Aws, only: &[InstanceId]) -> Result<Fleet> 
             aws.existing_instance(id).await?;
         }
     }
-    // Throwaways of drills are no databases of anyone's.
+    // Throwaways of drills are nobody's databases.
     let is_wanted = |instance: &Instance| {
         if only.is_empty() { !instance.is_throwaway() } else { only.contains(&instance.id) }
     };
@@ -75,7 +75,6 @@ pub(crate) async fn read_fleet(aws: &Aws, only: &[InstanceId]) -> Result<Fleet> 
 /// The last drill of a database.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct LastDrill {
-    /// Its run.
     pub run: String,
     /// When it ended.
     pub at: DateTime<Utc>,
@@ -86,7 +85,7 @@ pub(crate) struct LastDrill {
 /// What is known of a database besides what AWS reports.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    /// How it is to be backed up.
+    /// How it should be backed up.
     pub policy: PolicySettings,
     /// Its recovery point objective.
     pub rpo: Duration,
@@ -100,11 +99,10 @@ pub(crate) struct Report {
     schema: &'static str,
     /// The Region; of several, all of them.
     pub region: String,
-    /// When it was looked at, by AWS's clock.
+    /// When it was read, by AWS's clock.
     pub at: DateTime<Utc>,
-    /// The accounts and Regions that were looked at.
+    /// The accounts and Regions that were read.
     pub places: Vec<Place>,
-    /// Those that could not be.
     pub unreached: Vec<Unreached>,
     /// One by one, the worst first.
     pub databases: Vec<Database>,
@@ -143,16 +141,12 @@ impl Report {
 /// The state of one database.
 #[derive(Debug, Serialize)]
 pub(crate) struct Database {
-    /// Its id.
     pub id: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
     /// Its immutable id.
     pub resource_id: String,
-    /// Engine.
     pub engine: String,
-    /// Engine version.
     pub engine_version: String,
     /// What AWS says of it.
     pub status: String,
@@ -170,7 +164,6 @@ pub(crate) struct Database {
     pub restorable: Option<Restorable>,
     /// How much would be lost now.
     pub rpo: Rpo,
-    /// Its last drill.
     pub last_drill: Option<LastDrill>,
     /// What is special about it.
     pub notes: Vec<String>,
@@ -181,7 +174,6 @@ pub(crate) struct Database {
 /// The newest snapshot of a kind.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Newest {
-    /// Its id.
     pub snapshot_id: String,
     /// When it was taken.
     pub created_at: DateTime<Utc>,
@@ -250,10 +242,10 @@ fn judge_instance(
     now: DateTime<Utc>,
 ) -> Database {
     let snapshots = fleet.snapshots.get(&instance.resource_id).map(Vec::as_slice).unwrap_or_default();
-    let newest = |kind: &str| {
+    let newest = |kind: SnapshotType| {
         snapshots
             .iter()
-            .filter(|it| it.snapshot_type == kind && it.reported_status == "available")
+            .filter(|it| it.snapshot_type == kind && it.is_available())
             .filter_map(|it| Some((it, it.original_created_at?)))
             .max_by_key(|(_, at)| *at)
             .map(|(it, at)| Newest {
@@ -262,8 +254,8 @@ fn judge_instance(
                 age_seconds: seconds_since(at, now),
             })
     };
-    let (newest_automated, newest_manual) = (newest("automated"), newest("manual"));
-    let newest_aws_backup = newest(Snapshot::OF_AWS_BACKUP);
+    let (newest_automated, newest_manual) = (newest(SnapshotType::Automated), newest(SnapshotType::Manual));
+    let newest_aws_backup = newest(SnapshotType::AwsBackup);
     let window = fleet.windows.get(&instance.resource_id).filter(|_| instance.retention_days > 0);
     let latest = window
         .and_then(|window| window.latest)
@@ -341,14 +333,10 @@ fn judge_backups(
     let mut findings = Vec::new();
     let take = format!("lifeboat snapshot create {id}");
     match rpo.measured_seconds {
-        None => findings.push(Finding::critical(
-            "no_backup",
-            "there is nothing that it could be restored from",
-            &take,
-        )),
+        None => findings.push(Finding::critical("no_backup", "there is no backup to restore it from", &take)),
         Some(_) if rpo.verdict == "fail" => findings.push(Finding::critical(
             "rpo_missed",
-            "what could be restored now is older than the recovery point objective",
+            "the newest restorable data is older than the recovery point objective",
             &take,
         )),
         Some(_) => {}
@@ -358,7 +346,7 @@ fn judge_backups(
     if instance.retention_days > 0 && is_old && is_late {
         findings.push(Finding::warning(
             "automated_late",
-            "the last automated snapshot is more than 25 hours old: AWS skips it without a word under heavy load or while stopped",
+            "the last automated snapshot is more than 25 hours old: AWS skips it silently under heavy load or while the instance is stopped",
             format!("aws rds describe-events --source-type db-instance --source-identifier {id} --duration 2880"),
         ));
     }
@@ -392,11 +380,11 @@ pub(crate) fn of_last_drill(id: &str, last: Option<&LastDrill>, now: DateTime<Ut
         )),
         Some(last) if last.verdict == "fail" => {
             let show = format!("lifeboat drill show {}", last.run);
-            Some(Finding::critical("drill_failed", "its last drill found its backup to be bad", show))
+            Some(Finding::critical("drill_failed", "its last drill failed", show))
         }
         Some(last) if last.verdict != "pass" => Some(Finding::warning(
             "drill_unknown",
-            "its last drill could not find out whether its backup is good",
+            "its last drill could not determine whether its backup is good",
             run,
         )),
         Some(last) if now - last.at > STALE_DRILL => {
@@ -411,11 +399,11 @@ fn judge_health(instance: &Instance) -> Option<Finding> {
     match status.health() {
         Health::Stopped => Some(Finding::warning(
             "stopped",
-            "it is stopped: a stopped instance makes no backups",
+            "it is stopped: AWS takes no backups of a stopped instance",
             format!("aws rds start-db-instance --db-instance-identifier {}", instance.id),
         )),
         Health::Broken => {
-            Some(Finding::critical("broken", format!("AWS says that it is `{status}`"), status.remedy()))
+            Some(Finding::critical("broken", format!("its status is `{status}`"), status.remedy()))
         }
         Health::Usable | Health::InTransit => None,
     }

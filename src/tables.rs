@@ -110,7 +110,6 @@ pub(crate) struct Request {
     pub wanted: Wanted,
     /// The database; if not named, the only one that there is.
     pub database: Option<String>,
-    /// The tables.
     pub tables: Vec<TableName>,
     /// Class of the throwaway.
     pub class: String,
@@ -119,9 +118,7 @@ pub(crate) struct Request {
 /// Tables that can be brought back. By value: it is done once.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The run.
     pub run: RunId,
-    /// The throwaway.
     pub throwaway: InstanceId,
     /// The live instance.
     pub source: Instance,
@@ -143,13 +140,10 @@ pub(crate) struct Report {
     pub dry_run: bool,
     /// The live instance.
     pub source: String,
-    /// Its database.
     pub database: String,
     /// The moment that the rows are of.
     pub moment: DateTime<Utc>,
-    /// The tables.
     pub tables: Vec<Restored>,
-    /// The throwaway.
     pub throwaway: Throwaway,
     /// From the request to the last comparison.
     pub seconds: Option<f64>,
@@ -158,7 +152,6 @@ pub(crate) struct Report {
 /// A table that was brought back.
 #[derive(Debug, Serialize)]
 pub(crate) struct Restored {
-    /// Schema.
     pub schema: String,
     /// Name.
     pub table: String,
@@ -178,16 +171,15 @@ pub(crate) struct Restored {
 /// The throwaway.
 #[derive(Debug, Serialize)]
 pub(crate) struct Throwaway {
-    /// Its id.
     pub id: String,
     /// Whether AWS no longer knows it.
     pub is_removed: bool,
-    /// Why it is still there.
+    /// Why it still exists.
     pub left_behind: Option<String>,
-    /// The command that removes it, if it is still there.
+    /// The command that removes it, if it still exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remove_with: Option<String>,
-    /// Why the parameter group that was made for it is still there.
+    /// Why the parameter group that was made for it still exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter_group_left_behind: Option<String>,
 }
@@ -253,7 +245,7 @@ pub(crate) async fn plan(
             "class `{}` is not offered for PostgreSQL in this Region",
             request.class
         ))
-        .hint("Choose another `--class`, for instance db.t4g.micro."));
+        .hint("Choose another `--class`, such as db.t4g.micro."));
     }
     let server = server(&source).await?;
     let database = database(&server, request.database).await?;
@@ -264,7 +256,7 @@ pub(crate) async fn plan(
         let copy = table.restored(moment);
         if exists(&live, &copy).await? {
             return Err(Error::request(format!("table `{copy}` already exists in database `{database}`"))
-                .hint("Rename or drop it first: nothing that is there is ever written over."));
+                .hint("Rename or drop it first: existing tables are never overwritten."));
         }
         refuse_if_unlogged(&live, &table).await?;
         if !has_schema(&live, &copy.schema).await? {
@@ -379,7 +371,7 @@ async fn has_schema(session: &Session, schema: &str) -> Result<bool> {
     Ok(session.row(sql, &[&schema]).await?.get(0))
 }
 
-/// Brings the tables back. The throwaway is removed whatever happens; an error says what became of the tables.
+/// Brings the tables back. The throwaway is removed whatever happens; an error says which tables were restored.
 pub(crate) async fn apply(
     mut plan: Plan,
     aws: &Aws,
@@ -435,7 +427,7 @@ async fn isolate(plan: &mut Plan, aws: &Aws, poll: Poll, tell: Tell<'_>) -> Resu
         let settling = plan.isolation.settling_time(poll);
         if !settling.is_zero() {
             tell(Event::Note(format!(
-                "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
+                "created parameter group `{}`, which turns off jobs and subscriptions; waiting {} before using it, as AWS advises",
                 group.name,
                 humantime::format_duration(settling)
             )));
@@ -488,8 +480,8 @@ async fn bring_back(
     if plan.isolation.group_to_create().is_some()
         && !isolation::is_at_rest(&copy, std::slice::from_ref(&plan.database)).await?
     {
-        return Err(Error::new(Kind::Guard, "the throwaway has not started with its parameter group, so that it may have acted")
-            .hint("Compare the publishers of its subscriptions with their subscribers, and look at `aws rds describe-events`."));
+        return Err(Error::new(Kind::Guard, "the throwaway did not start with its parameter group, so its jobs and subscriptions may have run")
+            .hint("Compare the publishers of its subscriptions with their subscribers, and check `aws rds describe-events`."));
     }
     let backup = copy.connect(&plan.database).await?;
     let live = plan.server.connect(&plan.database).await?;
@@ -528,9 +520,9 @@ async fn bring_back(
         if !entry.verified {
             return Err(Error::new(
                 Kind::No,
-                format!("`{name}` has {} rows, the backup {}, or their content differs", found.0, expected.0),
+                format!("`{name}` has {} rows and the table in the backup {}, or their content differs", found.0, expected.0),
             )
-            .hint("Do not use it: somebody may have written to it meanwhile. Drop it and run this again."));
+            .hint("Do not use it: something may have written to it during the copy. Drop it and run this again."));
         }
     }
     Ok(())

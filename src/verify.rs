@@ -44,7 +44,7 @@ pub(crate) enum Verdict {
     Pass,
     /// The answer is no.
     Fail,
-    /// Something could not be found out.
+    /// It could not be determined.
     Unknown,
 }
 

@@ -18,7 +18,7 @@ struct Arguments {
     /// Where to listen: a loopback address; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:4566", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// The directory for databases, snapshots and state [default: one per user, see the README]
+    /// The directory for databases, snapshots and state [default: lifeboat-localstack in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How fast instances change their states

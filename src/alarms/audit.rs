@@ -1,5 +1,5 @@
-//! Every alarm and event subscription of a Region, whoever made it: which of them can never fire, or never arrive, and which
-//! databases nobody watches. Nothing is changed.
+//! Every alarm and event subscription of a Region, whoever created it: which can never fire, or never notify, and which
+//! databases are unwatched. Changes nothing.
 
 mod composite;
 mod fault;
@@ -18,14 +18,12 @@ use crate::error::Result;
 use crate::rds::{Alarm, EventSubscription, Instance, Metric, Place, Unreached, Watch, list_regions};
 
 pub(crate) use fault::Fault;
-use rules::World;
+use rules::AuditContext;
 
 /// An alarm or event subscription, and what is wrong with it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Audited {
-    /// Its name.
     pub name: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
     /// `alarm` or `event-subscription`.
@@ -33,7 +31,7 @@ pub(crate) struct Audited {
     pub noun: &'static str,
     /// Its state or status.
     pub state: String,
-    /// What is wrong; nothing, if it can fire and arrive.
+    /// Its faults; none if it can fire and notify.
     pub faults: Vec<Fault>,
 }
 
@@ -42,20 +40,18 @@ pub(crate) struct Audited {
 pub(crate) struct Unwatched {
     /// The DB instance.
     pub database: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
 }
 
-/// What a database goes without.
+/// What is unwatched of a database.
 #[derive(Debug, Serialize)]
 pub(crate) struct Gap {
     /// The DB instance.
     pub database: String,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
-    /// What of it nobody watches: `backups`, `storage`, `events`.
+    /// What is unwatched: `backups`, `storage`, `events`.
     pub lacks: Vec<&'static str>,
 }
 
@@ -66,9 +62,8 @@ pub(crate) struct Audit {
     pub schema: &'static str,
     /// The Region; of several, all of them.
     pub region: String,
-    /// The accounts and Regions that were looked at.
+    /// The accounts and Regions that were read.
     pub places: Vec<Place>,
-    /// Those that could not be.
     pub unreached: Vec<Unreached>,
     /// All alarms and event subscriptions.
     pub alarms: Vec<Audited>,
@@ -76,14 +71,14 @@ pub(crate) struct Audit {
     pub unwatched: Vec<String>,
     /// The same, and where each is.
     pub unwatched_in: Vec<Unwatched>,
-    /// Databases of which something that matters is not watched.
+    /// Databases that are only partly watched.
     pub gaps: Vec<Gap>,
-    /// What could not be found out.
+    /// What could not be determined.
     pub unknown: Vec<String>,
 }
 
 impl Audit {
-    /// One audit over several places; there is at least one.
+    /// Merges the audits of several Regions; there is at least one.
     pub(crate) fn merge(audits: Vec<Audit>, unreached: Vec<Unreached>) -> Option<Audit> {
         let mut all = audits.into_iter();
         let mut whole = all.next()?;
@@ -109,7 +104,7 @@ impl Audit {
 /// CloudWatch keeps the history of alarms for so long (CloudWatch User Guide, "Alarm history").
 const HISTORY: TimeDelta = TimeDelta::days(30);
 
-/// Looks at everything.
+/// Audits a Region.
 pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
     let instances = aws.instances().await?;
     let alarms = aws.alarms(None).await?;
@@ -121,7 +116,7 @@ pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit
         ours.iter().filter(|metric| metric.namespace == OWN).map(rules::heartbeat_metric).collect();
     ours.extend(heartbeats);
     let alive = aws.metrics_with_data(&ours, aws.now(here)).await?;
-    let world = World {
+    let world = AuditContext {
         instances: instances.iter().map(|instance| (instance.id.to_string(), instance.clone())).collect(),
         alive,
     };
@@ -146,7 +141,7 @@ pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit
             name: alarm.spec.name.clone(),
             place: aws.location(),
             noun: "alarm",
-            state: alarm.state.clone(),
+            state: alarm.state.to_string(),
             faults,
         });
     }
@@ -198,7 +193,7 @@ fn metrics_of(alarm: &Alarm) -> Vec<Metric> {
     }
 }
 
-/// Alarms that need no actions of their own: a composite alarm with actions stands on them, by itself or by way of others.
+/// Alarms that need no actions of their own: a composite alarm with actions depends on them, directly or indirectly.
 fn paged_by_composites(alarms: &[Alarm]) -> BTreeSet<&str> {
     let by_name: BTreeMap<&str, &Alarm> =
         alarms.iter().map(|alarm| (alarm.spec.name.as_str(), alarm)).collect();
@@ -219,7 +214,7 @@ fn paged_by_composites(alarms: &[Alarm]) -> BTreeSet<&str> {
 }
 
 fn find_rule_faults(rule: &str, alarms: &[Alarm]) -> Vec<Fault> {
-    // CloudWatch took it: a rule that only we cannot read is not the alarm's fault.
+    // CloudWatch accepted it: a rule that only we cannot parse is not the alarm's fault.
     let Some(named) = composite::list_alarm_names(rule) else { return Vec::new() };
     let stands_on_any = alarms.iter().any(|alarm| named.contains(&alarm.spec.name));
     if stands_on_any {
@@ -232,7 +227,7 @@ fn find_rule_faults(rule: &str, alarms: &[Alarm]) -> Vec<Fault> {
     }]
 }
 
-/// Whether what is said arrives.
+/// Whether its notifications can arrive.
 struct Delivery<'a> {
     aws: &'a Aws,
     topics: Topics,
@@ -245,7 +240,8 @@ impl Delivery<'_> {
         let spec = &alarm.spec;
         if spec.alarm_actions.is_empty() {
             let others = spec.ok_actions.len() + spec.insufficient_data_actions.len();
-            let message = if others == 0 { "it tells nobody" } else { "it tells nobody when it goes off" };
+            let message =
+                if others == 0 { "it notifies nobody" } else { "it notifies nobody when it goes off" };
             return Ok(vec![Fault {
                 code: "no-actions",
                 message: format!("{message}: it has no action for the state ALARM"),
@@ -255,8 +251,8 @@ impl Delivery<'_> {
         if !spec.actions_enabled {
             return Ok(vec![Fault {
                 code: "actions-disabled",
-                message: "its actions are switched off".to_owned(),
-                remedy: "Switch them on: `aws cloudwatch enable-alarm-actions`.".to_owned(),
+                message: "its actions are disabled".to_owned(),
+                remedy: "Enable them: `aws cloudwatch enable-alarm-actions`.".to_owned(),
             }]);
         }
         let faults = self.of_topics(&spec.alarm_actions, &alarm.arn, "cloudwatch.amazonaws.com").await?;
@@ -264,11 +260,11 @@ impl Delivery<'_> {
         if doubts.is_empty() || !faults.is_empty() {
             return Ok(faults);
         }
-        // Whether a key lets CloudWatch in shows in what became of the last action, if there was one.
+        // Whether a key allows CloudWatch shows in the result of the last action, if there was one.
         let since = self.now - HISTORY;
         let last = self.aws.alarm_actions_since(&spec.name, since).await?.pop();
         match last {
-            Some(item) if item.summary.starts_with("Failed") => Ok(vec![Fault {
+            Some(item) if item.has_succeeded == Some(false) => Ok(vec![Fault {
                 code: "topic-key-shuts-out",
                 message: format!("its last action failed, and {}", doubts.join("; ")),
                 remedy: topics::KEY_REMEDY.to_owned(),
@@ -285,7 +281,7 @@ impl Delivery<'_> {
     async fn of_topics(&mut self, actions: &[String], own_arn: &str, service: &str) -> Result<Vec<Fault>> {
         let mut faults = Vec::new();
         for action in actions {
-            // Other services than SNS are not ours to judge.
+            // Services other than SNS are not checked.
             let Some(topic) = topics::parse_arn(action) else {
                 if action.contains(":sns:") {
                     faults.push(topic_fault(
@@ -309,13 +305,13 @@ impl Delivery<'_> {
             if topic.name.ends_with(".fifo") {
                 faults.push(topic_fault(
                     "topic-fifo",
-                    format!("`{action}` is a FIFO topic, which takes nothing from {service}"),
+                    format!("`{action}` is a FIFO topic, to which {service} cannot publish"),
                 ));
                 continue;
             }
             if own_arn.split(':').nth(4).is_some_and(|account| account != topic.account) {
                 self.unknown
-                    .insert(format!("topic `{action}` is another account's: who hears it is not known here"));
+                    .insert(format!("topic `{action}` is in another account: its subscribers are unknown"));
                 return Ok(Vec::new());
             }
             let Some(found) = self.topics.fetch(self.aws, action).await? else {
@@ -339,8 +335,8 @@ impl Delivery<'_> {
         if !subscription.enabled {
             return Ok(vec![Fault {
                 code: "subscription-disabled",
-                message: "it is switched off".to_owned(),
-                remedy: "Switch it on: `aws rds modify-event-subscription --enabled`.".to_owned(),
+                message: "it is disabled".to_owned(),
+                remedy: "Enable it: `aws rds modify-event-subscription --enabled`.".to_owned(),
             }]);
         }
         let topic = std::slice::from_ref(&subscription.topic);
@@ -366,14 +362,14 @@ impl Delivery<'_> {
 }
 
 fn topic_fault(code: &'static str, message: String) -> Fault {
-    let remedy = "Give it a standard topic of this Region that exists and admits the service.";
+    let remedy = "Give it an existing standard topic of this Region whose policy lets the service publish.";
     Fault { code, message, remedy: remedy.to_owned() }
 }
 
-/// Categories without which failed backups and full disks go unheard.
+/// Categories without which failed backups and full disks go unnoticed.
 const CATEGORIES: [&str; 4] = ["availability", "backup", "failure", "low storage"];
 
-/// Event subscriptions of instances that leave out what matters, unless another one has it.
+/// Event subscriptions of instances that lack important categories, unless another one has them.
 fn find_missed_categories<'s>(
     all: &'s [EventSubscription],
     heard: &[&'s EventSubscription],
@@ -400,7 +396,7 @@ fn find_missed_categories<'s>(
                 Fault {
                     code: "categories-missing",
                     message: format!(
-                        "it leaves out {}: a database that stops backing up is not heard of",
+                        "it leaves out {}: nobody is told when a database's backups fail",
                         missing.join(", ")
                     ),
                     remedy: "Add the categories, or subscribe to all by naming none.".to_owned(),
@@ -415,7 +411,7 @@ fn hears(subscription: &EventSubscription, category: &str) -> bool {
     subscription.categories.is_empty() || subscription.categories.iter().any(|one| one == category)
 }
 
-/// Databases that nothing that works watches, and what others lack.
+/// Databases that no working alarm or subscription watches, and what others lack.
 fn find_gaps(
     databases: &[&Instance],
     working: &[&Alarm],

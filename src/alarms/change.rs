@@ -4,32 +4,28 @@ use serde::Serialize;
 
 use crate::rds::{AlarmSpec, EventSubscription, Place, Tags};
 
-/// What happens to an alarm or an event subscription.
+/// The action on an alarm or an event subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
-    /// It is made.
     Create,
     /// It is changed.
     Update,
     /// It goes.
     Delete,
-    /// It is as it should be.
+    /// No change.
     None,
 }
 
 /// A setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Field {
-    /// Its name.
     pub name: String,
-    /// As it is.
     pub before: Option<String>,
-    /// As it should be.
     pub after: Option<String>,
 }
 
-/// What has to be done about one alarm or event subscription.
+/// The change to one alarm or event subscription.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Change {
     /// Its name.
@@ -37,12 +33,10 @@ pub(crate) struct Change {
     /// `alarm` or `event-subscription`.
     #[serde(rename = "type")]
     pub noun: &'static str,
-    /// The database, if it is of one.
     pub database: Option<String>,
-    /// Where it is.
     #[serde(flatten)]
     pub place: Place,
-    /// What is done.
+    /// The action.
     pub action: Action,
     /// What differs.
     pub fields: Vec<Field>,
@@ -50,7 +44,7 @@ pub(crate) struct Change {
     pub rule: Option<String>,
     /// Where the threshold comes from.
     pub threshold_from: Option<String>,
-    /// Why it goes.
+    /// Why it is deleted.
     pub reason: Option<String>,
     #[serde(skip)]
     pub(super) work: Work,

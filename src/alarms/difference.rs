@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::change::{Action, Change, Field, Work};
 use super::wanted::is_ours;
-use super::wanted::{PREFIX, Wanted};
+use super::wanted::{PREFIX, WantedAlarm};
 use crate::rds::{Alarm, AlarmSpec, Instance, Place, Tags, Watch};
 
-/// The changes that turn `existing` into `wanted`. Alarms that are ours and wanted no longer go, as do those of instances
-/// that are gone; an alarm that is called like ours and lacks our tag becomes ours only by being wanted.
+/// The changes that turn `existing` into `wanted`. Our alarms that are no longer wanted are deleted, as are those of instances
+/// that are gone; an alarm with a name like ours but without our tag is taken over only if it is wanted.
 pub(super) fn plan_changes(
-    wanted: Vec<Wanted>,
+    wanted: Vec<WantedAlarm>,
     existing: Vec<(Alarm, Tags)>,
     instances: &[Instance],
 ) -> Vec<Change> {
@@ -38,7 +38,7 @@ pub(super) fn plan_changes(
             rule: describe_rule(&alarm.spec),
             threshold_from: None,
             reason: Some(if lives {
-                "no longer wanted for this instance".to_owned()
+                "no longer needed for this instance".to_owned()
             } else {
                 "its DB instance is gone".to_owned()
             }),
@@ -49,8 +49,8 @@ pub(super) fn plan_changes(
     changes
 }
 
-fn change(wanted: Wanted, found: Option<(Alarm, Tags)>) -> Change {
-    let Wanted { spec, tags, from, .. } = wanted;
+fn change(wanted: WantedAlarm, found: Option<(Alarm, Tags)>) -> Change {
+    let WantedAlarm { spec, tags, from, .. } = wanted;
     let metric = match &spec.watch {
         Watch::Metric(watch) => watch.metric.dimensions.get("DBInstanceIdentifier").cloned(),
         _ => None,
@@ -79,7 +79,7 @@ fn change(wanted: Wanted, found: Option<(Alarm, Tags)>) -> Change {
         .filter(|(key, value)| has.get(*key) != Some(value))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
-    // Tags that others put there stay.
+    // Tags of others are kept.
     for (key, value) in &set {
         fields.push(Field {
             name: format!("tag {key}"),
@@ -98,7 +98,7 @@ fn change(wanted: Wanted, found: Option<(Alarm, Tags)>) -> Change {
     change
 }
 
-/// Every setting of an alarm, by the name that people know.
+/// Every setting of an alarm, by its display name.
 fn settings(spec: &AlarmSpec) -> Vec<(&'static str, String)> {
     let mut settings = vec![("description", spec.description.clone())];
     match &spec.watch {
@@ -150,7 +150,7 @@ fn differences(before: &AlarmSpec, after: &AlarmSpec) -> Vec<Field> {
         .collect()
 }
 
-/// What raises an alarm, in a line.
+/// The rule of an alarm, in one line.
 pub(super) fn describe_rule(spec: &AlarmSpec) -> Option<String> {
     match &spec.watch {
         Watch::Metric(watch) => {
@@ -177,6 +177,7 @@ pub(super) fn describe_rule(spec: &AlarmSpec) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rds::AlarmState;
     use crate::rds::{Comparison, Metric, MetricWatch, Treatment};
 
     fn spec() -> AlarmSpec {
@@ -201,15 +202,15 @@ mod tests {
         }
     }
 
-    fn wanted() -> Wanted {
+    fn wanted() -> WantedAlarm {
         let tags = [("lifeboat:purpose".to_owned(), "alarm".to_owned())].into();
-        Wanted { spec: spec(), tags, from: "10%".into() }
+        WantedAlarm { spec: spec(), tags, from: "10%".into() }
     }
 
     fn found(edit: impl FnOnce(&mut AlarmSpec), tags: &[(&str, &str)]) -> (Alarm, Tags) {
         let mut spec = spec();
         edit(&mut spec);
-        let alarm = Alarm { arn: "a".into(), spec, state: "OK".into(), since: None };
+        let alarm = Alarm { arn: "a".into(), spec, state: AlarmState::Ok, since: None };
         (alarm, tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
     }
 

@@ -1,6 +1,6 @@
 //! The kinds of alarms there are: what each is for, when it goes off, and what to do then.
 //!
-//! Three of them are about backups, of which AWS's own list knows nothing: RDS has no event and no metric for "the automated
+//! Three of them are about backups, which AWS's own list lacks: RDS has no event and no metric for "the automated
 //! backup failed", so its absence must be seen. The rest is AWS's recommended set for RDS (Amazon CloudWatch User Guide,
 //! "Recommended alarms") and what PostgreSQL needs.
 
@@ -9,14 +9,14 @@ use crate::rds::{Comparison, Treatment};
 
 /// The namespace of the metrics that `status --publish` measures.
 pub(super) const OWN: &str = "Lifeboat";
-/// What is published in it of each database, whatever else there is to tell.
+/// The metric that is always published for each database.
 pub(super) const HEARTBEAT: &str = "MonitorRun";
-/// The age of the newest copy elsewhere, published where somebody has said where copies are kept.
+/// The age of the newest copy elsewhere, published with `--copies-in`.
 pub(super) const COPY_AGE: &str = "CopyAgeSeconds";
 /// RDS's own.
 pub(super) const RDS: &str = "AWS/RDS";
 
-/// What a threshold is given in.
+/// The unit of a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     /// A duration: `26h`.
@@ -41,8 +41,7 @@ pub(super) enum Unit {
 
 /// Which instances an alarm is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum For {
-    /// All.
+pub(super) enum Fits {
     Every,
     /// All that are not in a cluster: Aurora keeps its backups and its storage elsewhere.
     Single,
@@ -56,7 +55,7 @@ pub(super) enum For {
     Burstable,
     /// With Performance Insights.
     Insights,
-    /// Storage that does not grow by itself.
+    /// Without storage autoscaling.
     FixedStorage,
 }
 
@@ -71,12 +70,12 @@ pub(super) struct Kind {
     /// Breaching periods, one after the other.
     pub(super) periods: i32,
     pub(super) comparison: Comparison,
-    /// As it would be written in `lifeboat.toml`.
+    /// As written in `lifeboat.toml`.
     pub(super) threshold: &'static str,
     pub(super) unit: Unit,
     pub(super) missing: Treatment,
-    pub(super) is_for: For,
-    /// Off unless it is switched on.
+    pub(super) is_for: Fits,
+    /// Off unless enabled.
     pub(super) is_optional: bool,
     /// Completes "orders-prod: …".
     pub(super) meaning: &'static str,
@@ -94,9 +93,9 @@ const fn own(name: &'static str, metric: &'static str, threshold: &'static str) 
         comparison: Comparison::Above,
         threshold,
         unit: Unit::Age,
-        // Whoever measures has fallen silent: that is no better than a bad value.
+        // The publisher has stopped, which is no better than a bad value.
         missing: Treatment::Breaching,
-        is_for: For::Single,
+        is_for: Fits::Single,
         is_optional: false,
         meaning: "",
         remedy: "",
@@ -115,7 +114,7 @@ const fn rds(name: &'static str, metric: &'static str, threshold: &'static str, 
         threshold,
         unit,
         missing: Treatment::Missing,
-        is_for: For::Every,
+        is_for: Fits::Every,
         is_optional: false,
         meaning: "",
         remedy: "",
@@ -125,12 +124,12 @@ const fn rds(name: &'static str, metric: &'static str, threshold: &'static str, 
 /// All of them, the most important first.
 pub(super) const KINDS: &[Kind] = &[
     Kind {
-        meaning: "the newest backup is too old, or nobody measures its age any more",
-        remedy: "Look at `lifeboat status` and the instance's events; take `lifeboat snapshot create` now.",
+        meaning: "the newest backup is too old, or its age is no longer published",
+        remedy: "Check `lifeboat status` and the instance's events; run `lifeboat snapshot create` now.",
         ..own("backup-age", "SnapshotAgeSeconds", "26h")
     },
     Kind {
-        meaning: "backups fail: the latest restorable time stands still, or automated backups are off",
+        meaning: "backups fail: the latest restorable time does not advance, or automated backups are off",
         remedy: "Check retention (`lifeboat policy check`), the instance's status and its free storage.",
         ..own("backup-failure", "RestorePointLagSeconds", "30m")
     },
@@ -139,20 +138,20 @@ pub(super) const KINDS: &[Kind] = &[
         comparison: Comparison::Below,
         threshold: "1",
         unit: Unit::Count,
-        meaning: "`lifeboat status --publish` has not run for an hour: nobody watches the backups",
-        remedy: "Look at the scheduler that runs it, and at its credentials.",
+        meaning: "`lifeboat status --publish` has not run for an hour: backups are not being monitored",
+        remedy: "Check the scheduler that runs it, and its credentials.",
         ..own("monitor", HEARTBEAT, "1")
     },
     Kind {
         is_optional: true,
         meaning: "the newest copy in the other Region or account is too old",
-        remedy: "Look at the copy job: `lifeboat snapshot list` there, and the key's policy.",
+        remedy: "Check the copy job: `lifeboat snapshot list` there, and the key's policy.",
         ..own("copy-age", COPY_AGE, "26h")
     },
     Kind {
         is_optional: true,
         meaning: "no restore drill has been run for too long",
-        remedy: "Run `lifeboat drill run`, and look at its scheduler.",
+        remedy: "Run `lifeboat drill run`, and check its scheduler.",
         ..own("drill-age", "LastDrillAgeSeconds", "35d")
     },
     Kind {
@@ -174,7 +173,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         statistic: "Minimum",
         comparison: Comparison::Below,
-        is_for: For::Single,
+        is_for: Fits::Single,
         meaning: "free storage is low; when it is used up, the database stops and so do its backups",
         remedy: "Find what grew (tables, logs, a replication slot), then raise the allocated storage.",
         ..rds("storage", "FreeStorageSpace", "10%", Unit::Storage)
@@ -182,69 +181,69 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         statistic: "Minimum",
         comparison: Comparison::Below,
-        is_for: For::FixedStorage,
+        is_for: Fits::FixedStorage,
         meaning: "free storage is getting low",
-        remedy: "Plan more storage, or switch storage autoscaling on.",
+        remedy: "Plan more storage, or turn on storage autoscaling.",
         ..rds("storage-warning", "FreeStorageSpace", "20%", Unit::Storage)
     },
     Kind {
-        is_for: For::Postgres,
+        is_for: Fits::Postgres,
         periods: 15,
-        meaning: "write-ahead log fills the disk, often kept by a replication slot that nobody reads",
-        remedy: "Look at pg_replication_slots and drop the dead one; check that archiving keeps up.",
+        meaning: "write-ahead logs are filling the disk, often kept by an unused replication slot",
+        remedy: "Check pg_replication_slots and drop the unused one; check that archiving keeps up.",
         ..rds("wal-disk", "TransactionLogsDiskUsage", "10%", Unit::Storage)
     },
     Kind {
-        is_for: For::Postgres,
+        is_for: Fits::Postgres,
         missing: Treatment::NotBreaching,
-        meaning: "a replication slot lags far behind and keeps write-ahead log",
+        meaning: "a replication slot lags far behind and keeps write-ahead logs",
         remedy: "Restart its consumer, or drop the slot.",
         ..rds("replication-slot", "OldestReplicationSlotLag", "5%", Unit::Storage)
     },
     Kind {
-        is_for: For::Postgres,
+        is_for: Fits::Postgres,
         periods: 1,
-        meaning: "transaction ids run out: at 2 billion PostgreSQL stops taking writes",
+        meaning: "transaction ids are running out: at 2 billion PostgreSQL stops accepting writes",
         remedy: "Find what holds vacuum back: long transactions, prepared ones, slots; then vacuum freeze.",
         ..rds("transaction-ids", "MaximumUsedTransactionIDs", "1000000000", Unit::Count)
     },
     Kind {
         meaning: "connections are nearly used up",
-        remedy: "Look at pg_stat_activity for idle ones; use a pooler or a larger class.",
+        remedy: "Check pg_stat_activity for idle ones; use a pooler or a larger class.",
         ..rds("connections", "DatabaseConnections", "90%", Unit::Connections)
     },
     Kind {
-        meaning: "the processors are busy all the time",
+        meaning: "the vCPUs are busy all the time",
         remedy: "Look for the heaviest queries (pg_stat_statements) before choosing a larger class.",
         ..rds("cpu", "CPUUtilization", "90%", Unit::Percent)
     },
     Kind {
         periods: 15,
-        is_for: For::Insights,
-        meaning: "more sessions are active than there are processors",
-        remedy: "Look at the waits in Performance Insights.",
+        is_for: Fits::Insights,
+        meaning: "more sessions are active than the instance has vCPUs",
+        remedy: "Look at the wait events in Performance Insights.",
         ..rds("load", "DBLoad", "100%", Unit::Processors)
     },
     Kind {
         periods: 15,
         comparison: Comparison::Below,
-        meaning: "memory is short",
-        remedy: "Look at connections and work_mem; choose a class with more memory.",
+        meaning: "memory is low",
+        remedy: "Check connections and work_mem; choose a class with more memory.",
         ..rds("memory", "FreeableMemory", "25%", Unit::Memory)
     },
     Kind {
         statistic: "p90",
         missing: Treatment::NotBreaching,
-        is_for: For::Single,
-        meaning: "reads from the disk are slow",
+        is_for: Fits::Single,
+        meaning: "disk reads are slow",
         remedy: "Compare IOPS and throughput with what the volume is provisioned for.",
         ..rds("read-latency", "ReadLatency", "20ms", Unit::Latency)
     },
     Kind {
         statistic: "p90",
         missing: Treatment::NotBreaching,
-        is_for: For::Single,
-        meaning: "writes to the disk are slow",
+        is_for: Fits::Single,
+        meaning: "disk writes are slow",
         remedy: "Compare IOPS and throughput with what the volume is provisioned for.",
         ..rds("write-latency", "WriteLatency", "20ms", Unit::Latency)
     },
@@ -252,8 +251,8 @@ pub(super) const KINDS: &[Kind] = &[
         periods: 3,
         comparison: Comparison::Below,
         missing: Treatment::NotBreaching,
-        is_for: For::Single,
-        meaning: "the instance's burst of disk throughput is nearly used up",
+        is_for: Fits::Single,
+        meaning: "the instance's EBS throughput credits are nearly used up",
         remedy: "Choose a larger class, or lower the load.",
         ..rds("ebs-throughput", "EBSByteBalance%", "10%", Unit::Percent)
     },
@@ -261,15 +260,15 @@ pub(super) const KINDS: &[Kind] = &[
         periods: 3,
         comparison: Comparison::Below,
         missing: Treatment::NotBreaching,
-        is_for: For::Single,
-        meaning: "the instance's burst of disk operations is nearly used up",
+        is_for: Fits::Single,
+        meaning: "the instance's EBS IOPS credits are nearly used up",
         remedy: "Choose a larger class, or lower the load.",
         ..rds("ebs-io", "EBSIOBalance%", "10%", Unit::Percent)
     },
     Kind {
         statistic: "Maximum",
         periods: 10,
-        is_for: For::Replicas,
+        is_for: Fits::Replicas,
         meaning: "the read replica lags behind",
         remedy: "Look for long queries and heavy writes; a replica that stopped has an event.",
         ..rds("replica-lag", "ReplicaLag", "60s", Unit::Age)
@@ -278,15 +277,15 @@ pub(super) const KINDS: &[Kind] = &[
         periods: 10,
         comparison: Comparison::Below,
         missing: Treatment::NotBreaching,
-        is_for: For::Gp2,
-        meaning: "the gp2 volume's burst is nearly used up, and the disk will be slow",
+        is_for: Fits::Gp2,
+        meaning: "the gp2 volume's burst credits are nearly used up, and the disk will be slow",
         remedy: "Move to gp3.",
         ..rds("burst-balance", "BurstBalance", "20%", Unit::Percent)
     },
     Kind {
         comparison: Comparison::Below,
         missing: Treatment::NotBreaching,
-        is_for: For::Burstable,
+        is_for: Fits::Burstable,
         meaning: "CPU credits are nearly used up: the instance will be throttled, or cost more",
         remedy: "Choose a larger class, or one that is not burstable.",
         ..rds("cpu-credits", "CPUCreditBalance", "10%", Unit::Credits)
@@ -305,7 +304,7 @@ pub(super) fn find_kind(name: &str) -> Result<&'static Kind> {
         });
         let all: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
         Error::request(format!("`{}` is not a kind of alarm", name.escape_default())).hint(format!(
-            "Did you mean `{}`? There are: {}.",
+            "Did you mean `{}`? Kinds are {}.",
             nearest.unwrap_or_default(),
             all.join(", ")
         ))

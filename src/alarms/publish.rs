@@ -1,7 +1,7 @@
-//! What alarms about backups stand on: ages of backups and drills, measured and published, in the namespace `Lifeboat`.
+//! The metrics that alarms about backups watch: ages of backups and drills, published in the namespace `Lifeboat`.
 //!
-//! A gauge of age rather than a counter of successes: it carries the number, gives lead time, and says the most when nothing
-//! happens any more. What is not known is not published, so that its absence raises the alarm.
+//! A gauge of age rather than a counter of successes: it carries the number, gives lead time, and keeps rising when nothing
+//! happens. Unknown values are not published, so that their absence raises the alarm.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(crate) struct LastDrill {
     pub at: DateTime<Utc>,
     /// Whether it passed.
     pub passed: bool,
-    /// What it took from the request to the validated copy, if it came so far.
+    /// Time from the request to the validated copy, if it got that far.
     pub rto_seconds: Option<f64>,
 }
 
@@ -34,13 +34,12 @@ pub(crate) struct Health {
     pub newest_backup: Option<DateTime<Utc>>,
     /// The newest moment that it can be restored to.
     pub latest_restorable: Option<DateTime<Utc>>,
-    /// When what the newest copy elsewhere holds was taken.
+    /// When the data in the newest copy elsewhere was taken.
     pub newest_copy: Option<DateTime<Utc>>,
-    /// The last drill.
     pub last_drill: Option<LastDrill>,
 }
 
-/// What is to be published about a database at `now`.
+/// The measurements of a database at `now`.
 pub(crate) fn measurements(health: &Health, now: DateTime<Utc>) -> Vec<Measurement> {
     // A clock that is a little behind AWS's must not make an age negative.
     let age = |at: DateTime<Utc>| (now - at).max(TimeDelta::zero()).as_seconds_f64();
@@ -60,11 +59,11 @@ pub(crate) fn measurements(health: &Health, now: DateTime<Utc>) -> Vec<Measureme
         .collect()
 }
 
-/// When what the newest copy of an instance's snapshots holds was taken, in the Region where copies are kept: a copy of an
+/// When the data in the newest copy of an instance's snapshots was taken, in the Region where copies are kept: a copy of an
 /// old one is old.
 pub(crate) async fn newest_copy(elsewhere: &Aws, database: &InstanceId) -> Result<Option<DateTime<Utc>>> {
     let copies = elsewhere.snapshots_of(database).await?;
-    let usable = copies.iter().filter(|copy| copy.reported_status == "available");
+    let usable = copies.iter().filter(|copy| copy.is_available());
     Ok(usable.filter_map(|copy| copy.original_created_at).max())
 }
 
@@ -73,7 +72,7 @@ pub(crate) async fn publish(aws: &Aws, measurements: &[Measurement]) -> Result<(
     Ok(aws.publish(OWN, measurements).await?)
 }
 
-/// Writes a file for node_exporter's textfile collector: it is there whole or as it was.
+/// Writes a file for node_exporter's textfile collector: replaced atomically.
 pub(crate) fn write_textfile(path: &Path, text: &str) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
 

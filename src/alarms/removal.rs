@@ -1,4 +1,4 @@
-//! Taking away the alarms and event subscriptions that name and tag prove to be ours.
+//! Removes the alarms and event subscriptions that name and tag prove to be ours.
 
 use serde::Serialize;
 
@@ -6,26 +6,25 @@ use super::{Scope, is_ours, list_own_alarms, subscriptions};
 use crate::aws::Aws;
 use crate::error::Result;
 
-/// What is to be removed, decided and not yet done.
+/// What will be removed: decided, not yet done.
 #[derive(Debug, Serialize)]
 pub(crate) struct Removal {
     /// `lifeboat.alarms.remove/1`.
     pub schema: &'static str,
-    /// Where.
     pub region: String,
-    /// Alarms that go.
+    /// Alarms to delete.
     pub alarms: Vec<String>,
-    /// Event subscriptions that go.
+    /// Event subscriptions to delete.
     pub event_subscriptions: Vec<String>,
-    /// Event subscriptions that stay and lose databases: name, database.
+    /// Event subscriptions that are kept but lose databases: name, database.
     pub event_sources: Vec<(String, String)>,
-    /// Alarms that are called like ours and lack our tag: they stay.
+    /// Alarms with names like ours but without our tag: they are kept.
     pub not_ours: Vec<String>,
     /// Whether it was only shown.
     pub dry_run: bool,
 }
 
-/// Decides what `remove` takes away: only what name and tag prove to be ours.
+/// Plans what `remove` deletes: only what name and tag prove to be ours.
 pub(crate) async fn plan_removal(aws: &Aws, scope: &Scope) -> Result<Removal> {
     let (ours, strange): (Vec<_>, Vec<_>) =
         list_own_alarms(aws, scope).await?.into_iter().partition(|(_, tags)| is_ours(tags));
@@ -40,7 +39,7 @@ pub(crate) async fn plan_removal(aws: &Aws, scope: &Scope) -> Result<Removal> {
         if leaving.is_empty() {
             continue;
         }
-        // Without any source it would hear of every instance.
+        // Without any source it would cover every instance.
         if leaving.len() == subscription.sources.len() {
             gone.push(subscription.name);
         } else {

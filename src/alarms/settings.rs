@@ -44,7 +44,7 @@ pub(crate) struct AlarmKindSettings {
     /// Length of a period.
     #[serde(default, deserialize_with = "duration")]
     pub period: Option<Duration>,
-    /// Periods that are looked at.
+    /// Periods that are checked.
     pub evaluation_periods: Option<i32>,
     /// Breaching ones of them that raise the alarm.
     pub datapoints_to_alarm: Option<i32>,

@@ -1,4 +1,4 @@
-//! Event subscriptions: the causes of failed backups as RDS tells of them. They make alarms faster, never surer: events are
+//! Event subscriptions: the causes of failed backups as RDS reports them. They make alarms faster, never more certain: events are
 //! best effort.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use crate::rds::{EventSubscription, Tags};
 /// What the names of ours begin with; hyphens, since RDS allows nothing else.
 const PREFIX: &str = "lifeboat-";
 
-/// None, which means all. What makes backups impossible is spread over many: a stopped instance (RDS-EVENT-0087) is a
+/// None, which means all. Reasons why backups stop are spread over many: a stopped instance (RDS-EVENT-0087) is a
 /// `notification`, switched-off backups (0028) are a `configuration change`. Security Hub's RDS.20 and Prowler want `maintenance`,
 /// `configuration change` and `failure`; Prowler takes these three alone or all categories, and no other choice.
 const OF_INSTANCES: [&str; 0] = [];

@@ -1,5 +1,5 @@
-//! Proof that an alarm arrives: it is set off by hand, CloudWatch's history tells whether its actions succeeded, and, if the
-//! user shows where messages come out, that the message came out. The state is put back in any case.
+//! Proof that an alarm arrives: it is set off by hand, CloudWatch's history shows whether its actions succeeded, and, if the
+//! user names an inbox, that the message arrived. The state is always restored.
 
 use std::time::Duration;
 
@@ -10,45 +10,44 @@ use tokio::time::Instant;
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
+use crate::rds::AlarmState;
 use crate::web;
 
-/// How often the history and the inbox are looked at.
+/// How often the history and the inbox are polled.
 const POLL: Duration = Duration::from_secs(1);
 
-/// What became of an action.
+/// The result of an action.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
     /// ARN of the topic or other action.
     pub action: String,
     /// `succeeded`, `failed` or `unknown`.
     pub result: &'static str,
-    /// CloudWatch's words.
+    /// CloudWatch's message.
     pub said: Option<String>,
 }
 
-/// What a test came to.
+/// The result of a test.
 #[derive(Debug, Serialize)]
 pub(crate) struct TestReport {
     /// `lifeboat.alarms.test/1`.
     pub schema: &'static str,
-    /// The alarm.
     pub alarm: String,
     /// `pass`, `fail` or `unknown`.
     pub verdict: &'static str,
-    /// Its actions, one by one.
     pub actions: Vec<Outcome>,
     /// Whether the message was seen in the inbox; absent if none was given.
     pub arrived: Option<bool>,
     /// The state before, and again after the test.
-    pub state: String,
-    /// Whether the state was put back.
+    pub state: AlarmState,
+    /// Whether the state was restored.
     pub put_back: bool,
-    /// How long it took until everything was known.
+    /// How long the test took.
     pub seconds: f64,
 }
 
 impl TestReport {
-    /// What the exit code says.
+    /// The exit code.
     pub(crate) fn kind(&self) -> Option<Kind> {
         match self.verdict {
             "pass" => None,
@@ -58,20 +57,19 @@ impl TestReport {
     }
 }
 
-/// What is tested, and how.
+/// The settings of a test.
 #[derive(Clone, Debug)]
 pub(crate) struct Test {
-    /// The alarm.
     pub alarm: String,
-    /// A word that nobody else uses: by it the message is known again.
+    /// A unique mark that identifies the message.
     pub mark: String,
-    /// A URL that shows what has arrived.
+    /// A URL that shows the messages that have arrived.
     pub inbox: Option<String>,
     /// How long to wait.
     pub patience: Duration,
 }
 
-/// Sets an alarm off and follows what it does.
+/// Sets an alarm off and follows its actions.
 pub(crate) async fn test_alarm(
     aws: &Aws,
     test: &Test,
@@ -81,39 +79,39 @@ pub(crate) async fn test_alarm(
     let Test { alarm: name, mark, .. } = test;
     let alarm = aws.alarm(name).await?.ok_or_else(|| {
         Error::request(format!("there is no alarm `{name}` in {}", aws.region())).hint(
-            "`lifeboat alarms list` shows those that lifeboat made, `aws cloudwatch describe-alarms` all.",
+            "`lifeboat alarms list` lists lifeboat's own alarms, `aws cloudwatch describe-alarms` all of them.",
         )
     })?;
     let spec = &alarm.spec;
     let cannot = if spec.alarm_actions.is_empty() {
         Some("there is no action for the state ALARM")
     } else if !spec.actions_enabled {
-        Some("its actions are switched off")
+        Some("its actions are disabled")
     } else {
         None
     };
     if let Some(why) = cannot {
-        return Err(Error::new(Kind::No, format!("alarm `{name}` tells nobody: {why}"))
+        return Err(Error::new(Kind::No, format!("alarm `{name}` notifies nobody: {why}"))
             .hint("Give it a topic (`lifeboat alarms apply` does for its own), or `aws cloudwatch enable-alarm-actions`."));
     }
     let began = Instant::now();
-    // The history goes by AWS's clock. One that is a little ahead of ours must not hide what follows.
+    // The history goes by AWS's clock. A clock slightly ahead of ours must not hide what follows.
     let since = aws.now(here) - chrono::TimeDelta::seconds(2);
     let seen_before: Vec<String> =
         aws.alarm_actions_since(name, since).await?.into_iter().map(|item| item.details).collect();
-    let reason = format!("lifeboat alarms test {mark}: only a test, the state is put back");
+    let reason = format!("lifeboat alarms test {mark}: this is a test; the previous state will be restored");
     let before = alarm.state.clone();
-    if before == "ALARM" {
+    if before == AlarmState::Alarm {
         // Actions happen on changes of state only.
-        aws.set_alarm_state(name, "INSUFFICIENT_DATA", &reason).await?;
+        aws.set_alarm_state(name, &AlarmState::InsufficientData, &reason).await?;
     }
-    let set = aws.set_alarm_state(name, "ALARM", &reason).await;
+    let set = aws.set_alarm_state(name, &AlarmState::Alarm, &reason).await;
     let followed = match set {
         Ok(()) => follow(aws, test, &spec.alarm_actions, since, &seen_before, interrupt).await,
         Err(failure) => Err(failure.into()),
     };
-    // CloudWatch puts the state of a metric alarm back by itself at its next evaluation, that of a composite one not.
-    let put_back = before == "ALARM" || aws.set_alarm_state(name, &before, &reason).await.is_ok();
+    // CloudWatch restores the state of a metric alarm at its next evaluation, but not that of a composite alarm.
+    let put_back = before == AlarmState::Alarm || aws.set_alarm_state(name, &before, &reason).await.is_ok();
     let (actions, arrived) = followed?;
     let verdict = if actions.iter().any(|one| one.result == "failed") || arrived == Some(false) {
         "fail"
@@ -150,10 +148,10 @@ async fn follow(
         let outcomes: Vec<Outcome> = wanted
             .iter()
             .map(|action| {
-                let item = fresh.iter().find(|item| item.summary.contains(action.as_str()));
-                let result = match item {
-                    Some(item) if item.summary.starts_with("Success") => "succeeded",
-                    Some(_) => "failed",
+                let item = fresh.iter().find(|item| item.target.as_ref() == Some(action));
+                let result = match item.and_then(|item| item.has_succeeded) {
+                    Some(true) => "succeeded",
+                    Some(false) => "failed",
                     None => "unknown",
                 };
                 Outcome { action: action.clone(), result, said: item.map(|item| item.summary.clone()) }
@@ -168,7 +166,7 @@ async fn follow(
             return Ok((outcomes, arrived));
         }
         tokio::select! {
-            kind = interrupt.wait(1) => return Err(Error::new(kind, "interrupted; the alarm's state was put back")),
+            kind = interrupt.wait(1) => return Err(Error::new(kind, "interrupted; the alarm's state was restored")),
             () = tokio::time::sleep(POLL) => {}
         }
     }

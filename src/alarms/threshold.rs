@@ -1,6 +1,6 @@
 //! Thresholds as people write them, and what they are in the metric's own unit for one instance.
 //!
-//! CloudWatch counts storage and memory in bytes. A bare number would be taken for percent by one and for bytes by another,
+//! CloudWatch counts storage and memory in bytes. A bare number could be read as percent or as bytes,
 //! so it is refused there.
 
 use super::kinds::{Kind, Unit};
@@ -43,11 +43,11 @@ pub(super) fn parse_threshold(kind: &Kind, text: &str) -> Result<Threshold> {
     if let Some(percent) = text.strip_suffix('%') {
         let percent: f64 = percent.trim().parse().map_err(|_| wrong("there is no number before the `%`"))?;
         if !(percent > 0.0 && percent.is_finite()) {
-            return Err(wrong("a percentage is more than 0"));
+            return Err(wrong("a percentage must be more than 0"));
         }
-        // Load may exceed the processors; nothing else can exceed what there is.
+        // Load may exceed the vCPUs; nothing else can exceed 100%.
         if percent > 100.0 && kind.unit != Unit::Processors {
-            return Err(wrong("a percentage is at most 100"));
+            return Err(wrong("a percentage must be at most 100"));
         }
         return match kind.unit {
             Unit::Percent => Ok(Threshold::Value(percent)),
@@ -66,7 +66,7 @@ pub(super) fn parse_threshold(kind: &Kind, text: &str) -> Result<Threshold> {
         Unit::Percent => {
             let percent = number(text).ok_or_else(|| wrong("it is not a number"))?;
             if !(percent > 0.0 && percent <= 100.0) {
-                return Err(wrong("a percentage is more than 0 and at most 100"));
+                return Err(wrong("a percentage must be more than 0 and at most 100"));
             }
             percent
         }
@@ -93,8 +93,8 @@ fn bytes(text: &str) -> Option<f64> {
     UNITS.iter().find_map(|(unit, size)| Some(number(text.strip_suffix(unit)?.trim())? * size))
 }
 
-/// What a threshold is for one instance. `max_connections` is what its parameter group says, if it says anything.
-/// `None` if it depends on something that is not known of the class.
+/// What a threshold is for one instance. `max_connections` is that of its parameter group, if set.
+/// `None` if it depends on an unknown resource of the class.
 pub(super) fn resolve_threshold(
     kind: &Kind,
     threshold: Threshold,
@@ -110,7 +110,7 @@ pub(super) fn resolve_threshold(
             let grows = instance
                 .settings
                 .max_storage_gib
-                .map_or(String::new(), |most| format!(", grows to {most} GiB"));
+                .map_or(String::new(), |most| format!(", autoscales to {most} GiB"));
             let gib = instance.storage_gib;
             (f64::from(gib) * GIBIBYTE, format!("{gib} GiB allocated{grows}"))
         }
@@ -121,11 +121,11 @@ pub(super) fn resolve_threshold(
         Unit::Connections => most_connections(instance, max_connections)?,
         Unit::Credits => {
             let most = most_credits(&instance.class)?;
-            (most, format!("{most} credits that {} can hold", instance.class))
+            (most, format!("{most} credits that {} can accrue", instance.class))
         }
         Unit::Processors => {
             let count = processors(&instance.class)?;
-            (count, format!("{count} processors of {}", instance.class))
+            (count, format!("{count} vCPUs of {}", instance.class))
         }
         _ => return None,
     };
@@ -151,7 +151,7 @@ pub(super) fn format_value(unit: Unit, value: f64) -> String {
     }
 }
 
-/// RDS's default is a formula over memory; what the database gets is a little less than the class has.
+/// RDS's default is a formula over memory; the database gets a little less than the class has.
 fn most_connections(instance: &Instance, max_connections: Option<u32>) -> Option<(f64, String)> {
     if let Some(most) = max_connections {
         let group = instance.parameter_group.as_deref().unwrap_or("its parameter group");

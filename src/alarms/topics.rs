@@ -1,4 +1,4 @@
-//! Topics: from what people call them to ARNs, and whether what is published there arrives.
+//! Topics: from names to ARNs, and whether they can deliver.
 
 use std::collections::BTreeMap;
 
@@ -44,10 +44,10 @@ pub(super) fn list_topics(
     };
     if named.is_empty() {
         return Err(Error::request(format!(
-            "nobody would hear the alarms of `{}`: no topic is given",
+            "the alarms of `{}` would notify nobody: no topic is given",
             instance.id
         ))
-        .hint("Pass `--topic NAME`, or put `topic = \"NAME\"` into the section [alarms] of lifeboat.toml."));
+        .hint("Pass `--topic NAME`, or set `topic = \"NAME\"` in [alarms] of lifeboat.toml."));
     }
     let mut arns: Vec<String> = Vec::new();
     for name in &named {
@@ -91,14 +91,14 @@ fn resolve_arn(text: &str, region: &str, instance: &Instance) -> Result<String> 
     }
     let Some(parts) = parse_arn(text) else {
         return Err(Error::request(format!("`{}` is not the ARN of an SNS topic", text.escape_default()))
-            .hint("It reads like arn:aws:sns:eu-central-1:123456789012:ops."));
+            .hint("An ARN looks like arn:aws:sns:eu-central-1:123456789012:ops."));
     };
     if parts.region != region {
         return Err(Error::request(format!(
             "topic `{text}` is in {}, but the alarms are in {region}",
             parts.region
         ))
-        .hint("An alarm can only publish to a topic of its own Region: make one there that forwards."));
+        .hint("An alarm can only publish to a topic of its own Region: create one there that forwards."));
     }
     if parts.name.ends_with(".fifo") {
         return Err(fifo(text));
@@ -106,7 +106,7 @@ fn resolve_arn(text: &str, region: &str, instance: &Instance) -> Result<String> 
     Ok(text.to_owned())
 }
 
-/// Why what is published to a topic does not arrive.
+/// Why a topic cannot deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Blocked {
     pub(super) code: &'static str,
@@ -115,10 +115,9 @@ pub(super) struct Blocked {
 }
 
 /// What a key needs.
-pub(super) const KEY_REMEDY: &str =
-    "Encrypt it with a key of your own whose policy gives the service kms:Decrypt and kms:GenerateDataKey*.";
+pub(super) const KEY_REMEDY: &str = "Encrypt it with a customer managed key whose policy grants the service kms:Decrypt and kms:GenerateDataKey*.";
 
-/// What cannot be seen from here: whether the policies of keys let a service in.
+/// What cannot be checked here: whether key policies allow a service.
 pub(super) fn list_unknown_keys<'t>(topics: impl Iterator<Item = &'t Topic>) -> Vec<String> {
     let own =
         |topic: &'t Topic| topic.key.as_ref().filter(|key| !key.ends_with(AWS_KEY)).map(|key| (topic, key));
@@ -126,18 +125,18 @@ pub(super) fn list_unknown_keys<'t>(topics: impl Iterator<Item = &'t Topic>) -> 
         .filter_map(own)
         .map(|(topic, key)| {
             format!(
-                "topic `{}` is encrypted with key `{key}`, whose policy may shut CloudWatch out: `lifeboat alarms test` proves \
-                 that it does not",
+                "topic `{}` is encrypted with key `{key}`, whose policy may not allow CloudWatch to use it: `lifeboat alarms \
+                 test` shows whether it does",
                 topic.arn
             )
         })
         .collect()
 }
 
-/// SNS's own key, whose policy nobody can change.
+/// SNS's AWS managed key, whose policy cannot be changed.
 const AWS_KEY: &str = "alias/aws/sns";
 
-/// What keeps a service's messages from arriving at a topic.
+/// What keeps a service's messages from being delivered by a topic.
 pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
     let mut found = Vec::new();
     let arn = &topic.arn;
@@ -156,7 +155,7 @@ pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
     if topic.key.as_deref().is_some_and(|key| key.ends_with(AWS_KEY)) {
         found.push(Blocked {
             code: "topic-key-shuts-out",
-            message: format!("topic `{arn}` is encrypted with AWS's own key, which {service} may not use"),
+            message: format!("topic `{arn}` has an AWS managed key, which {service} may not use"),
             remedy: KEY_REMEDY,
         });
     }
@@ -170,12 +169,12 @@ pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
     found
 }
 
-/// Looks at each topic once.
+/// Checks each topic once.
 #[derive(Debug, Default)]
 pub(super) struct Topics(BTreeMap<String, Option<Topic>>);
 
 impl Topics {
-    /// Those of some topics that were looked at and are there.
+    /// Those of some topics that were checked and exist.
     pub(super) fn list_fetched<'t>(&'t self, arns: &'t [String]) -> impl Iterator<Item = &'t Topic> {
         arns.iter().filter_map(|arn| self.0.get(arn)?.as_ref())
     }

@@ -1,6 +1,6 @@
 //! The alarms that an instance should have.
 
-use super::kinds::{For, KINDS, Kind, Unit, find_kind};
+use super::kinds::{Fits, KINDS, Kind, Unit, find_kind};
 use super::settings::{AlarmKindSettings, AlarmSettings};
 use super::threshold::{self, Threshold, parse_threshold, resolve_threshold};
 use crate::error::{Error, Result};
@@ -12,23 +12,21 @@ pub(super) const PREFIX: &str = "lifeboat/";
 pub(super) const PURPOSE: &str = "lifeboat:purpose";
 const SOURCE: &str = "lifeboat:source";
 
-/// An alarm that ought to be there.
+/// An alarm that should exist.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct WantedAlarm {
     pub(super) spec: AlarmSpec,
     pub(super) tags: Tags,
     /// Where the threshold comes from.
     pub(super) from: String,
 }
 
-/// A kind of alarm that an instance does not get, and why.
+/// A kind of alarm that does not apply to an instance, and why.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Skipped {
     /// The instance.
     pub database: String,
-    /// The kind.
     pub kind: &'static str,
-    /// Why.
     pub reason: String,
 }
 
@@ -41,17 +39,18 @@ pub(crate) fn check_kind(name: &str, own: &AlarmKindSettings) -> Result<()> {
     shape(kind, own).map(drop)
 }
 
-/// The periods of an alarm: length, how many are looked at, how many must breach.
+/// The periods of an alarm: length, evaluation periods, datapoints to alarm.
 struct Shape {
     period_seconds: i32,
     periods: i32,
     to_alarm: i32,
 }
 
-/// Holds the periods against CloudWatch's rules (Amazon CloudWatch API, `PutMetricAlarm`).
+/// Checks the periods by CloudWatch's rules (Amazon CloudWatch API, `PutMetricAlarm`).
 fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
     let wrong = |what: String, hint: &str| {
-        Err(Error::request(format!("alarms of kind `{}` cannot be set so: {what}", kind.name)).hint(hint))
+        Err(Error::request(format!("alarms of kind `{}` cannot be set like this: {what}", kind.name))
+            .hint(hint))
     };
     let seconds = own.period.map_or(i64::from(kind.period_seconds), |period| {
         i64::try_from(period.as_millis()).unwrap_or(i64::MAX).div_euclid(1000)
@@ -61,8 +60,8 @@ fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
         let shown = own.period.map_or(String::new(), |period| humantime::format_duration(period).to_string());
         return wrong(
             format!("its period of `{shown}` is not a whole number of minutes"),
-            "CloudWatch takes multiples of 60 seconds; shorter periods only fit metrics that come more often than once a \
-             minute, which these do not.",
+            "CloudWatch accepts multiples of 60 seconds; shorter periods need high-resolution metrics, which these are \
+             not.",
         );
     }
     let periods = i64::from(own.evaluation_periods.unwrap_or(kind.periods));
@@ -85,32 +84,32 @@ fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
     Ok(Shape { period_seconds: small(seconds), periods: small(periods), to_alarm: small(to_alarm) })
 }
 
-/// Why an instance has no use for a kind.
+/// Why a kind does not apply to an instance.
 fn unfit(kind: &Kind, instance: &Instance) -> Option<&'static str> {
     let is_aurora = instance.engine.starts_with("aurora") || instance.cluster.is_some();
     let is_single = !is_aurora;
     match kind.is_for {
-        For::Every => None,
-        For::Single => {
+        Fits::Every => None,
+        Fits::Single => {
             (!is_single).then_some("it is in a cluster, whose backups and storage are the cluster's")
         }
-        For::Postgres => {
-            (!is_single || instance.engine != "postgres").then_some("the metric is only there for PostgreSQL")
+        Fits::Postgres => {
+            (!is_single || instance.engine != "postgres").then_some("the metric exists only for PostgreSQL")
         }
-        For::Replicas => instance.replica_of.is_none().then_some("it is not a read replica"),
-        For::Gp2 => (instance.storage_type.as_deref() != Some("gp2")).then_some("its storage is not gp2"),
-        For::Burstable => (!instance.class.starts_with("db.t")).then_some("its class is not burstable"),
-        For::Insights => (!instance.settings.performance_insights.unwrap_or(false))
+        Fits::Replicas => instance.replica_of.is_none().then_some("it is not a read replica"),
+        Fits::Gp2 => (instance.storage_type.as_deref() != Some("gp2")).then_some("its storage is not gp2"),
+        Fits::Burstable => (!instance.class.starts_with("db.t")).then_some("its class is not burstable"),
+        Fits::Insights => (!instance.settings.performance_insights.unwrap_or(false))
             .then_some("Performance Insights is off"),
-        For::FixedStorage => match instance.settings.max_storage_gib {
+        Fits::FixedStorage => match instance.settings.max_storage_gib {
             _ if !is_single => Some("it is in a cluster, whose storage is the cluster's"),
-            Some(_) => Some("its storage grows by itself"),
+            Some(_) => Some("it has storage autoscaling"),
             None => None,
         },
     }
 }
 
-/// What is known of an instance beyond what RDS says of it.
+/// What is known about an instance beyond its description by RDS.
 pub(super) struct Known<'a> {
     pub(super) instance: &'a Instance,
     pub(super) max_connections: Option<u32>,
@@ -118,11 +117,11 @@ pub(super) struct Known<'a> {
     pub(super) topics: &'a dyn Fn(&AlarmKindSettings) -> Result<Vec<String>>,
 }
 
-/// The alarms that an instance should have, and those that it should not.
+/// The alarms that an instance should have, and the kinds that do not apply.
 pub(super) fn list_wanted(
     known: &Known<'_>,
     settings: &AlarmSettings,
-) -> Result<(Vec<Wanted>, Vec<Skipped>)> {
+) -> Result<(Vec<WantedAlarm>, Vec<Skipped>)> {
     let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
     let instance = known.instance;
     for kind in KINDS {
@@ -135,7 +134,7 @@ pub(super) fn list_wanted(
             });
         };
         if !own.enabled.unwrap_or(!kind.is_optional || own.threshold.is_some()) {
-            skip(if kind.is_optional { "not switched on" } else { "switched off" });
+            skip(if kind.is_optional { "not enabled" } else { "disabled" });
             continue;
         }
         if let Some(reason) = unfit(kind, instance) {
@@ -147,7 +146,7 @@ pub(super) fn list_wanted(
             None => default_threshold(kind, instance)?,
         };
         let Some(resolved) = resolve_threshold(kind, threshold, instance, known.max_connections) else {
-            skip("what its class has is not known: give the threshold as a number");
+            skip("the resources of its class are not known: give the threshold as a number");
             continue;
         };
         let shape = shape(kind, &own)?;
@@ -166,7 +165,7 @@ pub(super) fn list_wanted(
         let mut tags: Tags = settings.tags.clone();
         tags.insert(PURPOSE.to_owned(), "alarm".to_owned());
         tags.insert(SOURCE.to_owned(), instance.id.to_string());
-        wanted.push(Wanted {
+        wanted.push(WantedAlarm {
             spec: AlarmSpec {
                 name: format!("{PREFIX}{}/{}", instance.id, kind.name),
                 description: description(kind, instance, resolved.value, &resolved.from, settings),
@@ -174,7 +173,7 @@ pub(super) fn list_wanted(
                 actions_enabled: true,
                 alarm_actions: topics.clone(),
                 ok_actions: topics.clone(),
-                // A wrong dimension shows on the first day; a metric that may be absent must not cry.
+                // A wrong dimension shows on the first day; a metric that may be absent must not raise the alarm.
                 insufficient_data_actions: if kind.is_own() { topics } else { Vec::new() },
             },
             tags,
@@ -184,7 +183,7 @@ pub(super) fn list_wanted(
     Ok((wanted, skipped))
 }
 
-/// With autoscaling RDS itself acts below 10%, so an alarm there would page for nothing; below 5% it has not acted. A lag of
+/// With autoscaling, RDS itself acts below 10%, so an alarm there would page for nothing; below 5%, it has failed to act. A lag of
 /// 10 GiB is much on any disk.
 fn default_threshold(kind: &Kind, instance: &Instance) -> Result<Threshold> {
     const TEN_GIBIBYTES: f64 = 10.0 * 1024.0 * 1024.0 * 1024.0;
@@ -199,7 +198,7 @@ fn default_threshold(kind: &Kind, instance: &Instance) -> Result<Threshold> {
 fn description(kind: &Kind, instance: &Instance, value: f64, from: &str, settings: &AlarmSettings) -> String {
     let runbook = match &settings.runbooks {
         Some(base) => format!("Runbook: {}/{}.md", base.trim_end_matches('/'), kind.name),
-        None => format!("Runbook: README of lifeboat, Alarms, {}", kind.name),
+        None => format!("Runbook: docs/guides/alarms.md of lifeboat, {}", kind.name),
     };
     let exact = if matches!(kind.unit, Unit::Storage | Unit::Memory) {
         format!("{value} bytes = {from}")
@@ -223,7 +222,7 @@ impl Kind {
         self.namespace == super::kinds::OWN
     }
 }
-/// Whether its tag says that an alarm is ours.
+/// Whether the tags of an alarm say that it is ours.
 pub(super) fn is_ours(tags: &Tags) -> bool {
     tags.get(PURPOSE).is_some_and(|purpose| purpose == "alarm")
 }

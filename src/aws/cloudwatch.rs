@@ -12,7 +12,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::rds::from_aws_time;
 use super::{Aws, Failure, Fault, retry};
 use crate::rds::{
-    Alarm, AlarmSpec, Comparison, HistoryItem, Measurement, Metric, MetricWatch, Tags, Treatment, Watch,
+    Alarm, AlarmSpec, AlarmState, Comparison, HistoryItem, Measurement, Metric, MetricWatch, Tags, Treatment,
+    Watch,
 };
 
 /// As many as one call takes (Amazon CloudWatch API, `GetMetricData`, `PutMetricData`, `DeleteAlarms`).
@@ -163,10 +164,15 @@ impl Aws {
     }
 
     /// Puts an alarm into a state, until CloudWatch evaluates it the next time. Actions are carried out.
-    pub(crate) async fn set_alarm_state(&self, name: &str, state: &str, reason: &str) -> Result<(), Failure> {
+    pub(crate) async fn set_alarm_state(
+        &self,
+        name: &str,
+        state: &AlarmState,
+        reason: &str,
+    ) -> Result<(), Failure> {
         let set = || async {
             let call = self.cloudwatch.set_alarm_state().alarm_name(name);
-            let answer = call.state_value(StateValue::from(state)).state_reason(reason).send().await;
+            let answer = call.state_value(StateValue::from(state.as_str())).state_reason(reason).send().await;
             answer.map_err(|error| Failure::from_sdk("SetAlarmState", format!("alarm `{name}`"), error))
         };
         retry(set).await.map(drop)
@@ -196,10 +202,7 @@ impl Aws {
         Ok(answer
             .alarm_history_items()
             .iter()
-            .map(|item| HistoryItem {
-                summary: item.history_summary().unwrap_or_default().to_owned(),
-                details: item.history_data().unwrap_or_default().to_owned(),
-            })
+            .map(|item| history_item(item.history_summary(), item.history_data()))
             .collect())
     }
 
@@ -345,7 +348,7 @@ fn metric_alarm(row: &MetricAlarm) -> Alarm {
             ok_actions: row.ok_actions().to_vec(),
             insufficient_data_actions: row.insufficient_data_actions().to_vec(),
         },
-        state: row.state_value().map_or("INSUFFICIENT_DATA", |state| state.as_str()).to_owned(),
+        state: row.state_value().map_or(AlarmState::InsufficientData, |state| state.as_str().into()),
         since: row.state_transitioned_timestamp().or(row.state_updated_timestamp()).and_then(from_aws_time),
     }
 }
@@ -391,7 +394,19 @@ fn composite_alarm(row: &CompositeAlarm) -> Alarm {
             ok_actions: row.ok_actions().to_vec(),
             insufficient_data_actions: row.insufficient_data_actions().to_vec(),
         },
-        state: row.state_value().map_or("INSUFFICIENT_DATA", |state| state.as_str()).to_owned(),
+        state: row.state_value().map_or(AlarmState::InsufficientData, |state| state.as_str().into()),
         since: row.state_transitioned_timestamp().or(row.state_updated_timestamp()).and_then(from_aws_time),
+    }
+}
+
+/// What became of an action, from CloudWatch's own data about it.
+fn history_item(summary: Option<&str>, data: Option<&str>) -> HistoryItem {
+    let details = data.unwrap_or_default();
+    let data: serde_json::Value = serde_json::from_str(details).unwrap_or_default();
+    HistoryItem {
+        summary: summary.unwrap_or_default().to_owned(),
+        details: details.to_owned(),
+        target: data["notificationResource"].as_str().map(str::to_owned),
+        has_succeeded: data["actionState"].as_str().map(|state| state == "Succeeded"),
     }
 }

@@ -48,9 +48,22 @@ pub(crate) struct Failure {
     pub code: Option<String>,
     /// AWS's own words, or what kept them from us.
     pub message: String,
+    /// Whether nobody listens at the address: a wrong `--endpoint-url` or no network, which no patience mends.
+    pub is_unreachable: bool,
 }
 
 impl Failure {
+    /// A failure that is not an error of the SDK.
+    pub(crate) fn new(
+        operation: &'static str,
+        resource: impl Into<String>,
+        fault: Fault,
+        message: impl Into<String>,
+    ) -> Self {
+        let (resource, message) = (resource.into(), message.into());
+        Failure { operation, resource, fault, code: None, message, is_unreachable: false }
+    }
+
     pub(super) fn from_sdk<E, R>(
         operation: &'static str,
         resource: impl Into<String>,
@@ -71,7 +84,8 @@ impl Failure {
             }
             _ => (Fault::Unsure, innermost_cause(&error)),
         };
-        Failure { operation, resource, fault, code, message }
+        let is_unreachable = code.is_none() && is_unreachable(&error);
+        Failure { operation, resource, fault, code, message, is_unreachable }
     }
 }
 
@@ -132,7 +146,7 @@ pub(super) fn innermost_cause(error: &(dyn std::error::Error + 'static)) -> Stri
 impl Failure {
     /// Whether asking again may help: it may pass by itself, and somebody listens at the address.
     pub(crate) fn is_worth_repeating(&self) -> bool {
-        self.fault.is_transient() && !is_unreachable(self)
+        self.fault.is_transient() && !self.is_unreachable
     }
 }
 
@@ -189,12 +203,14 @@ fn service_of(operation: &str) -> &'static str {
     }
 }
 
-/// Nobody listens at the address: a wrong `--endpoint-url` or no network, which no patience mends.
-fn is_unreachable(failure: &Failure) -> bool {
-    failure.code.is_none()
-        && ["Connection refused", "dns error", "failed to lookup"]
-            .iter()
-            .any(|sign| failure.message.contains(sign))
+/// Whether no connection came about: it was refused, or the name of the host is unknown. For the latter the standard library has
+/// no kind of error, and the words are its own.
+pub(super) fn is_unreachable(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|cause| {
+        cause.kind() == std::io::ErrorKind::ConnectionRefused
+            || cause.to_string().starts_with("failed to lookup address information")
+    })
 }
 
 #[cfg(test)]

@@ -15,12 +15,13 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 impl Aws {
     /// The URL of a call to RDS in `region`, signed to be made within the hour (Signature Version 4, in the query).
     pub(super) async fn presign(&self, region: &str, parameters: &[(&str, &str)]) -> Result<String, Failure> {
-        let failed = |message: String| Failure {
-            operation: "CopyDBSnapshot",
-            resource: format!("RDS in {region}"),
-            fault: Fault::Denied,
-            code: None,
-            message: format!("the request for the source Region could not be signed: {message}"),
+        let failed = |message: String| {
+            Failure::new(
+                "CopyDBSnapshot",
+                format!("RDS in {region}"),
+                Fault::Denied,
+                format!("the request for the source Region could not be signed: {message}"),
+            )
         };
         let provider =
             self.config.credentials_provider().ok_or_else(|| failed("no credentials".to_owned()))?;

@@ -13,7 +13,7 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
 
-use super::failure::fault_of_code;
+use super::failure::{fault_of_code, is_unreachable};
 use super::presign::query as form;
 use super::{Aws, Failure, Fault};
 use crate::error::{Error, Result};
@@ -170,23 +170,20 @@ impl Aws {
         query: &Query,
         now: DateTime<Utc>,
     ) -> std::result::Result<String, Failure> {
-        let failed = |fault: Fault, code: Option<String>, message: String| Failure {
-            operation: query.action,
-            resource: format!("{} in {}", query.service.prefix(), self.region),
-            fault,
-            code,
-            message,
+        let resource = format!("{} in {}", query.service.prefix(), self.region);
+        let unsure = |error: Error| Failure {
+            is_unreachable: is_unreachable(&error),
+            ..Failure::new(query.action, &resource, Fault::Unsure, error.chain())
         };
-        let request =
-            self.signed(query, &[], now).await.map_err(|error| failed(Fault::Unsure, None, error.chain()))?;
-        let answer = web::send(request).await.map_err(|error| failed(Fault::Unsure, None, error.chain()))?;
+        let request = self.signed(query, &[], now).await.map_err(unsure)?;
+        let answer = web::send(request).await.map_err(unsure)?;
         if (200..300).contains(&answer.status) {
             return Ok(answer.text);
         }
         let code = element(&answer.text, "Code").unwrap_or_else(|| format!("HTTP {}", answer.status));
         let message = element(&answer.text, "Message").unwrap_or_else(|| "no reason was given".to_owned());
         let fault = if answer.status >= 500 { Fault::Unsure } else { fault_of_code(&code) };
-        Err(failed(fault, Some(code), message))
+        Err(Failure { code: Some(code), ..Failure::new(query.action, resource, fault, message) })
     }
 
     /// The call, signed with more headers.

@@ -337,12 +337,8 @@ impl Aws {
                     .db_instance
             }
         };
-        answer.as_ref().and_then(instance).ok_or_else(|| Failure {
-            operation: "RestoreDBInstance",
-            resource,
-            fault: Fault::Unsure,
-            code: None,
-            message: "the answer names no instance".to_owned(),
+        answer.as_ref().and_then(instance).ok_or_else(|| {
+            Failure::new("RestoreDBInstance", resource, Fault::Unsure, "the answer names no instance")
         })
     }
 
@@ -625,8 +621,8 @@ pub(super) fn snapshot(row: &DbSnapshot) -> Option<Snapshot> {
         arn: row.db_snapshot_arn().unwrap_or_default().to_owned(),
         instance: row.db_instance_identifier().unwrap_or_default().to_owned(),
         resource_id: row.dbi_resource_id().map(|id| ResourceId(id.to_owned())),
-        snapshot_type: row.snapshot_type().unwrap_or("manual").to_owned(),
-        reported_status: row.status().unwrap_or_default().to_owned(),
+        snapshot_type: row.snapshot_type().unwrap_or("manual").into(),
+        reported_status: row.status().unwrap_or_default().into(),
         // Absent while it is being created.
         original_created_at: row
             .original_snapshot_create_time()

@@ -25,13 +25,14 @@ impl Aws {
         })
         .await?;
         let text = answer.secret_string().unwrap_or_default();
-        serde_json::from_str(text).map_err(|_| Failure {
-            operation: "GetSecretValue",
-            resource: format!("secret `{secret}`"),
-            fault: Fault::Refused,
-            code: None,
-            // The parser's own words could quote the secret.
-            message: "the secret is not a JSON object with a `password`".to_owned(),
+        serde_json::from_str(text).map_err(|_| {
+            Failure::new(
+                "GetSecretValue",
+                format!("secret `{secret}`"),
+                Fault::Refused,
+                // The parser's own words could quote the secret.
+                "the secret is not a JSON object with a `password`",
+            )
         })
     }
 }

@@ -5,7 +5,7 @@ use aws_smithy_types::retry::RetryConfig;
 
 use super::rds::snapshot;
 use super::{Aws, Failure, Fault, retry};
-use crate::rds::{InstanceId, Snapshot, SnapshotId, Tags};
+use crate::rds::{InstanceId, Snapshot, SnapshotId, SnapshotType, Tags};
 
 /// A copy of a snapshot, in the Region of the connection that asks for it.
 #[derive(Clone, Debug)]
@@ -55,9 +55,9 @@ impl Aws {
     async fn with_those_of_aws_backup(&self, of: Option<&InstanceId>) -> Result<Vec<Snapshot>, Failure> {
         let (mut all, others) = tokio::try_join!(
             self.list_snapshots(of, None),
-            self.list_snapshots(of, Some(Snapshot::OF_AWS_BACKUP))
+            self.list_snapshots(of, Some(SnapshotType::AwsBackup.as_str()))
         )?;
-        all.extend(others.into_iter().filter(|it| it.snapshot_type == Snapshot::OF_AWS_BACKUP));
+        all.extend(others.into_iter().filter(|it| it.snapshot_type == SnapshotType::AwsBackup));
         Ok(all)
     }
 
@@ -222,11 +222,5 @@ pub(super) fn to_aws(tags: &Tags) -> Vec<Tag> {
 }
 
 fn nameless(operation: &'static str, resource: String) -> Failure {
-    Failure {
-        operation,
-        resource,
-        fault: Fault::Unsure,
-        code: None,
-        message: "the answer names no object".to_owned(),
-    }
+    Failure::new(operation, resource, Fault::Unsure, "the answer names no object")
 }

@@ -59,12 +59,8 @@ impl Aws {
             self.sns.publish().topic_arn(topic).subject(subject).message(forms).message_structure("json");
         for (name, value) in attributes {
             let value = MessageAttributeValue::builder().data_type("String").string_value(*value).build();
-            let value = value.map_err(|error| Failure {
-                operation: "Publish",
-                resource: format!("topic `{topic}`"),
-                fault: Fault::Refused,
-                code: None,
-                message: error.to_string(),
+            let value = value.map_err(|error| {
+                Failure::new("Publish", format!("topic `{topic}`"), Fault::Refused, error.to_string())
             })?;
             request = request.message_attributes(*name, value);
         }

@@ -20,7 +20,7 @@ const KEPT_OF_COMMENT: usize = 256;
 
 /// A piece of a script.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     /// A whole statement.
     Statement(Statement<'a>),
     /// Rows of the table that the `COPY` before them names.
@@ -34,7 +34,7 @@ pub(super) enum Piece<'a> {
 }
 
 /// Hears what a script holds.
-pub(super) type Take<'a> = dyn FnMut(Piece<'_>) -> io::Result<()> + 'a;
+pub(crate) type Take<'a> = dyn FnMut(Piece<'_>) -> io::Result<()> + 'a;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -69,7 +69,7 @@ enum State {
 const END_OF_DATA: &[u8] = b"\\.\n";
 
 /// Takes a script apart.
-pub(super) struct Lexer {
+pub(crate) struct Lexer {
     state: State,
     text: Vec<u8>,
     tokens: Vec<Token>,
@@ -98,7 +98,7 @@ fn invalid(why: impl Into<String>) -> io::Error {
 }
 
 impl Lexer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Lexer {
             state: State::Plain,
             text: Vec::new(),
@@ -113,7 +113,7 @@ impl Lexer {
     }
 
     /// Takes the next bytes of a script.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], take: &mut Take<'_>) -> io::Result<()> {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], take: &mut Take<'_>) -> io::Result<()> {
         while !bytes.is_empty() {
             let used = match self.state {
                 State::Data(_) => self.read_data(bytes, take)?,
@@ -143,7 +143,7 @@ impl Lexer {
     }
 
     /// What is left after the last byte.
-    pub(super) fn finish(&mut self, take: &mut Take<'_>) -> io::Result<()> {
+    pub(crate) fn finish(&mut self, take: &mut Take<'_>) -> io::Result<()> {
         match self.state {
             State::LineComment | State::Command => self.read_byte(b'\n', take),
             _ => Ok(()),

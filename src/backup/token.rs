@@ -6,7 +6,7 @@ use crate::postgres::RawText;
 
 /// What a token of a statement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TokenKind {
+pub(crate) enum TokenKind {
     /// A keyword, or an identifier without quotes.
     Word,
     /// An identifier in double quotes.
@@ -21,14 +21,14 @@ pub(super) enum TokenKind {
 
 /// A token: its kind, and where it stands in the text of its statement.
 #[derive(Clone, Debug)]
-pub(super) struct Token {
+pub(crate) struct Token {
     pub(super) kind: TokenKind,
     pub(super) span: Range<usize>,
 }
 
 /// A statement: its text, without the comments before it and without its semicolon, and its tokens.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Statement<'a> {
+pub(crate) struct Statement<'a> {
     pub(super) text: &'a [u8],
     pub(super) tokens: &'a [Token],
 }

@@ -8,7 +8,7 @@ use crate::output::{Output, escape_controls};
 /// How often somebody may mistype a name before nothing is done.
 const TRIES: u8 = 5;
 
-/// Something that cannot be taken back, or only with trouble.
+/// Something that cannot be undone, or only with trouble.
 pub(super) struct Act {
     /// The name that has to be typed.
     pub(super) name: String,

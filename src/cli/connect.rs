@@ -69,7 +69,7 @@ impl ConnectArgs {
         application_name: &str,
     ) -> Result<Server> {
         let (host, port) = source.endpoint.clone().ok_or_else(|| {
-            Error::outside(format!("AWS names no endpoint for `{}`", source.id))
+            Error::outside(format!("AWS reports no endpoint for `{}`", source.id))
                 .hint("Run it again when it is available.")
         })?;
         let settings = session.config.drill.of(source.id.as_str());
@@ -150,8 +150,8 @@ impl TlsArg {
 #[derive(Args, Debug)]
 pub(super) struct LookArgs {
     /// How deep to compare: content reads and fingerprints every value, counts only counts rows, schema reads
-    /// definitions alone. TABLE=DEPTH sets that of some tables, as in `audit.*=counts`; may be repeated, the last one
-    /// that fits a table counts [default: content]
+    /// definitions alone. TABLE=DEPTH sets the depth of matching tables, such as `audit.*=counts`; may be repeated,
+    /// the last one that matches a table counts [default: content]
     #[arg(long = "depth", value_name = "[TABLE=]DEPTH", help_heading = "Comparing")]
     depths: Vec<String>,
     /// Connections to each server at once (1 to 16), but never more than a quarter of those that are free

@@ -10,7 +10,7 @@ use super::connect::{ConnectArgs, UrlArgs};
 use super::{Session, is_unset, now};
 use crate::aws::{Access, Aws};
 use crate::backup::sqlite_path;
-use crate::doctor::permissions::Ground;
+use crate::doctor::permissions::CheckContext;
 use crate::doctor::tools::Known;
 use crate::doctor::{Check, Outcome, Report, Task, identity, network, permissions, settings, storage, tools};
 use crate::error::{Error, Kind, Result};
@@ -124,7 +124,7 @@ async fn place(
     // What is wrong with it is said of the permissions; its answer tells the time all the same.
     let instances = aws.instances().await.unwrap_or_default();
     checks.push(identity::clock(&aws, now()));
-    let ground = Ground {
+    let ground = CheckContext {
         instance: instances.first().map(|instance| instance.id.to_string()),
         caller: login.caller,
         mark: format!("{:016x}", rand::random::<u64>()),

@@ -10,7 +10,7 @@ use super::{Session, is_unset, now};
 use crate::aws::{Access, Aws};
 use crate::backup::sqlite_path;
 use crate::error::{Error, Kind, Result};
-use crate::init::{self, Found, Local, Seen};
+use crate::init::{self, Found, Local, RegionSurvey};
 use crate::output::{self, Page};
 use crate::postgres::Target;
 use crate::words::Tone;
@@ -65,7 +65,7 @@ pub(super) async fn run(args: &InitArgs, session: &Session) -> Result<Option<Kin
 }
 
 /// What there is in AWS; the reason, if AWS cannot be asked at all.
-async fn survey(args: &InitArgs, session: &Session) -> Result<(Vec<Seen>, Option<Error>)> {
+async fn survey(args: &InitArgs, session: &Session) -> Result<(Vec<RegionSurvey>, Option<Error>)> {
     let accesses: Vec<Access> = match args.regions.as_slice() {
         [] => vec![session.access.clone()],
         some => some

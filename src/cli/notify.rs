@@ -45,7 +45,7 @@ pub(super) fn notifier(session: &Session) -> Notifier {
 
 fn no_channel_error() -> Error {
     Error::request("no notification channel is configured")
-        .hint("Add a channel to lifeboat.toml, such as `[notify.channels.oncall]`; README tells how.")
+        .hint("Add a channel to lifeboat.toml, such as `[notify.channels.oncall]`; docs/guides/notifications.md has examples.")
 }
 
 /// `notify test` and `notify digest`.

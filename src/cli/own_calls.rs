@@ -105,12 +105,14 @@ pub(super) fn only_reads(command_line: &clap::Command, words: &[String]) -> std:
         inner = below;
     }
     let Some((_, arguments)) = READING.iter().find(|(known, _)| *known == path) else {
-        return Err(format!("`lifeboat {}` is not known to only read", path.join(" ")));
+        return Err(format!("`lifeboat {}` is not known to be read-only", path.join(" ")));
     };
     let known = ["region", "json", "color", "quiet", "verbose"];
     match given.into_iter().find(|id| !known.contains(id) && !arguments.contains(id)) {
         None => Ok(()),
-        Some(other) => Err(format!("`{other}` of `lifeboat {}` is not known to only read", path.join(" "))),
+        Some(other) => {
+            Err(format!("`{other}` of `lifeboat {}` is not known to be read-only", path.join(" ")))
+        }
     }
 }
 

@@ -360,7 +360,7 @@ async fn restore_instance(request: Request, args: &TargetArgs, session: &Session
     if let Some((isolation, group)) = isolation.as_ref().and_then(|it| Some((it, it.group_to_create()?))) {
         let settling = isolation.settling_time(args.waiting.poll_since(began));
         session.output.say(format!(
-            "making parameter group `{}`, in which nothing acts; it has {} to settle, as AWS advises",
+            "creating parameter group `{}`, which turns off jobs and subscriptions; waiting {} before using it, as AWS advises",
             group.name,
             humantime::format_duration(settling)
         ));

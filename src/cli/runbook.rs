@@ -16,7 +16,7 @@ use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{self, Actor};
 use crate::runbook::resumption;
 use crate::runbook::run::{self as engine, Context, Outcome};
-use crate::runbook::state::Story;
+use crate::runbook::state::RunHistory;
 use crate::runbook::{self, Mode, Runbook, Severity, lint, parameters, plan, record, values};
 use crate::vault::Vault;
 use crate::when;
@@ -315,7 +315,7 @@ fn report_outcome(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
 
 async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let story = Story::replay(&journal::read_journal(&vault, &args.run)?.lines)?;
+    let story = RunHistory::replay(&journal::read_journal(&vault, &args.run)?.lines)?;
     let runbook = record::load_copy(&vault, &args.run, &story)?;
     let mut values = values::Values::default();
     for (name, value) in &story.values {

@@ -523,7 +523,7 @@ async fn list_snapshots(args: &ListArgs, session: &Session) -> Result<Option<Kin
             };
             found.retain(|it| {
                 args.database.as_ref().is_none_or(|id| it.instance == id.as_str())
-                    && kind.is_none_or(|kind| it.snapshot_type == kind)
+                    && kind.is_none_or(|kind| it.snapshot_type.as_str() == kind)
                     && args.class.as_ref().is_none_or(|class| snapshot::class_of(it) == Some(class))
             });
             Ok((found.iter().map(|it| Report::of(it, &aws.location())).collect::<Vec<_>>(), aws.now(now())))

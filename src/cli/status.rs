@@ -14,7 +14,7 @@ use super::places::{Seek, Target};
 use super::policy::render_findings;
 use super::{Session, now};
 use crate::drill::journal;
-use crate::drill::proof::{self, Last};
+use crate::drill::proof::{self, ProvenDrill};
 use crate::error::{Error, Kind, Result};
 use crate::notify::{Announcement, Nature, Ping, State, Subject};
 use crate::output::{self, Format, Page, escape_controls};
@@ -215,7 +215,7 @@ fn last_drill(vault: &Vault, instance: &Instance, session: &Session) -> Option<L
 }
 
 /// The last drill of this very instance, which is not always the last one of that name.
-fn of_this_one(vault: &Vault, instance: &Instance, last: Last) -> Option<Last> {
+fn of_this_one(vault: &Vault, instance: &Instance, last: ProvenDrill) -> Option<ProvenDrill> {
     let (id, resource) = (instance.id.as_str(), instance.resource_id.to_string());
     let is_its = |report: &crate::drill::evidence::Report| report.source.resource_id == resource;
     match journal::read_record(vault, id, &last.run) {
@@ -226,7 +226,7 @@ fn of_this_one(vault: &Vault, instance: &Instance, last: Last) -> Option<Last> {
                 |report: &&crate::drill::evidence::Report| is_its(report) && report.finished_at.is_some();
             let report = records.reports.iter().find(is_over)?;
             let (run, is_sound) = (report.run.clone(), records.is_sound(report));
-            Some(Last { run, at: report.finished_at?, verdict: report.verdict, is_sound })
+            Some(ProvenDrill { run, at: report.finished_at?, verdict: report.verdict, is_sound })
         }
     }
 }

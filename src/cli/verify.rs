@@ -12,7 +12,7 @@ use super::{Session, now};
 use crate::error::{Error, Kind, Result};
 use crate::output::{self, Page};
 use crate::postgres::is_connection_string;
-use crate::verify::narrow::{Extent, Told};
+use crate::verify::narrow::{Extent, RowsNamed};
 use crate::verify::observe::Progress;
 use crate::verify::pair::{self, Comparison, Operand, PartReport, Report, TableReport};
 use crate::verify::{Copies, Look, Origin, Recorded, Recording, Verdict, Word, record};
@@ -139,7 +139,7 @@ async fn compare_databases(args: VerifyArgs, session: &Session) -> Result<Option
         right: operand(&args.right)?,
         look: Look { copies: Copies::Dumped, ..args.look.read_settings(&[])? },
         ignored: args.ignored,
-        extent: Extent { rows: usize::from(args.rows), show_rows: args.show_rows, told: Told::All },
+        extent: Extent { rows: usize::from(args.rows), show_rows: args.show_rows, told: RowsNamed::All },
     };
     let began = Instant::now();
     let tell = |side: &'static str, progress: Progress| show_progress(session, side, &progress, began);

@@ -1,4 +1,4 @@
-//! Credentials: who we are, by which means, for how long; and the clock, on which signatures and ages stand.
+//! Credentials: who we are, from which source, for how long; and the clock, on which signatures and ages depend.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,10 +7,10 @@ use crate::aws::{Access, Aws, Failure};
 use crate::error::{Error, Kind};
 use crate::rds::Place;
 
-/// Whatever expires within this time is worth a word: a drill of a large database takes hours.
+/// Credentials that expire within this time get a warning: a drill of a large database takes hours.
 const SOON: TimeDelta = TimeDelta::hours(1);
 
-/// What became of logging in to a place.
+/// The result of logging in to an account and Region.
 #[derive(Debug)]
 pub(crate) struct Login {
     /// The connection, if AWS knows us.
@@ -35,13 +35,13 @@ pub(crate) async fn log_in(access: &Access, now: DateTime<Utc>) -> Login {
         let mut message = format!("from {}, access key …{}", who.source, who.key_ending);
         let mut verdict = Outcome::Pass;
         match who.expires {
-            None => message.push_str(", without an end"),
+            None => message.push_str(", without expiry"),
             Some(at) => {
-                message.push_str(&format!(", until {}", crate::when::format_time(at)));
+                message.push_str(&format!(", valid until {}", crate::when::format_time(at)));
                 let is_renewed = access.role.is_some() || !who.source.contains("environment");
                 if at - now < SOON && !is_renewed {
                     verdict = Outcome::Warning;
-                    message.push_str(": they may end before a drill does");
+                    message.push_str(": they may expire before a drill ends");
                 }
             }
         }
@@ -54,13 +54,13 @@ pub(crate) async fn log_in(access: &Access, now: DateTime<Utc>) -> Login {
     match aws.caller().await {
         Ok(caller) => {
             let check =
-                Check::new("credentials", "identity", Outcome::Pass, format!("AWS knows us as {caller}"));
+                Check::new("credentials", "identity", Outcome::Pass, format!("authenticated as {caller}"));
             checks.push(check.at(&place).for_tasks(&Task::OF_AWS));
             Login { aws: Some(aws), caller, checks }
         }
         Err(failure) => {
             checks.push(unknown_to_aws(&failure).at(&place).for_tasks(&Task::OF_AWS));
-            // The network is looked at all the same; nothing else can be.
+            // The network is still checked; nothing else can be.
             let is_refused = failure.code.is_some();
             Login { aws: (!is_refused).then_some(aws), caller: String::new(), checks }
         }
@@ -85,8 +85,8 @@ fn not_connected(access: &Access, error: &Error) -> Check {
     let check = Check::new("credentials", code, verdict, message).for_tasks(&Task::OF_AWS);
     match (code, error.hints().first()) {
         ("profile", _) => check.mended_by(
-            "`aws configure list-profiles` shows those that there are: correct `--profile`, AWS_PROFILE or ~/.aws/config. After \
-             SSO has ended: `aws sso login`.",
+            "`aws configure list-profiles` lists the profiles: correct `--profile`, AWS_PROFILE or ~/.aws/config. If the SSO \
+             session has expired, run `aws sso login`.",
         ),
         (_, Some(hint)) => check.mended_by(hint),
         (_, None) => check,
@@ -95,21 +95,21 @@ fn not_connected(access: &Access, error: &Error) -> Check {
 
 fn unknown_to_aws(failure: &Failure) -> Check {
     let Some(code) = failure.code.as_deref() else {
-        let message = format!("AWS could not be asked who we are: {}", failure.message);
+        let message = format!("the caller's identity could not be determined: {}", failure.message);
         return Check::new("credentials", "identity", Outcome::Unknown, message)
-            .mended_by("See what is said of the network.");
+            .mended_by("See the checks of the network.");
     };
     let remedy = match code {
         "ExpiredToken" | "ExpiredTokenException" => {
-            "They have ended: log in again (`aws sso login`), or get new ones."
+            "They have expired: log in again (`aws sso login`), or get new ones."
         }
         "SignatureDoesNotMatch" | "RequestTimeTooSkewed" | "RequestExpired" => {
-            "The secret access key is not that of the access key id, or this machine's clock is wrong."
+            "The secret access key does not belong to the access key id, or this machine's clock is wrong."
         }
         "InvalidClientTokenId" | "UnrecognizedClientException" => {
-            "AWS does not know the access key id: it was deleted, mistyped, or is of another partition."
+            "AWS does not know the access key id: it was deleted, mistyped, or belongs to another partition."
         }
-        _ => "Everybody may call sts:GetCallerIdentity: look for an explicit deny, and at the endpoint.",
+        _ => "sts:GetCallerIdentity needs no permission: look for an explicit deny, and check the endpoint.",
     };
     let message = format!("AWS refuses the credentials: {} ({code})", failure.message.trim_end_matches('.'));
     Check::new("credentials", "identity", Outcome::Fail, message).mended_by(remedy)
@@ -122,17 +122,20 @@ pub(crate) fn clock(asked: &Aws, here: DateTime<Utc>) -> Check {
     let check =
         |verdict, message: String| Check::new("clock", "clock", verdict, message).for_tasks(&Task::ALL);
     if !asked.has_told_time() {
-        return check(Outcome::Unknown, "AWS has not told the time".to_owned())
+        return check(Outcome::Unknown, "AWS did not report the time".to_owned())
             .mended_by("Run it again when AWS answers.");
     }
     if asked.clock_is_off_by(here).is_none() {
-        return check(Outcome::Pass, format!("agrees with AWS's to {} s", off.num_seconds().abs() + 1));
+        return check(
+            Outcome::Pass,
+            format!("agrees with AWS's to within {} s", off.num_seconds().abs() + 1),
+        );
     }
     let way = if off > TimeDelta::zero() { "ahead of" } else { "behind" };
     let amount = match off.num_minutes().abs() {
         minutes @ ..=180 => format!("{minutes} minutes"),
         minutes => format!("{} hours", (minutes + 30) / 60),
     };
-    check(Outcome::Fail, format!("this machine's clock is {amount} {way} AWS's: AWS refuses signatures, and names and dates of backups are wrong"))
-        .mended_by("Set it: `timedatectl set-ntp true`, or `chronyc makestep`.")
+    check(Outcome::Fail, format!("this machine's clock is {amount} {way} AWS's: AWS rejects its signatures, and names and dates of backups are wrong"))
+        .mended_by("Synchronize it: `timedatectl set-ntp true`, or `chronyc makestep`.")
 }

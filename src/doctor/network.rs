@@ -1,4 +1,4 @@
-//! The way to AWS's endpoints: is the name known, does somebody listen, does TLS come about. Each is said by itself.
+//! The network path to AWS's endpoints: DNS, TCP and TLS, each reported by itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(crate) async fn check_network(aws: &Aws, wanted: &[Task]) -> Vec<Check> {
     futures::future::join_all(looks).await
 }
 
-/// How far one gets.
+/// Checks an endpoint, as far as it can be reached.
 async fn endpoint(url: &str, names: &str, place: &Place) -> Check {
     let (is_tls, rest) = match url.split_once("://") {
         Some(("https", rest)) => (true, rest),
@@ -60,21 +60,21 @@ async fn endpoint(url: &str, names: &str, place: &Place) -> Check {
     let addresses = match resolve(host, port).await {
         Ok(addresses) => addresses,
         Err(why) => {
-            return check("dns", Outcome::Fail, format!("{names}: the name `{host}` is not known: {why}"))
-                .mended_by("Check the name server (/etc/resolv.conf), `--region` and `--endpoint-url`; in a VPC: an interface endpoint, or a NAT gateway.");
+            return check("dns", Outcome::Fail, format!("{names}: `{host}` cannot be resolved: {why}"))
+                .mended_by("Check DNS (/etc/resolv.conf), `--region` and `--endpoint-url`; in a VPC, add an interface endpoint or a NAT gateway.");
         }
     };
     let stream = match connect(&addresses).await {
         Ok(stream) => stream,
         Err(why) => {
             return check("tcp", Outcome::Fail, format!("{names}: {host}:{port} cannot be reached: {why}")).mended_by(
-                "Check the route, security group and proxy of this machine; in a VPC without internet: an interface endpoint.",
+                "Check the route, security group and proxy of this machine; in a VPC without internet access, add an interface endpoint.",
             );
         }
     };
     if is_tls && let Err(why) = handshake(host, stream).await {
-        return check("tls", Outcome::Fail, format!("{names}: TLS with {host}:{port} does not come about: {why}"))
-            .mended_by("Something in between may open TLS: put its authority into the system's store (SSL_CERT_FILE names another one).");
+        return check("tls", Outcome::Fail, format!("{names}: the TLS handshake with {host}:{port} failed: {why}"))
+            .mended_by("A proxy may intercept TLS: add its certificate authority to the system's trust store, or set SSL_CERT_FILE.");
     }
     let how = if is_tls { "name, connection and TLS" } else { "name and connection (no TLS)" };
     let took = began.elapsed().as_millis();
@@ -84,7 +84,7 @@ async fn endpoint(url: &str, names: &str, place: &Place) -> Check {
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match tokio::time::timeout(PATIENCE, lookup_host((host, port))).await {
-        Err(_) => Err("the name server does not answer".to_owned()),
+        Err(_) => Err("the DNS server does not answer".to_owned()),
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(found)) => {
             let found: Vec<SocketAddr> = found.collect();
@@ -109,7 +109,9 @@ async fn handshake(host: &str, stream: TcpStream) -> Result<(), String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        return Err("this system has no certificate authorities (the package `ca-certificates`)".to_owned());
+        return Err(
+            "this system has no certificate authorities: install the package `ca-certificates`".to_owned()
+        );
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

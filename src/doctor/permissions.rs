@@ -1,9 +1,9 @@
 //! Which actions commands need, and whether AWS lets us.
 //!
-//! What reads is called for real, once. What changes something is asked of IAM's simulator, on the objects and with the tags that
-//! the command would use; where we may not ask it, the call is made about something that does not exist: AWS looks at permissions
-//! first, so "there is no such thing" means that we may. A refusal then says little, since policies are often bound to names and
-//! tags that a thing that does not exist has not: that is *unknown*.
+//! Read actions are called for real, once. Write actions are put to IAM's simulator, on the objects and with the tags that
+//! the command would use; where that is denied, they are called for an object that does not exist: AWS checks permissions
+//! first, so "not found" means allowed. A refusal then proves little, since policies are often bound to names and
+//! tags that a nonexistent object lacks: that is *unknown*.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ use super::{Check, Outcome, Task};
 use crate::aws::{Aws, Failure, Fault, Query, Service, identity_of_policies};
 use crate::rds::Place;
 
-/// How it is found out whether we may.
+/// How a permission is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// By calling it.
     Read,
-    /// By asking the simulator, else by calling it about nothing that exists.
+    /// With IAM's simulator, or else by calling it for an object that does not exist.
     Absent,
-    /// By asking the simulator alone.
+    /// Only with IAM's simulator.
     Simulated,
 }
 
-/// On what an action is needed.
+/// The object that an action is needed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Object {
     Anything,
@@ -91,33 +91,33 @@ const NEEDS: &[Need] = &[
     need(CloudWatch, "DeleteAlarms", Alarm, Simulated, &[Alarms]),
 ];
 
-/// What the checks of a place stand on.
+/// What the checks of an account and Region need.
 #[derive(Clone, Debug)]
-pub(crate) struct Ground {
+pub(crate) struct CheckContext {
     /// Who we are, as STS says.
     pub caller: String,
-    /// A DB instance that there is, if there is one.
+    /// An existing DB instance, if there is one.
     pub instance: Option<String>,
-    /// What tells this run's objects that do not exist from everything that does.
+    /// Makes the names of this run's nonexistent objects unique.
     pub mark: String,
 }
 
-/// Looks at every action that some commands need.
+/// Checks every action that some commands need.
 pub(crate) async fn check_permissions(
     aws: &Aws,
-    ground: &Ground,
+    cx: &CheckContext,
     wanted: &[Task],
     now: DateTime<Utc>,
 ) -> Vec<Check> {
     let needs: Vec<&Need> =
         NEEDS.iter().filter(|need| need.tasks.iter().any(|task| wanted.contains(task))).collect();
-    let simulated = simulate(aws, ground, &needs, now).await;
-    let looks = needs.iter().map(|need| check_need(aws, ground, need, &simulated, now));
+    let simulated = simulate(aws, cx, &needs, now).await;
+    let looks = needs.iter().map(|need| check_need(aws, cx, need, &simulated, now));
     futures::future::join_all(looks).await
 }
 
-/// By object and action, what the simulator says; nothing of what it was not to be asked about.
-type Said = BTreeMap<(Object, &'static str), Verdict>;
+/// By object and action, what the simulator says, of what it was asked.
+type Simulation = BTreeMap<(Object, &'static str), Verdict>;
 
 #[derive(Clone, Debug)]
 enum Verdict {
@@ -125,19 +125,19 @@ enum Verdict {
     Denied(String),
 }
 
-async fn simulate(aws: &Aws, ground: &Ground, needs: &[&Need], now: DateTime<Utc>) -> Said {
-    let mut said = Said::new();
-    let Some(identity) = identity_of_policies(&ground.caller) else { return said };
+async fn simulate(aws: &Aws, cx: &CheckContext, needs: &[&Need], now: DateTime<Utc>) -> Simulation {
+    let mut simulation = Simulation::new();
+    let Some(identity) = identity_of_policies(&cx.caller) else { return simulation };
     let mut by_object: BTreeMap<Object, Vec<&Need>> = BTreeMap::new();
     for need in needs.iter().filter(|need| need.way != Read) {
         by_object.entry(need.object).or_default().push(need);
     }
     for (object, needs) in by_object {
         let actions: Vec<String> = needs.iter().map(|need| describe_need(need)).collect();
-        let (resource, context) = (resource(object, ground, &aws.location()), context(object));
+        let (resource, context) = (resource(object, cx, &aws.location()), context(object));
         let Ok(decisions) = aws.simulate(&identity, &actions, &resource, &context, now).await else {
-            // Who may not ask once may not ask at all.
-            return said;
+            // One refusal is enough: the next would be refused too.
+            return simulation;
         };
         for need in needs {
             let Some(decision) = decisions.iter().find(|decision| decision.action == describe_need(need))
@@ -146,10 +146,10 @@ async fn simulate(aws: &Aws, ground: &Ground, needs: &[&Need], now: DateTime<Utc
             };
             let verdict =
                 if decision.is_allowed { Verdict::Allowed } else { Verdict::Denied(decision.word.clone()) };
-            said.insert((need.object, need.action), verdict);
+            simulation.insert((need.object, need.action), verdict);
         }
     }
-    said
+    simulation
 }
 
 fn describe_need(need: &Need) -> String {
@@ -157,22 +157,22 @@ fn describe_need(need: &Need) -> String {
 }
 
 /// The ARN of the object that a command would act on.
-fn resource(object: Object, ground: &Ground, place: &Place) -> String {
-    let parts: Vec<&str> = ground.caller.split(':').collect();
+fn resource(object: Object, cx: &CheckContext, place: &Place) -> String {
+    let parts: Vec<&str> = cx.caller.split(':').collect();
     let (partition, account) =
         (parts.get(1).copied().unwrap_or("aws"), parts.get(4).copied().unwrap_or_default());
     let region = &place.region;
     match object {
         Anything | Metrics => "*".to_owned(),
         Instance => {
-            let id = ground.instance.as_deref().unwrap_or("lifeboat-doctor");
+            let id = cx.instance.as_deref().unwrap_or("lifeboat-doctor");
             format!("arn:{partition}:rds:{region}:{account}:db:{id}")
         }
-        Throwaway => format!("arn:{partition}:rds:{region}:{account}:db:lifeboat-drill-{}", ground.mark),
-        Group => format!("arn:{partition}:rds:{region}:{account}:pg:lifeboat-drill-{}", ground.mark),
-        Snapshot => format!("arn:{partition}:rds:{region}:{account}:snapshot:pre-migration-{}", ground.mark),
+        Throwaway => format!("arn:{partition}:rds:{region}:{account}:db:lifeboat-drill-{}", cx.mark),
+        Group => format!("arn:{partition}:rds:{region}:{account}:pg:lifeboat-drill-{}", cx.mark),
+        Snapshot => format!("arn:{partition}:rds:{region}:{account}:snapshot:pre-migration-{}", cx.mark),
         Alarm => {
-            format!("arn:{partition}:cloudwatch:{region}:{account}:alarm:lifeboat/{}/storage", ground.mark)
+            format!("arn:{partition}:cloudwatch:{region}:{account}:alarm:lifeboat/{}/storage", cx.mark)
         }
     }
 }
@@ -200,13 +200,19 @@ fn context(object: Object) -> Vec<(String, String)> {
     }
 }
 
-async fn check_need(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, now: DateTime<Utc>) -> Check {
+async fn check_need(
+    aws: &Aws,
+    cx: &CheckContext,
+    need: &Need,
+    simulated: &Simulation,
+    now: DateTime<Utc>,
+) -> Check {
     let name = describe_need(need);
     let place = aws.location();
     let check = |verdict, message: String| {
         Check::new("permissions", name.clone(), verdict, message).at(&place).for_tasks(need.tasks)
     };
-    let statement = || statement(&name, &resource_in_policy(need.object, ground, &place));
+    let statement = || statement(&name, &resource_in_policy(need.object, cx, &place));
     match (need.way, simulated.get(&(need.object, need.action))) {
         (_, Some(Verdict::Allowed)) => {
             return check(Outcome::Pass, format!("{name}: allowed, by simulation"));
@@ -216,28 +222,30 @@ async fn check_need(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, n
             return check(Outcome::Fail, message).mended_by(statement());
         }
         (Simulated, None) => {
-            let message = format!("{name}: it cannot be tried without changing something");
+            let message = format!("{name}: trying it would change something");
             return check(Outcome::Unknown, message).mended_by(MAY_SIMULATE);
         }
         (Read | Absent, None) => {}
     }
     let query =
-        Query { service: need.service, action: need.action, parameters: parameters(need, ground, &place) };
+        Query { service: need.service, action: need.action, parameters: parameters(need, cx, &place) };
     match (aws.ask(&query, now).await, need.way) {
         (Ok(_), Read) => check(Outcome::Pass, format!("{name}: allowed, tried")),
-        // It was about nothing that exists, so something is very odd.
-        (Ok(_), _) => check(Outcome::Unknown, format!("{name}: AWS answered a call that is about nothing")),
+        // The object does not exist, so something is very odd.
+        (Ok(_), _) => {
+            check(Outcome::Unknown, format!("{name}: AWS accepted a call for a nonexistent object"))
+        }
         (Err(failure), Read) if failure.fault == Fault::Denied => {
             check(Outcome::Fail, format!("{name} is denied: {}", describe_failure(&failure)))
                 .mended_by(statement())
         }
         (Err(failure), Read) => not_known(check, &name, &failure),
         (Err(failure), _) if failure.fault == Fault::NotFound => {
-            check(Outcome::Pass, format!("{name}: allowed, tried on nothing"))
+            check(Outcome::Pass, format!("{name}: allowed, tried on an object that does not exist"))
         }
         (Err(failure), _) if failure.fault == Fault::Denied => {
             let message = format!(
-                "{name} is denied on something that does not exist{}: altogether, or for its name and tags: {}",
+                "{name} is denied on an object that does not exist{}, entirely or for its name and tags: {}",
                 on(need.object),
                 describe_failure(&failure)
             );
@@ -247,7 +255,7 @@ async fn check_need(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, n
     }
 }
 
-const MAY_SIMULATE: &str = "Allow this role iam:SimulatePrincipalPolicy on itself, and doctor finds out.";
+const MAY_SIMULATE: &str = "Allow this role iam:SimulatePrincipalPolicy on itself, so that doctor can tell.";
 
 fn not_known(check: impl Fn(Outcome, String) -> Check, name: &str, failure: &Failure) -> Check {
     check(Outcome::Unknown, format!("{name}: {}", describe_failure(failure)))
@@ -273,30 +281,30 @@ fn on(object: Object) -> &'static str {
     }
 }
 
-/// What a policy would name.
-fn resource_in_policy(object: Object, ground: &Ground, place: &Place) -> String {
-    let exact = resource(object, ground, place);
+/// The ARN, or pattern, that a policy would name.
+fn resource_in_policy(object: Object, cx: &CheckContext, place: &Place) -> String {
+    let exact = resource(object, cx, place);
     match object {
         Anything | Metrics | Instance => exact,
-        Throwaway | Group => exact.replace(&ground.mark, "*"),
-        Snapshot => exact.replace(&format!("pre-migration-{}", ground.mark), "*"),
-        Alarm => exact.replace(&format!("{}/storage", ground.mark), "*"),
+        Throwaway | Group => exact.replace(&cx.mark, "*"),
+        Snapshot => exact.replace(&format!("pre-migration-{}", cx.mark), "*"),
+        Alarm => exact.replace(&format!("{}/storage", cx.mark), "*"),
     }
 }
 
-/// What mends it; whole policies are in `deploy/iam`.
+/// The policy statement that fixes it; whole policies are in `deploy/iam`.
 fn statement(action: &str, resource: &str) -> String {
     format!(
         r#"{{"Effect": "Allow", "Action": "{action}", "Resource": "{resource}"}} (whole policies: deploy/iam)"#
     )
 }
 
-/// A call that reads little, or is about nothing.
-fn parameters(need: &Need, ground: &Ground, place: &Place) -> Vec<(String, String)> {
-    let nothing = format!("lifeboat-doctor-{}", ground.mark);
-    let throwaway = format!("lifeboat-drill-{}", ground.mark);
+/// The parameters of a call that reads little, or names an object that does not exist.
+fn parameters(need: &Need, cx: &CheckContext, place: &Place) -> Vec<(String, String)> {
+    let nothing = format!("lifeboat-doctor-{}", cx.mark);
+    let throwaway = format!("lifeboat-drill-{}", cx.mark);
     let few: &[(&str, &str)] = &[("MaxRecords", "20")];
-    let arn = resource(need.object, ground, place);
+    let arn = resource(need.object, cx, place);
     let tag = [("Tags.Tag.1.Key", "lifeboat:purpose"), ("Tags.Tag.1.Value", "drill")];
     let list: Vec<(&str, &str)> = match need.action {
         "GetCallerIdentity" | "DescribeAccountAttributes" | "ListMetrics" => Vec::new(),
@@ -356,19 +364,19 @@ mod tests {
 
     #[test]
     fn nothing_that_changes_something_is_called_about_something_that_exists() {
-        let ground = Ground {
+        let cx = CheckContext {
             caller: "arn:aws:iam::111122223333:user/x".to_owned(),
             instance: Some("orders-prod".to_owned()),
             mark: "0123456789abcdef".to_owned(),
         };
         let place = Place { account: None, region: "eu-west-1".to_owned() };
         for need in NEEDS.iter().filter(|need| need.way == Absent) {
-            let parameters = parameters(need, &ground, &place);
+            let parameters = parameters(need, &cx, &place);
             assert!(!parameters.is_empty(), "{}", need.action);
             for (name, value) in parameters {
                 let is_name = name.ends_with("Identifier")
                     || ["ResourceName", "DBParameterGroupName"].contains(&&*name);
-                assert!(!is_name || value.contains(&ground.mark), "{}: {name}={value}", need.action);
+                assert!(!is_name || value.contains(&cx.mark), "{}: {name}={value}", need.action);
             }
         }
         for need in NEEDS.iter().filter(|need| need.way == Read) {

@@ -1,4 +1,4 @@
-//! What a team has settled: lifeboat.toml, keys, topics, where messages go. Values that are wrong are found before they are needed.
+//! A team's settings: lifeboat.toml, keys, topics, notification channels. Wrong values are found before they are needed.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::notify::{ChannelKind, ChannelSettings, Secret};
 use crate::web;
 use crate::words::format_count;
 
-/// What is said of something that failed, with the remedy that its error has.
+/// A failed check, with the remedy of its error.
 fn failed(group: &'static str, code: &str, error: &Error, otherwise: &str) -> Check {
     let remedy = error.hints().first().map_or(otherwise, String::as_str).to_owned();
     Check::new(group, code, Outcome::Fail, error.chain()).mended_by(remedy)
@@ -26,10 +26,10 @@ pub(crate) fn file(file: Option<&Path>, wrong: Option<&Error>) -> Check {
             "configuration",
             "lifeboat_toml",
             Outcome::Pass,
-            format!("`{}` is understood", path.display()),
+            format!("`{}` is valid", path.display()),
         ),
         (None, None) => {
-            let message = "there is no lifeboat.toml here: the defaults hold";
+            let message = "there is no lifeboat.toml here: the defaults apply";
             Check::new("configuration", "lifeboat_toml", Outcome::Pass, message)
         }
     };
@@ -59,12 +59,12 @@ pub(crate) fn encryption(config: &Config, identity: Option<&Path>) -> Vec<Check>
     checks.into_iter().map(|check| check.for_tasks(&TASKS)).collect()
 }
 
-/// Where word goes that all is well, or not.
+/// The URL that is pinged.
 pub(crate) fn ping(url: Option<&str>) -> Option<Check> {
     let tasks = [Task::Status, Task::Backup];
     let check = match web::refuse_bad_url(url?) {
         Ok(()) => {
-            let message = "LIFEBOAT_PING_URL is a URL; it is not called here, since that would be a message";
+            let message = "LIFEBOAT_PING_URL is a URL; it was not called, because that would send a ping";
             Check::new("configuration", "ping", Outcome::Pass, message)
         }
         Err(error) => failed("configuration", "ping", &error, "Correct LIFEBOAT_PING_URL."),
@@ -72,7 +72,7 @@ pub(crate) fn ping(url: Option<&str>) -> Option<Check> {
     Some(check.for_tasks(&tasks))
 }
 
-/// The channels of notifications: whether what they need to know is there. Nothing is sent: `lifeboat notify test` does that.
+/// The channels of notifications: whether their settings are complete. Nothing is sent: `lifeboat notify test` does that.
 pub(crate) fn channels(config: &Config) -> Vec<Check> {
     const TASKS: [Task; 4] = [Task::Drill, Task::Status, Task::Snapshot, Task::Backup];
     let check = |name: &str, channel: &ChannelSettings| {
@@ -85,14 +85,14 @@ pub(crate) fn channels(config: &Config) -> Vec<Check> {
         match needed.into_iter().find_map(lacking) {
             None => {
                 let message =
-                    format!("channel `{name}` has what it needs; `lifeboat notify test` sends something");
+                    format!("channel `{name}` is configured; `lifeboat notify test` sends a test message");
                 Check::new("configuration", "notify", Outcome::Pass, message)
             }
             Some(why) => Check::new(
                 "configuration",
                 "notify",
                 Outcome::Fail,
-                format!("channel `{name}` tells nobody: {why}"),
+                format!("channel `{name}` cannot be used: {why}"),
             )
             .mended_by("Set it where this runs, or correct `[notify.channels]` in lifeboat.toml."),
         }
@@ -101,7 +101,7 @@ pub(crate) fn channels(config: &Config) -> Vec<Check> {
     all.map(|(name, channel)| check(name, channel).for_tasks(&TASKS)).collect()
 }
 
-/// Why a secret cannot be had; it is not looked into.
+/// Why a secret is missing; its content is not checked.
 fn lacking(secret: &Secret) -> Option<String> {
     match secret {
         Secret::Plain(_) => None,
@@ -118,7 +118,7 @@ fn lacking(secret: &Secret) -> Option<String> {
     }
 }
 
-/// The topics that alarms tell, in one place: whether they are there, and whether what is published arrives.
+/// The topics of alarms in one account and Region: whether they exist and can deliver messages.
 pub(crate) async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Check> {
     let place = aws.location();
     let check = |verdict, message: String| {
@@ -130,19 +130,19 @@ pub(crate) async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Chec
     names.dedup();
     if names.is_empty() {
         return vec![
-            check(Outcome::Warning, "no topic is settled: alarms need `--topic` each time".to_owned())
-                .mended_by("Put `topic = \"NAME\"` into [alarms] of lifeboat.toml."),
+            check(Outcome::Warning, "no topic is configured: alarms need `--topic` each time".to_owned())
+                .mended_by("Set `topic = \"NAME\"` in [alarms] of lifeboat.toml."),
         ];
     }
     let mut checks = Vec::new();
     for name in names {
-        // A name of `topics` stands for the topic that is listed under it.
+        // A key of `topics` stands for the topic that is listed under it.
         if config.alarms.general.topics.contains_key(name) {
             continue;
         }
         match topic(aws, caller, name).await {
             Ok(faults) if faults.is_empty() => {
-                checks.push(check(Outcome::Pass, format!("topic `{name}` is there, and messages arrive")));
+                checks.push(check(Outcome::Pass, format!("topic `{name}` exists and can deliver messages")));
             }
             Ok(faults) => {
                 checks.extend(
@@ -173,7 +173,7 @@ async fn topic(aws: &Aws, caller: &str, name: &str) -> Result<Vec<(String, Strin
         let message = format!("topic `{name}` is in another Region than the alarms in {}", aws.region());
         return Ok(vec![(
             message,
-            "Name a topic without its Region: each place has one of that name.".to_owned(),
+            "Give the topic's name alone, and create a topic of that name in each Region.".to_owned(),
         )]);
     }
     match aws.topic(&arn).await? {
@@ -181,7 +181,7 @@ async fn topic(aws: &Aws, caller: &str, name: &str) -> Result<Vec<(String, Strin
         None => Ok(vec![(
             format!("topic `{name}` does not exist in {}", aws.region()),
             format!(
-                "`aws sns create-topic --region {} --name {name}`, and subscribe someone who can be woken.",
+                "`aws sns create-topic --region {} --name {name}`, and subscribe whoever is on call.",
                 aws.region()
             ),
         )]),

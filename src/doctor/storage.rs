@@ -1,4 +1,4 @@
-//! The vault, tried for real: written, read, removed; and what may be in the way later, such as space and rights.
+//! The vault, tried for real: write, read, remove; and what may fail later, such as space and permissions.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::vault::Vault;
 
 const TASKS: [Task; 3] = [Task::Backup, Task::Serve, Task::Drill];
 
-/// With less than this a backup is unlikely to fit.
+/// A backup is unlikely to fit into less.
 const LITTLE: u64 = 256 << 20;
 
 /// Tries the vault at `place`. One that does not exist yet is not made.
@@ -33,17 +33,13 @@ fn directory(place: &str, access: &Access) -> Vec<Check> {
             checks
         }
         Ok(_) => vec![
-            check_of(
-                "vault_writable",
-                Outcome::Fail,
-                format!("`{place}` is a file, and should be a directory"),
-            )
-            .mended_by("Name a directory with `--vault`, BACKUP_DIR or `vault` in lifeboat.toml."),
+            check_of("vault_writable", Outcome::Fail, format!("`{place}` is a file, not a directory"))
+                .mended_by("Name a directory with `--vault`, BACKUP_DIR or `vault` in lifeboat.toml."),
         ],
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![not_made_yet(place)],
         Err(error) => vec![
             check_of("vault_writable", Outcome::Fail, format!("`{place}` cannot be read: {error}"))
-                .mended_by("Let this user into it, and into the directories above it."),
+                .mended_by("Give this user access to it and to the directories above it."),
         ],
     }
 }
@@ -53,14 +49,14 @@ fn not_made_yet(place: &str) -> Check {
     let above = absolute.ancestors().skip(1).find(|path| path.exists()).unwrap_or(Path::new("/"));
     match rustix::fs::access(above, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
         Ok(()) if above.is_dir() => {
-            let message = format!("`{place}` does not exist yet: the first command that needs it makes it");
+            let message = format!("`{place}` does not exist yet: the first command that needs it creates it");
             check_of("vault_writable", Outcome::Pass, message)
         }
         _ => {
             let message =
-                format!("`{place}` does not exist, and `{}` does not let us make it", above.display());
+                format!("`{place}` does not exist, and this user may not create it in `{}`", above.display());
             check_of("vault_writable", Outcome::Fail, message).mended_by(format!(
-                "`install -d -m 0750 {place}`, as a user who may, for the user that runs this."
+                "Create it as a user who may: `install -d -m 0750 {place}`, with `-o` and the user that runs lifeboat."
             ))
         }
     }
@@ -70,8 +66,8 @@ fn mode_of(path: &Path, found: &std::fs::Metadata) -> Check {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = found.permissions().mode() & 0o7777;
     let (verdict, why) = match mode {
-        mode if mode & 0o002 != 0 => (Outcome::Fail, ": everybody on this machine can delete what is in it"),
-        mode if mode & 0o005 != 0 => (Outcome::Warning, ": everybody on this machine can look into it"),
+        mode if mode & 0o002 != 0 => (Outcome::Fail, ": every user of this machine can delete its files"),
+        mode if mode & 0o005 != 0 => (Outcome::Warning, ": every user of this machine can read it"),
         _ => (Outcome::Pass, ""),
     };
     let check = check_of("vault_mode", verdict, format!("`{}` has the mode {mode:04o}{why}", path.display()));
@@ -88,7 +84,7 @@ fn tried(place: &str, access: &Access) -> Vec<Check> {
             let check = check_of("vault_writable", Outcome::Fail, error.chain());
             return vec![match error.hints().first() {
                 Some(hint) => check.mended_by(hint),
-                None => check.mended_by("Make room, or name another place with `--vault`."),
+                None => check.mended_by("Free some space, or choose another vault with `--vault`."),
             }];
         }
     };
@@ -101,8 +97,9 @@ fn tried(place: &str, access: &Access) -> Vec<Check> {
         let shown = crate::words::format_bytes(free);
         let check = match free {
             free if free < LITTLE => {
-                check_of("vault_space", Outcome::Warning, format!("only {shown} are free"))
-                    .mended_by("Make room: `lifeboat backup prune --dry-run` shows what could go.")
+                check_of("vault_space", Outcome::Warning, format!("only {shown} are free")).mended_by(
+                    "Free some space: `lifeboat backup prune --dry-run` shows what can be removed.",
+                )
             }
             _ => check_of("vault_space", Outcome::Pass, format!("{shown} are free")),
         };
@@ -113,14 +110,13 @@ fn tried(place: &str, access: &Access) -> Vec<Check> {
         Some(true) => checks.push(check_of(
             "vault_conditional",
             Outcome::Pass,
-            "the store refuses to write over what is there (If-None-Match)".to_owned(),
+            "the store refuses to overwrite objects (If-None-Match)".to_owned(),
         )),
         Some(false) => checks.push(
             check_of(
                 "vault_conditional",
                 Outcome::Fail,
-                "the store writes over what is there: two machines could take one name or one lock"
-                    .to_owned(),
+                "the store overwrites objects: two machines could take the same name or lock".to_owned(),
             )
             .mended_by("Use a store with conditional writes, such as Amazon S3."),
         ),

@@ -1,4 +1,4 @@
-//! What lies on this machine: PostgreSQL's programs, against the servers that are known, and certificate authorities.
+//! What is installed on this machine: PostgreSQL's programs, compared with the known servers, and certificate authorities.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::postgres::{Authorities, Programs, Tls};
 /// A PostgreSQL server that is to be backed up or copied from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// As people call it.
+    /// Its name for people.
     pub name: String,
     /// Its major version.
     pub major: u32,
@@ -18,7 +18,7 @@ pub(crate) struct Known {
 
 const TASKS: [Task; 3] = [Task::Backup, Task::Serve, Task::Restore];
 
-/// PostgreSQL's programs against the servers that are known. Where all databases are SQLite's, none are needed.
+/// PostgreSQL's programs, compared with the known servers. Not needed if all databases are SQLite.
 pub(crate) fn programs(known: &[Known], only: Option<&Path>, is_needed: bool) -> Vec<Check> {
     let installed = Programs::installed(only);
     let check = |verdict, message: String| Check::new("tools", "pg_dump", verdict, message).for_tasks(&TASKS);
@@ -27,7 +27,7 @@ pub(crate) fn programs(known: &[Known], only: Option<&Path>, is_needed: bool) ->
     versions.dedup();
     if installed.is_empty() {
         let place = only.map_or("on this machine".to_owned(), |only| format!("in `{}`", only.display()));
-        let message = format!("there is no pg_dump {place}");
+        let message = format!("pg_dump was not found {place}");
         return match is_needed || !known.is_empty() {
             true => {
                 vec![check(Outcome::Fail, message).mended_by(install(known.iter().map(|it| it.major).max()))]
@@ -49,8 +49,8 @@ pub(crate) fn programs(known: &[Known], only: Option<&Path>, is_needed: bool) ->
     if checks.is_empty() {
         let fits = match known {
             [] => String::new(),
-            [one] => format!(", which fits `{}` (PostgreSQL {})", one.name, one.major),
-            several => format!(", which fits all {} servers that are known", several.len()),
+            [one] => format!(", which can dump `{}` (PostgreSQL {})", one.name, one.major),
+            several => format!(", which can dump all {} known servers", several.len()),
         };
         checks.push(check(Outcome::Pass, format!("pg_dump {}{fits}", versions.join(", "))));
     }
@@ -58,7 +58,7 @@ pub(crate) fn programs(known: &[Known], only: Option<&Path>, is_needed: bool) ->
     checks
 }
 
-/// What should lie beside pg_dump.
+/// Programs that are missing beside pg_dump.
 fn missing_beside(installed: &[Programs]) -> Option<Check> {
     let lacks: Vec<&str> =
         ["pg_restore", "psql"].into_iter().filter(|name| !installed.iter().any(|it| it.has(name))).collect();
@@ -72,12 +72,12 @@ fn missing_beside(installed: &[Programs]) -> Option<Check> {
 fn install(major: Option<u32>) -> String {
     let package = major.map_or("postgresql-client".to_owned(), |major| format!("postgresql-client-{major}"));
     format!(
-        "Install `{package}` (Debian and Ubuntu; other systems have packages of like names), or name the directory of the \
+        "Install `{package}` (Debian and Ubuntu; other systems have similar packages), or name the directory of the \
          programs with `--pg-bin` or LIFEBOAT_PG_BIN."
     )
 }
 
-/// The certificate authorities that databases are held against: a file, or those of RDS that are built in.
+/// The certificate authorities that databases are verified with: a file, or RDS's, which are built in.
 pub(crate) fn authorities(tls: &Tls, now: DateTime<Utc>) -> Check {
     const TASKS: [Task; 5] = [Task::Drill, Task::Snapshot, Task::Restore, Task::Backup, Task::Serve];
     let check = |verdict, message: String| Check::new("tools", "ca", verdict, message).for_tasks(&TASKS);
@@ -93,32 +93,32 @@ pub(crate) fn authorities(tls: &Tls, now: DateTime<Utc>) -> Check {
     };
     let origin = match &tls.authorities {
         Some(path) => format!("`{}`", path.display()),
-        None => "built in, of RDS".to_owned(),
+        None => "of RDS, built in".to_owned(),
     };
     let noun = if found.count == 1 { "authority" } else { "authorities" };
     let ended = found.ends.iter().filter(|end| **end <= now).count();
     let (all, living) = (found.count, found.ends.iter().filter(|end| **end > now));
     let until = match living.clone().min() {
-        Some(first) => format!(", the first ends on {}", first.format("%Y-%m-%d")),
+        Some(first) => format!(", the first expires on {}", first.format("%Y-%m-%d")),
         None => String::new(),
     };
     let remedy = match &tls.authorities {
-        Some(_) => "Get a current file from whoever runs the server.",
+        Some(_) => "Get a current file from the server's administrator.",
         None => {
             "Install a newer lifeboat, or name AWS's bundle with `--ca` or PGSSLROOTCERT: https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem."
         }
     };
     match ended {
         0 => check(Outcome::Pass, format!("{all} certificate {noun}, {origin}{until}")),
-        // AWS's own bundle keeps those that servers had before.
+        // AWS's own bundle keeps expired authorities.
         ended if ended < found.ends.len() => {
             let message = format!(
-                "{all} certificate authorities, {origin}; {ended} have ended{}",
+                "{all} certificate authorities, {origin}; {ended} have expired{}",
                 until.replace("first", "next")
             );
             check(Outcome::Pass, message)
         }
-        _ => check(Outcome::Fail, format!("all certificate authorities ({origin}) have ended"))
+        _ => check(Outcome::Fail, format!("all certificate authorities ({origin}) have expired"))
             .mended_by(remedy),
     }
 }

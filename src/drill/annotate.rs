@@ -1,4 +1,4 @@
-//! What people add to the record of a drill: what was done about it, and who signed it off. A note lies beside the
+//! What people add to the record of a drill: what was done about it, and who signed it off. A note is stored beside the
 //! evidence, has a link of its own in the chain, and is never changed.
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -13,23 +13,22 @@ use crate::vault::Vault;
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.note/1";
 
-/// The longest text of a note: more belongs into the ticket.
+/// The longest text of a note: more belongs in the ticket.
 const LONGEST: usize = 10_000;
 
-/// What somebody wants to add.
+/// A note to be added.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct NewNote {
     /// The text.
     pub note: String,
     /// Where the work is tracked.
     pub ticket: Option<String>,
     /// Who is responsible for what follows.
     pub owner: Option<String>,
-    /// By when.
     pub due: Option<NaiveDate>,
     /// Who has reviewed the drill, if this signs it off.
     pub reviewer: Option<String>,
-    /// Who writes it, as far as this machine knows.
+    /// Who writes it, according to this machine.
     pub by: String,
     /// On which machine.
     pub host: String,
@@ -42,11 +41,10 @@ pub(crate) struct Note {
     pub schema: String,
     /// The run that it is about.
     pub run: String,
-    /// Its source.
     pub source: String,
     /// When it was written.
     pub at: DateTime<Utc>,
-    /// Who wrote it, as far as this machine knew.
+    /// Who wrote it, according to that machine.
     pub by: String,
     /// On which machine.
     pub host: String,
@@ -56,18 +54,17 @@ pub(crate) struct Note {
     pub ticket: Option<String>,
     /// Who is responsible for what follows.
     pub owner: Option<String>,
-    /// By when.
     pub due: Option<NaiveDate>,
     /// Who has reviewed the drill, if this signs it off.
     pub reviewer: Option<String>,
     /// Where it lies.
     pub file: String,
-    /// Where it stands in the chain.
+    /// Its place in the chain.
     pub chain: ChainPosition,
 }
 
-/// Adds a note to a run. What was written before stays.
-pub(crate) fn add_note(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) -> Result<Note> {
+/// Adds a note to a run. Earlier notes are never changed.
+pub(crate) fn add_note(vault: &Vault, run: &str, wanted: NewNote, now: DateTime<Utc>) -> Result<Note> {
     let texts = [Some(&wanted.note), wanted.ticket.as_ref(), wanted.owner.as_ref(), wanted.reviewer.as_ref()];
     if texts.iter().flatten().any(|text| text.trim().is_empty()) {
         return Err(Error::request("a note cannot be empty")

@@ -1,8 +1,8 @@
-//! The record of a drill that begins: what is known beforehand, and what a drill of this kind does not test.
+//! The first record of a drill: what is known beforehand, and what a drill of this kind does not test.
 
 use super::context::Context;
 use super::evidence::{
-    Evidence, Isolated, Met, Moment, RanBy, Report, Rpo, Rto, SCHEMA, Source, State, Throwaway,
+    Evidence, Isolated, Moment, ObjectiveVerdict, RanBy, Report, Rpo, Rto, SCHEMA, Source, State, Throwaway,
 };
 use super::objectives::age_of_backup;
 use super::plan::Plan;
@@ -10,7 +10,7 @@ use crate::rds::account_of;
 use crate::restore::Chosen;
 use crate::verify::{Baseline, Depth, Verdict};
 
-/// The record of a drill that begins.
+/// The first record of a drill.
 pub(super) fn begin_report(
     plan: &Plan,
     cx: &Context<'_>,
@@ -59,7 +59,7 @@ pub(super) fn begin_report(
         moment: Moment {
             kind: way,
             snapshot_id: snapshot.map(|snapshot| snapshot.id.to_string()),
-            snapshot_type: snapshot.map(|snapshot| snapshot.snapshot_type.clone()),
+            snapshot_type: snapshot.map(|snapshot| snapshot.snapshot_type.to_string()),
             time,
             asked_for: plan.request.asked_for.clone(),
         },
@@ -93,14 +93,14 @@ pub(super) fn begin_report(
             objective_seconds: plan.request.rto.as_secs_f64(),
             measured_seconds: None,
             available_seconds: None,
-            verdict: Met::Unknown,
+            verdict: ObjectiveVerdict::Unknown,
         },
         rpo: Rpo {
             objective_seconds: plan.request.rpo.as_secs_f64(),
             measured_seconds: lost.as_ref().ok().copied(),
             newest_row: None,
             reason: lost.err(),
-            verdict: Met::Unknown,
+            verdict: ObjectiveVerdict::Unknown,
         },
         not_tested: list_untested(plan.request.look.depths.usual_depth(), baseline)
             .into_iter()
@@ -112,7 +112,7 @@ pub(super) fn begin_report(
     }
 }
 
-/// That a time measured on another class says little of the class that a real recovery would take.
+/// The note that a time measured on another class says little about a real recovery.
 fn untested_class(source: &str, throwaway: &str) -> Option<String> {
     (source != throwaway).then(|| {
         format!(
@@ -122,7 +122,7 @@ fn untested_class(source: &str, throwaway: &str) -> Option<String> {
     })
 }
 
-/// What a drill of this kind says nothing about, whatever it finds.
+/// What a drill of this kind does not test, whatever it finds.
 fn list_untested(depth: Depth, baseline: Baseline) -> Vec<String> {
     let mut not_tested = Vec::new();
     if depth == Depth::Schema {

@@ -1,4 +1,4 @@
-//! Bringing the copy up: asking for it until AWS has answered, waiting until it is available, logging in.
+//! Creating the copy: the request until AWS has answered, the wait until it is available, the login.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::rds::{Instance, InstanceId};
 use crate::restore::log_in::{LOGIN_PATIENCE, server_of_copy, wait_until_logged_in};
 
 impl Drill<'_> {
-    /// Asks for the restore until AWS has answered. After a lost answer the name is taken by our own throwaway,
+    /// Requests the restore until AWS has answered. After a lost answer the name belongs to our own throwaway,
     /// which its run tag proves; there is never a second one.
     pub(super) async fn request_copy(&mut self, restore: &Restore) -> Result<Instance> {
         let (asked_at, poll, cx) = (Instant::now(), self.poll(), self.cx);
@@ -44,7 +44,7 @@ impl Drill<'_> {
         let wait_out = async |failure: &Failure, left: Duration| {
             let is_full =
                 failure.fault == Fault::Quota && asked_at.elapsed() < plan.request.patience_for_room;
-            // Nobody watches a drill who would start it again once AWS can be reached.
+            // Drills run unattended: nobody would restart one once AWS can be reached.
             let is_away = failure.fault.is_transient() && !failure.is_worth_repeating() && !left.is_zero();
             if is_full {
                 (cx.tell)(Event::Note(&format!("waiting for room in the instance quota: {failure}")));
@@ -81,7 +81,7 @@ impl Drill<'_> {
         }
     }
 
-    /// Makes the copy let us in, and returns how.
+    /// Makes the copy accept our login, and returns the credentials.
     pub(super) async fn log_in(&mut self, instance: &Instance) -> Result<Server> {
         self.begin_phase("log in");
         let mut server = server_of_copy(&instance.id, instance.endpoint.clone(), &self.plan.source_server)?;
@@ -103,14 +103,14 @@ impl Drill<'_> {
     }
 
     async fn wait_for_login(&self, server: &Server) -> Result<()> {
-        // A new password can take minutes to be in force; one that the copy brought along is in force at once.
+        // A new password can take minutes to take effect; one that the copy inherited works at once.
         let patience = |refusal: Refusal| match (self.plan.request.login, refusal) {
             (CopyLogin::SameCredentials | CopyLogin::Iam, Refusal::Login) => Duration::from_secs(15),
             _ => LOGIN_PATIENCE,
         };
         let failure = match wait_until_logged_in(server, "postgres", self.plan.request.poll, patience).await {
             Ok(()) => return Ok(()),
-            // `postgres` may have been dropped; being let in so far is enough.
+            // `postgres` may have been dropped; getting this far is enough.
             Err(failure) if failure.refusal == Refusal::Database => return Ok(()),
             Err(failure) if failure.refusal == Refusal::Tls => return Err(failure.error),
             Err(failure) => failure,

@@ -22,10 +22,10 @@ impl Period {
     /// From one day to another, both included.
     pub(crate) fn new(from: NaiveDate, to: NaiveDate) -> Result<Self> {
         if from > to {
-            return Err(Error::request(format!("{from} is after {to}")).hint("Exchange `--from` and `--to`."));
+            return Err(Error::request(format!("{from} is after {to}")).hint("Swap `--from` and `--to`."));
         }
         if to.year() - from.year() > 20 {
-            return Err(Error::request("a period has at most 20 years"));
+            return Err(Error::request("a period is at most 20 years long"));
         }
         Ok(Period { from, to })
     }
@@ -35,7 +35,7 @@ impl Period {
         let day = |month, day| {
             NaiveDate::from_ymd_opt(year, month, day)
                 .filter(|_| (1970..=9999).contains(&year))
-                .ok_or_else(|| Error::request(format!("{year} is not a year of drills")))
+                .ok_or_else(|| Error::request(format!("year {year} is out of range")))
         };
         Period::new(day(1, 1)?, day(12, 31)?)
     }
@@ -75,25 +75,22 @@ fn first_of_month(day: NaiveDate) -> NaiveDate {
 pub(crate) struct Drilled {
     /// The database.
     pub source: Which,
-    /// The run.
     pub run: String,
     /// When it began.
     pub at: DateTime<Utc>,
-    /// What became of it; anything but a pass, a failure or a running drill is no answer.
+    /// Its outcome; anything but a pass, a failure or a running drill is no answer.
     pub outcome: Outcome,
 }
 
-/// What AWS says of the databases that exist.
+/// Which databases exist, according to AWS.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Existing {
     /// Whether it could be asked.
     pub asked: bool,
-    /// Whether nobody wanted it to be asked.
+    /// Whether AWS was deliberately not asked.
     #[serde(skip)]
     pub is_left_out: bool,
-    /// Why not.
     pub reason: Option<String>,
-    /// In which Regions.
     pub regions: BTreeSet<String>,
     /// In which accounts and Regions; an account is not known where nothing was found.
     #[serde(skip)]
@@ -103,7 +100,7 @@ pub(crate) struct Existing {
     pub databases: BTreeMap<Which, Option<DateTime<Utc>>>,
 }
 
-/// How a month came out for a database.
+/// The result of a month for a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Month {
@@ -117,16 +114,16 @@ pub(crate) enum Month {
     Gap,
     /// A drill is under way, or the month is not over: nothing is missing yet.
     Due,
-    /// Before the first evidence of the database, of which nothing can be said.
+    /// Before the first evidence of the database.
     Before,
     /// Not yet come.
     Ahead,
-    /// AWS has no such database any more; when it was deleted is unknown.
+    /// AWS no longer has the database; when it was deleted is unknown.
     Gone,
 }
 
 impl Month {
-    /// Whether it speaks against the database.
+    /// Whether it counts against the database.
     pub(crate) fn is_short(self) -> bool {
         matches!(self, Month::Fail | Month::Unknown | Month::Gap)
     }
@@ -137,7 +134,7 @@ impl Month {
 pub(crate) struct Cell {
     /// Which, as `2026-03`.
     pub month: String,
-    /// How it came out.
+    /// The result.
     pub outcome: Month,
     /// Drills that passed.
     pub passed: usize,
@@ -156,9 +153,8 @@ pub(crate) struct Row {
     pub id: String,
     /// The number of its account, as far as it is known.
     pub account: Option<String>,
-    /// Its Region.
     pub region: String,
-    /// What it is called here: with account and Region, if another one has its name.
+    /// Its display name: with account and Region, if another database has its name.
     #[serde(skip)]
     pub label: String,
     /// Whether AWS has it; `None` if that could not be asked.
@@ -169,9 +165,8 @@ pub(crate) struct Row {
     pub last_pass: Option<DateTime<Utc>>,
     /// Drills that failed after that, with none that passed since.
     pub failed_since_pass: usize,
-    /// Whether it exists, not only since this month, and has never been drilled.
+    /// Whether it has existed since before this month and was never drilled.
     pub never_drilled: bool,
-    /// Month by month.
     pub months: Vec<Cell>,
     /// Months without any drill, where there should have been one.
     pub gaps: Vec<String>,
@@ -269,7 +264,7 @@ fn draw_up_row(
             let is_before = first_drill.is_none_or(|first| month < first_of_month(first.date_naive()));
             let is_gone = exists == Some(false)
                 && last_drill.is_some_and(|last| month > first_of_month(last.date_naive()));
-            // The rest of a month that is cut off by the period, or not over, may yet have its drill.
+            // A month that the period cuts off, or that has not ended, may still get its drill.
             let is_open = month >= this || month + Months::new(1) - chrono::Days::new(1) > period.to;
             let outcome = match () {
                 () if passed > 0 => Month::Pass,
@@ -295,7 +290,7 @@ fn draw_up_row(
         .map(|drill| drill.at)
         .max();
     let failed = drills.iter().filter(until).filter(|drill| drill.outcome == Outcome::Fail);
-    // A database that is gone has nothing left to be mended.
+    // A deleted database has nothing left to fix.
     let failed_since_pass = match exists {
         Some(false) => 0,
         _ => failed.filter(|drill| last_pass.is_none_or(|pass| drill.at > pass)).count(),

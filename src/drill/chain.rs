@@ -147,7 +147,7 @@ impl<'a> Chain<'a> {
             None if last <= 1 => {}
             // The chain continues from what is there, and records that permanently.
             None | Some(Err(_)) => {
-                self.notice = Some("its head was gone or was not one when this was added".to_owned());
+                self.notice = Some("its head was missing or invalid when this was added".to_owned());
                 let text = self.vault.read(&self.vault_path(&link_name(last)))?.unwrap_or_default();
                 self.head = Head { seq: last, sha256: sha256(&text) };
             }
@@ -162,7 +162,7 @@ impl<'a> Chain<'a> {
             self.finish_interrupted_write(next, now)?;
         }
         if found.into_iter().any(|seq| seq > self.head.seq) {
-            self.notice = Some("links stood behind its head when this was added".to_owned());
+            self.notice = Some("links followed its head when this was added".to_owned());
         }
         Ok(())
     }
@@ -206,7 +206,7 @@ impl<'a> Chain<'a> {
             link.seq == seq && link.previous == self.head.sha256 && link.source == self.source
         });
         let Some(link) = link else {
-            self.notice = Some(format!("what stood as link {seq} behind its head did not follow it"));
+            self.notice = Some(format!("link {seq}, after its head, did not continue the chain"));
             return Ok(());
         };
         let names: Vec<String> = link.files.keys().cloned().collect();
@@ -224,7 +224,8 @@ impl<'a> Chain<'a> {
         self.head = self.head.after(&text);
         self.links.push(link);
         if !is_explained {
-            self.notice = Some(format!("files of link {seq} were neither as before it nor as it had them"));
+            self.notice =
+                Some(format!("the files of link {seq} matched neither that link nor the one before it"));
         }
         let (mended, text) = self.write_link(run.as_deref(), What::Mended, found, now)?;
         self.confirm_link(mended, &text)
@@ -269,7 +270,7 @@ impl<'a> Chain<'a> {
     fn confirm_link(&mut self, link: Link, text: &[u8]) -> Result<()> {
         let head = self.head.after(text);
         if head.seq != link.seq {
-            return Err(Error::new(Kind::Bug, "a link was confirmed out of its turn"));
+            return Err(Error::new(Kind::Bug, "a link was confirmed out of turn"));
         }
         self.lock.require_held()?;
         self.vault.write(&self.vault_path("head.json"), &head.to_json()?)?;

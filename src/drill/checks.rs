@@ -129,7 +129,7 @@ pub(super) async fn query_value(
     query: &str,
 ) -> Result<Option<String>, String> {
     let failed = |failure: crate::postgres::QueryFailure| match failure.sqlstate.as_deref() {
-        Some("57014") => format!("it was broken off after {STATEMENT_TIMEOUT}"),
+        Some("57014") => format!("it was canceled after {STATEMENT_TIMEOUT}"),
         _ => failure.message,
     };
     let session = server.connect_for_others(database).await.map_err(|failure| failure.error.chain())?;
@@ -137,7 +137,7 @@ pub(super) async fn query_value(
     session.execute(&settings).await.map_err(failed)?;
     let columns = session.columns(query).await.map_err(failed)?;
     if columns != 1 {
-        return Err(format!("the query returns {columns} columns, a check has one value"));
+        return Err(format!("the query returns {columns} columns, but a check compares one value"));
     }
     let query = query.trim().trim_end_matches(';');
     let wrapped = format!("select value::text from (\n{query}\n) as answer (value) limit 2");
@@ -145,7 +145,7 @@ pub(super) async fn query_value(
     match rows.as_slice() {
         [] => Ok(None),
         [row] => Ok(Some(row.get::<_, Option<String>>(0).unwrap_or_else(|| NULL.to_owned()))),
-        _ => Err("the query returns several rows, a check has one value".to_owned()),
+        _ => Err("the query returns several rows, but a check compares one value".to_owned()),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::verify::Recorded;
 use crate::verify::depth::{Depth, Tables};
 use crate::verify::indexes::Indexes;
 use crate::verify::judge::{Kinship, reason_with_rows};
-use crate::verify::narrow::{self, Extent, HowRowsDiffer, Told};
+use crate::verify::narrow::{self, Extent, HowRowsDiffer, RowsNamed};
 use crate::verify::observe::{Progress, WrittenTables};
 use crate::verify::physical::{self, Held, PhysicalCopy};
 use crate::verify::schema::Touched;
@@ -76,7 +76,7 @@ pub(super) async fn observe_copy(
 pub(super) struct Ties {
     /// Whether both are the same instance by resource id.
     pub(super) is_same_instance: bool,
-    /// Whether the major version is the same: an upgrade makes every table anew.
+    /// Whether the major version is the same: an upgrade recreates every table.
     pub(super) is_same_major: bool,
     /// The moment of the backup.
     pub(super) moment: Option<DateTime<Utc>>,
@@ -84,24 +84,23 @@ pub(super) struct Ties {
     pub(super) tolerance: f64,
     /// Tables that are regularly emptied and reloaded.
     pub(super) churning: Tables,
-    /// How to look.
     pub(super) look: Look,
 }
 
 impl Ties {
-    /// Why a copy cannot be held against its source row by row, if it cannot.
+    /// Why a copy cannot be compared with its source row by row, if it cannot.
     fn missing(&self, copy: &Copy) -> Option<&'static str> {
         match copy.horizon {
             _ if !self.is_same_instance => Some("the backup is of an earlier instance of this name"),
             _ if !self.is_same_major => Some("the source has been upgraded to another major version since"),
-            None => Some("the copy does not tell up to which transaction it reaches"),
+            None => Some("the copy does not show which transaction it reaches"),
             Some(_) => None,
         }
     }
 }
 
 /// Judges a copy of the very moment that was recorded. What the record leaves open, and databases that it does not cover,
-/// are held against the source as it is now.
+/// are compared with the source as it is now.
 pub(super) async fn judge_recorded(
     recorded: &Recorded,
     source: &Server,
@@ -202,7 +201,7 @@ async fn compare_with_live(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<std::result::Result<(Held, Horizon), &'static str>> {
     let Some(horizon) = &copy.horizon else {
-        return Ok(Err("the copy does not tell up to which transaction it reaches"));
+        return Ok(Err("the copy does not show which transaction it reaches"));
     };
     let databases = Databases::connect(source, only, &ties.look).await?;
     let next = databases.next_transaction().await?;
@@ -256,7 +255,7 @@ pub(super) async fn name_rows(
     if judgement.tables.iter().any(|table| table.verdict == Word::Differs && table.differences.is_empty())
         && let Err(error) = try_to_name_rows(judgement, recorded, source, copy).await
     {
-        tell(Event::Note(&format!("which rows differ could not be found out: {}", error.chain())));
+        tell(Event::Note(&format!("which rows differ could not be determined: {}", error.chain())));
     }
     judgement.weigh();
 }
@@ -291,7 +290,7 @@ async fn try_to_name_rows(
             in_copy = Some(lineage::older_than_sql(&at_copy, boundary).await?);
         }
         // What only the copy has, the source may have deleted since.
-        let told = if has_rested { Told::All } else { Told::OfTheLeft };
+        let told = if has_rested { RowsNamed::All } else { RowsNamed::OfTheLeft };
         let mut found = narrow::find_differences(
             narrow::Side { session: &at_source, table: &ours, only: in_source.as_deref() },
             narrow::Side { session: &at_copy, table: &theirs, only: in_copy.as_deref() },

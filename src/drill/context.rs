@@ -1,4 +1,4 @@
-//! What a drill works with: everything outside of it, and where its events go.
+//! The context of a drill: everything outside of it, and where its events go.
 
 use chrono::{DateTime, Utc};
 
@@ -10,23 +10,21 @@ use crate::interrupt::Interrupt;
 use crate::rds::InstanceId;
 use crate::vault::Vault;
 
-/// What a drill tells while it runs.
+/// An event of a running drill.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
     /// A drill begins.
     Begun {
-        /// Which.
         plan: &'a Plan,
-        /// What earlier drills of the database took.
+        /// How long earlier drills of the database took.
         earlier: &'a Earlier,
     },
-    /// A part begins.
+    /// A phase begins.
     Phase(&'a str),
     /// An instance has another status than before.
     Status {
-        /// Which.
         id: &'a InstanceId,
-        /// What AWS says.
+        /// Its status.
         status: &'a str,
     },
     /// Tables are being read.
@@ -44,15 +42,14 @@ pub(crate) enum Event<'a> {
         /// Bytes of the tables in all, as far as known.
         of_bytes: u64,
     },
-    /// Worth knowing.
+    /// A note.
     Note(&'a str),
-    /// Worth worrying about.
+    /// A warning.
     Warning(&'a str),
 }
 
-/// What a drill works with.
+/// The context of a drill.
 pub(crate) struct Context<'a> {
-    /// AWS.
     pub aws: &'a Aws,
     /// Where the record is kept.
     pub vault: &'a Vault,
@@ -60,11 +57,10 @@ pub(crate) struct Context<'a> {
     pub interrupt: &'a Interrupt,
     /// Where events go.
     pub tell: &'a (dyn Fn(Event<'_>) + Sync),
-    /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Host name, for the record.
     pub host: String,
-    /// Why the drill is to be broken off, as soon as there is a reason.
+    /// Why the drill must be aborted, once there is a reason.
     pub stop: &'a (dyn Fn() -> Option<Error> + Sync),
 }
 

@@ -9,7 +9,6 @@ pub(crate) struct Which {
     pub id: String,
     /// The number of its account; `None` where it is not known.
     pub account: Option<String>,
-    /// Its Region.
     pub region: String,
 }
 

@@ -1,6 +1,6 @@
 //! How long a drill may still take, by what earlier drills of the same database took, phase by phase. Pure: nothing is read here.
 //!
-//! Where no earlier drill went through a phase, nothing is estimated, and a phase that takes longer than ever before is said to.
+//! Where no earlier drill went through a phase, nothing is estimated, and a phase that takes longer than ever before is marked.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::when::{format_rough_span, format_span};
 /// What earlier drills of a database took, the newest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Earlier {
-    drills: Vec<Vec<Took>>,
+    drills: Vec<Vec<Lap>>,
 }
 
 #[derive(Clone, Debug)]
-struct Took {
+struct Lap {
     phase: String,
     time: Duration,
 }
@@ -24,7 +24,6 @@ struct Took {
 pub(crate) enum Left {
     /// As long as the last drill took from here on.
     About {
-        /// What is left.
         left: Duration,
         /// What the last drill took in all.
         last_took: Duration,
@@ -47,7 +46,7 @@ impl Earlier {
                 && has(TEAR_DOWN)
         };
         let phases = |report: &Report| {
-            let took = report.phases.iter().map(|phase| Took {
+            let took = report.phases.iter().map(|phase| Lap {
                 phase: phase.name.clone(),
                 time: Duration::try_from_secs_f64(phase.seconds).unwrap_or_default(),
             });
@@ -59,8 +58,7 @@ impl Earlier {
     /// What is left of a drill that has been in `phase` since so long.
     pub(crate) fn time_left(&self, phase: &str, since: Duration) -> Option<Left> {
         let newest = self.drills.iter().find(|drill| drill.iter().any(|took| took.phase == phase))?;
-        let of_phase =
-            |drill: &Vec<Took>| drill.iter().find(|took| took.phase == phase).map(|took| took.time);
+        let of_phase = |drill: &Vec<Lap>| drill.iter().find(|took| took.phase == phase).map(|took| took.time);
         let all: Vec<Duration> = self.drills.iter().filter_map(of_phase).collect();
         // Once it takes longer than the last time, it may take as long as it did before that.
         let expected = of_phase(newest)
@@ -97,13 +95,13 @@ impl Left {
                 )
             }
             Left::Longer { longest } => {
-                format!("longer than ever before ({} at most)", format_span(longest.as_secs_f64()))
+                format!("longer than any drill before ({} at most)", format_span(longest.as_secs_f64()))
             }
         }
     }
 }
 
-/// What is left of several drills, so many of which run at once; nothing, unless it is known of each.
+/// What is left of several drills, so many of which run at once; none, unless known for each.
 pub(crate) fn time_left_of_all(
     under_way: impl IntoIterator<Item = Option<Duration>>,
     waiting: impl IntoIterator<Item = Option<Duration>>,
@@ -131,7 +129,7 @@ mod tests {
     }
 
     fn earlier(drills: &[[u64; 4]]) -> Earlier {
-        let took = |(name, time): (&&str, &u64)| Took { phase: (*name).to_owned(), time: seconds(*time) };
+        let took = |(name, time): (&&str, &u64)| Lap { phase: (*name).to_owned(), time: seconds(*time) };
         Earlier { drills: drills.iter().map(|drill| NAMES.iter().zip(drill).map(took).collect()).collect() }
     }
 
@@ -142,7 +140,7 @@ mod tests {
         assert_eq!(told("restore", 250).as_deref(), Some("about 11 min left (last drill took 15 min)"));
         // Longer than the last time, not longer than ever.
         assert_eq!(told("restore", 650).as_deref(), Some("about 6 min left (last drill took 15 min)"));
-        assert_eq!(told("restore", 700).as_deref(), Some("longer than ever before (11m 40s at most)"));
+        assert_eq!(told("restore", 700).as_deref(), Some("longer than any drill before (11m 40s at most)"));
         assert_eq!(told("wait until restorable", 1), None);
         assert_eq!(Earlier::default().time_left("restore", seconds(1)), None);
     }

@@ -26,19 +26,17 @@ pub(crate) struct Report {
     pub schema: String,
     /// Id of the run.
     pub run: String,
-    /// Whether the drill is over.
+    /// Whether the drill has ended.
     pub state: State,
     /// Whether the backup is good.
     pub verdict: Verdict,
-    /// What the verdict rests on.
+    /// The reasons of the verdict.
     pub reasons: Vec<String>,
     /// What to do about it.
     pub hints: Vec<String>,
-    /// When it began.
     pub started_at: DateTime<Utc>,
-    /// When it was over.
+    /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// Who ran it, with what.
     pub ran_by: RanBy,
     /// The fleet run that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,14 +52,13 @@ pub(crate) struct Report {
     pub baseline_sha256: Option<String>,
     /// The instance that was made for it.
     pub throwaway: Throwaway,
-    /// How the copy was kept from acting by itself; evidence from before this was done has none.
+    /// How the copy was isolated; absent in evidence from before isolation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolated>,
-    /// What took how long.
+    /// Its phases and how long they took.
     pub phases: Vec<Phase>,
-    /// Table by table.
     pub tables: Vec<TableVerdict>,
-    /// Definitions and sequences of the copy that are not what they ought to be.
+    /// Definitions and sequences of the copy that are not as expected.
     #[serde(default)]
     pub definitions: Vec<DefinitionVerdict>,
     /// The user's own checks.
@@ -74,15 +71,15 @@ pub(crate) struct Report {
     pub not_tested: Vec<String>,
     /// Where this is kept.
     pub evidence: Evidence,
-    /// Where it stands in the chain of its source; evidence from before there was one has no place in it.
+    /// Its place in the chain of its source; absent in evidence from before the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<ChainPosition>,
-    /// What broke the drill off, if anything did: a guard and a defect have exit codes of their own.
+    /// What aborted the drill, if anything: a guard and a bug have exit codes of their own.
     #[serde(skip)]
     pub(super) broke_off: Option<Kind>,
 }
 
-/// Whether a drill is over.
+/// Whether a drill has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
@@ -98,16 +95,16 @@ pub(crate) enum State {
     Died,
 }
 
-/// Who ran a drill, with what.
+/// Who ran a drill, and with which version.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RanBy {
-    /// ARN of the caller, if AWS told.
+    /// ARN of the caller, if known.
     pub caller: Option<String>,
     /// Host name.
     pub host: String,
     /// Version of lifeboat.
     pub version: String,
-    /// What tells the lock that it held from one in a copy of the vault.
+    /// Tells the lock that it held from one in a copy of the vault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
 }
@@ -122,13 +119,9 @@ pub(crate) struct Source {
     /// The number of its account; evidence from before this was written down has none.
     #[serde(default)]
     pub account: Option<String>,
-    /// Region.
     pub region: String,
-    /// Engine.
     pub engine: String,
-    /// Engine version.
     pub engine_version: String,
-    /// Class.
     pub class: String,
     /// Allocated storage.
     pub storage_gib: i32,
@@ -139,9 +132,7 @@ pub(crate) struct Source {
 /// What a restore went back to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Moment {
-    /// By which way.
     pub kind: Way,
-    /// The snapshot, if it was one.
     pub snapshot_id: Option<String>,
     /// `automated` or `manual`.
     pub snapshot_type: Option<String>,
@@ -158,49 +149,46 @@ pub(crate) struct Throwaway {
     pub id: String,
     /// Immutable id, once AWS has said it.
     pub resource_id: Option<String>,
-    /// Class.
     pub class: String,
     /// When AWS was asked for it.
     pub requested_at: Option<DateTime<Utc>>,
     /// When anyone may remove it.
     pub expires_at: DateTime<Utc>,
-    /// When AWS no longer knew it.
+    /// When AWS no longer had it.
     pub removed_at: Option<DateTime<Utc>>,
-    /// When a sweep found that AWS does not know it, of a drill that died without recording what became of it.
+    /// When a sweep found that AWS no longer had it, of a drill that died without recording its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_gone_at: Option<DateTime<Utc>>,
     /// Kept because the user asked for that.
     pub kept: bool,
     /// Why it could not be removed.
     pub left_behind: Option<String>,
-    /// What it is called now, if somebody has renamed it and it is still there.
+    /// What it is called now, if somebody has renamed it and it still exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_as: Option<String>,
 }
 
-/// How a copy was kept from acting by itself.
+/// How a copy was isolated: kept from running jobs and subscriptions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Isolated {
     /// The parameter group that it started with.
     pub parameter_group: Option<String>,
-    /// Whether that was made for it.
+    /// Whether the group was created for it.
     pub is_made: bool,
     /// What would have acted, as far as the source told when the drill began.
     pub would_have_acted: Vec<String>,
-    /// Whether the copy was seen to run without anything that acts; not known before it runs.
+    /// Whether the running copy was checked to have nothing that acts; unknown before it runs.
     pub is_at_rest: Option<bool>,
-    /// When AWS no longer knew the group that was made.
+    /// When AWS no longer had the group that was created.
     pub removed_at: Option<DateTime<Utc>>,
-    /// Why the group that was made could not be removed.
+    /// Why the group that was created could not be removed.
     pub left_behind: Option<String>,
 }
 
 /// One part of a drill.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Phase {
-    /// Which.
     pub name: String,
-    /// When it began.
     pub started_at: DateTime<Utc>,
     /// How long it took.
     pub seconds: f64,
@@ -209,7 +197,6 @@ pub(crate) struct Phase {
 /// The result of one of the user's checks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CheckResult {
-    /// What it is called.
     pub name: String,
     /// Database that was asked.
     pub database: String,
@@ -221,21 +208,19 @@ pub(crate) struct CheckResult {
     pub observed: Option<String>,
     /// Whether it holds.
     pub verdict: Verdict,
-    /// Why not.
     pub reason: String,
 }
 
 /// Whether an objective was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Met {
-    /// It was.
+pub(crate) enum ObjectiveVerdict {
     Pass,
     /// It was not.
     Fail,
     /// It was not measured.
     Unknown,
-    /// It does not apply, since the backup was chosen by hand.
+    /// It does not apply, because the backup was chosen by hand.
     NotJudged,
 }
 
@@ -244,12 +229,12 @@ pub(crate) enum Met {
 pub(crate) struct Rto {
     /// At most.
     pub objective_seconds: f64,
-    /// Until every row had been read and every check made.
+    /// Until every row had been read and every check run.
     pub measured_seconds: Option<f64>,
     /// Until AWS said `available`.
     pub available_seconds: Option<f64>,
     /// Whether it was met.
-    pub verdict: Met,
+    pub verdict: ObjectiveVerdict,
 }
 
 /// Recovery point: how much would have been lost, had the source gone when the drill began.
@@ -265,7 +250,7 @@ pub(crate) struct Rpo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Whether it was met.
-    pub verdict: Met,
+    pub verdict: ObjectiveVerdict,
 }
 
 /// Where the record of a drill is kept.
@@ -288,10 +273,9 @@ pub(crate) struct ChainPosition {
     pub previous_evidence: Option<PreviousEvidence>,
 }
 
-/// Evidence that another one names.
+/// Evidence that other evidence refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PreviousEvidence {
-    /// Its run.
     pub run: String,
     /// SHA-256 of its `evidence.json`.
     pub sha256: String,
@@ -355,7 +339,7 @@ impl Report {
         Which { id: source.id.clone(), account, region: source.region.clone() }
     }
 
-    /// What the drill means to its caller; `None` when every check holds.
+    /// The kind of the exit code; `None` when every check holds.
     pub(crate) fn exit_kind(&self) -> Option<Kind> {
         let group = self.isolation.as_ref().and_then(|isolation| isolation.left_behind.as_ref());
         if self.throwaway.left_behind.is_some() || group.is_some() {
@@ -374,7 +358,7 @@ impl Report {
     }
 }
 
-/// As records are kept.
+/// The JSON of the record, as the vault keeps it.
 pub(super) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut json = serde_json::to_vec_pretty(value)
         .map_err(|error| Error::new(Kind::Bug, "a record cannot be written as JSON").caused_by(error))?;

@@ -4,12 +4,12 @@
 //! plan     reads only: whom the selection names, who is due, what this fleet run has done already, what cannot be drilled
 //! run      the drills, some at a time, under the ceilings; each under the lease of its source
 //! due      when a database was last proven, from the evidence in the vault
-//! record   `lifeboat.drill.fleet/1`: what became of each database
+//! record   `lifeboat.drill.fleet/1`: the outcome of each database
 //! journal  what the vault keeps of a run; how one that was killed is found again
 //! ceiling  throwaways at a time, over all machines, and instance-hours
 //! ```
 //!
-//! Shards need no word with each other: each takes the databases whose resource id falls to it. What has been done is
+//! Shards do not communicate: each takes the databases whose resource id falls to it. What has been done is
 //! read from the evidence, under the lease, so that two processes of one fleet run never drill one database twice.
 
 mod ceiling;
@@ -26,9 +26,9 @@ use std::time::Duration;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use plan::{Ask, Todo, plan_fleet_run};
+pub(crate) use plan::{FleetRequest, Todo, plan_fleet_run};
 pub(crate) use record::{Fleet, Outcome, Row};
-pub(crate) use run::{Crew, run_fleet};
+pub(crate) use run::{FleetContext, run_fleet};
 
 use crate::error::Error;
 use crate::rds::{Instance, InstanceId, ResourceId};
@@ -36,7 +36,7 @@ use crate::rds::{Instance, InstanceId, ResourceId};
 /// Which databases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Selection {
-    /// These; with none, all.
+    /// The named ones; if none is named, all.
     pub databases: Vec<InstanceId>,
     /// Those that carry all of these tags.
     pub tags: Vec<(String, String)>,
@@ -50,18 +50,18 @@ impl Selection {
         self.due_seconds.map(Duration::from_secs)
     }
 
-    /// Whether an instance is one of those that the selection may mean.
+    /// Whether the selection includes an instance.
     fn matches_tags(&self, instance: &Instance) -> bool {
         self.tags.iter().all(|(key, value)| instance.tags.get(key) == Some(value))
     }
 
-    /// Why one that a selection without names meets is not drilled.
+    /// Why an instance of a selection without names is not drilled.
     fn why_skipped(&self, instance: &Instance) -> Option<String> {
         instance.why_no_source().filter(|_| self.databases.is_empty()).map(|why| format!("it is {why}"))
     }
 }
 
-/// One of several parts of a fleet, by a hash of what does not change of a database: its resource id. Databases that come
+/// One of several parts of a fleet, by a hash of the immutable resource id of a database. Databases that come
 /// and go move no other to another part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shard {
@@ -102,7 +102,7 @@ impl fmt::Display for Shard {
     }
 }
 
-/// How much a fleet run may cost.
+/// The limits of a fleet run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ceilings {
     /// Drills at once, in this process.

@@ -1,20 +1,19 @@
-//! What a calendar of drills comes to: one sentence, whether that is good, and the reasons. The page for auditors, the terminal and
-//! the exit code of `drill list --check` ask here. Pure.
+//! The headline of a calendar of drills: one sentence, its standing, and the reasons. The page for auditors, the terminal and
+//! the exit code of `drill list --check` use it. Pure.
 
 use serde::Serialize;
 
 use super::calendar::{Calendar, Month, Row};
 use crate::words::{Tone, format_count};
 
-/// Whether all is proven that should be.
+/// Whether everything that should be proven is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Standing {
-    /// It is.
     Complete,
     /// Something is missing, failed, or was altered.
     Incomplete,
-    /// That could not be found out.
+    /// It could not be determined.
     Unknown,
 }
 
@@ -28,12 +27,12 @@ impl Standing {
     }
 }
 
-/// What is wrong with the records that a calendar was drawn from.
+/// Faults in the records behind a calendar.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Evidence {
     /// Something was changed since it was recorded.
     pub is_altered: bool,
-    /// Something could not be read, or not be held against its chain.
+    /// Something could not be read, or not be checked with its chain.
     pub is_unreadable: bool,
     /// Some drills of the period are from before there was a chain, or say so.
     pub is_unchained: bool,
@@ -44,13 +43,13 @@ pub(crate) struct Evidence {
 pub(crate) struct Headline {
     /// Whether every month and database has its proof.
     pub standing: Standing,
-    /// How it is drawn: a proof of the month is no good news while the last drill failed.
+    /// Its tone: a month's proof is not good news while the last drill failed.
     pub(crate) tone: Tone,
-    /// In words, without a full stop.
+    /// The sentence, without a full stop.
     pub words: String,
 }
 
-/// What a calendar comes to.
+/// The headline of a calendar.
 pub(crate) fn summarize_calendar(calendar: &Calendar, evidence: Evidence) -> Headline {
     let rows = &calendar.databases;
     let says = |standing: Standing, words: &str| Headline {
@@ -96,17 +95,17 @@ fn drills_of(databases: usize) -> String {
     format!("{drills} of {}", format_count(databases, "database", "databases"))
 }
 
-/// Which months are meant where it is complete: neither those before the first drill, nor those that may yet get one, nor those of a
-/// database that is gone.
+/// Which months a complete calendar covers: neither those before the first drill, nor those that may still get one, nor those of a
+/// deleted database.
 fn describe_scope(calendar: &Calendar) -> String {
     let has = |outcomes: &[Month]| {
         calendar.databases.iter().flat_map(|row| &row.months).any(|cell| outcomes.contains(&cell.outcome))
     };
     let mut scope = "every month".to_owned();
     for (outcomes, limit) in [
-        (&[Month::Due, Month::Ahead][..], " that is over"),
+        (&[Month::Due, Month::Ahead][..], " that has ended"),
         (&[Month::Before], " since the first drill"),
-        (&[Month::Gone], " in which the database was there"),
+        (&[Month::Gone], " in which the database existed"),
     ] {
         if has(outcomes) {
             scope.push_str(limit);
@@ -200,7 +199,10 @@ mod tests {
         let drills = [(1, 2, Outcome::Pass), (1, 5, Outcome::Fail), (1, 9, Outcome::Fail)];
         let calendar = drawn(&drills, &[(1, Some(-400))], true, 12);
         let said = of(&calendar);
-        assert_eq!(said.words, "every month that is over is proven, but the last drill of 1 database failed");
+        assert_eq!(
+            said.words,
+            "every month that has ended is proven, but the last drill of 1 database failed"
+        );
         assert_eq!((said.standing, said.tone), (Standing::Complete, Tone::Bad));
         assert_eq!(
             list_shortfalls(&calendar),
@@ -210,12 +212,12 @@ mod tests {
         let said = of(&drawn(&mended, &[(1, Some(-400))], true, 12));
         assert_eq!(
             (said.standing, said.words.as_str()),
-            (Standing::Complete, "every month that is over is proven")
+            (Standing::Complete, "every month that has ended is proven")
         );
     }
 
     proptest! {
-        /// Whatever the headline claims is so in the rows below it.
+        /// The rows below bear out every claim of the headline.
         #[test]
         fn the_headline_follows_from_the_rows(
             drills in proptest::collection::vec((0_u8..3, -60_i64..364, 0_usize..6), 0..24),
@@ -249,9 +251,9 @@ mod tests {
                 }
                 prop_assert!(cells().all(|cell| !cell.outcome.is_short()));
                 for (outcomes, limit) in [
-                    (vec![Month::Due, Month::Ahead], "that is over"),
+                    (vec![Month::Due, Month::Ahead], "that has ended"),
                     (vec![Month::Before], "since the first drill"),
-                    (vec![Month::Gone], "in which the database was there"),
+                    (vec![Month::Gone], "in which the database existed"),
                 ] {
                     let has = cells().any(|cell| outcomes.contains(&cell.outcome));
                     prop_assert_eq!(has, said.words.contains(limit), "{}", said.words);

@@ -44,7 +44,7 @@ impl<'a> Journal<'a> {
         Evidence { json: path("evidence.json"), html: path("evidence.html") }
     }
 
-    /// What tells the lock that this run holds from one in a copy of the vault.
+    /// Distinguishes the lock that this run holds from one in a copy of the vault.
     pub(crate) fn lock_mark(&self) -> Option<String> {
         self.vault.lock_mark(&lock_name(&self.source, &self.run)).ok().flatten()
     }
@@ -57,7 +57,7 @@ impl<'a> Journal<'a> {
         })
     }
 
-    /// Writes the record of a drill that is over, its page, and the two stamps: a watcher that knows only the last
+    /// Writes the record of a drill that has ended, its page, and the two stamps: a monitor that knows only the last
     /// pass cannot tell a drill that keeps failing from one that is no longer run.
     pub(crate) fn close(self, report: &mut Report) -> Result<()> {
         let at = report.finished_at.unwrap_or(report.started_at);
@@ -107,7 +107,7 @@ pub(crate) fn read_last_stamp(
     Ok(Some((stamp.run, stamp.at, stamp.verdict)))
 }
 
-/// Whether the process of a run is still there.
+/// Whether the process of a run is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Process {
     /// It holds its lock.
@@ -121,7 +121,7 @@ pub(crate) enum Process {
     NotHere,
 }
 
-/// Whether the process of a run is still there, by the lock that it holds in the vault. The lock in a copy of the vault
+/// Whether the process of a run is alive, by the lock that it holds in the vault. The lock in a copy of the vault
 /// is always free, so a free lock counts only if it is the very one that the run took.
 pub(crate) fn process_of(vault: &Vault, source: &str, run: &str) -> Result<Process> {
     let Some(report) = read_record(vault, source, run)? else { return Ok(Process::NotHere) };
@@ -166,8 +166,9 @@ pub(crate) fn find_record(vault: &Vault, run: &str) -> Result<Report> {
         let (reports, damaged) = list_records(vault, &only)?;
         return reports.into_iter().next().ok_or_else(|| match damaged.into_iter().next() {
             Some(why) => Error::outside(why),
-            None => Error::request("no drill is recorded in this vault")
-                .hint("`lifeboat drill run DB` makes one."),
+            None => {
+                Error::request("no drill is recorded in this vault").hint("`lifeboat drill run DB` runs one.")
+            }
         });
     }
     let source = source_of(vault, run)?;
@@ -188,13 +189,13 @@ pub(crate) fn source_of(vault: &Vault, run: &str) -> Result<String> {
 
 fn unknown_run(run: &str) -> Error {
     Error::request(format!(
-        "there is neither a drill `{0}` in this vault nor one of a database `{0}`",
+        "this vault has no drill `{0}`, nor a drill of a database `{0}`",
         run.escape_default()
     ))
-    .hint("`lifeboat drill list` shows those that are there; `latest` is the newest.")
+    .hint("`lifeboat drill list` lists the drills; `latest` is the newest.")
 }
 
-/// The newest drills of an instance that can be read, the newest first: as many as tell what the next one may take.
+/// The newest drills of an instance that can be read, the newest first: enough to estimate the next one.
 pub(crate) fn newest_records(vault: &Vault, source: &str, resource_id: &str) -> Vec<Report> {
     const EXAMPLES: usize = 5;
     let mut runs = vault.list(&format!("drills/{source}")).map(|found| found.folders).unwrap_or_default();
@@ -216,10 +217,10 @@ pub(crate) fn list_records(vault: &Vault, only: &[String]) -> Result<(Vec<Report
             runs.iter().map(|run| format!("{}/evidence.json", run_folder(&source, run))).collect();
         for ((name, run), json) in names.iter().zip(&runs).zip(vault.read_all(&names)?) {
             match json.and_then(|json| json.map(|json| parse_record(vault, name, &json)).transpose()) {
-                // The chain goes by where a record lies: it must not speak for another one.
+                // The chain goes by the path of a record: a record must not stand in for another.
                 Ok(Some(report)) if report.source.id != source || report.run != *run => {
                     damaged.push(format!(
-                        "`{}` is not where it belongs: it says that it is drill {} of `{}`",
+                        "`{}` is in the wrong place: it is the record of drill {} of `{}`",
                         vault.shown(name),
                         report.run.escape_default(),
                         report.source.id.escape_default()
@@ -235,7 +236,7 @@ pub(crate) fn list_records(vault: &Vault, only: &[String]) -> Result<(Vec<Report
     Ok((reports, damaged))
 }
 
-/// What became of a run, in a word: a record that says `running` under a free lock is of a process that died, or, where
+/// The outcome of a run: a record that says `running` under a free lock is of a process that died, or, where
 /// the lock is that of a copy of the vault, `unfinished`.
 pub(crate) fn current_outcome(vault: &Vault, report: &Report) -> Result<Outcome> {
     if report.state != State::Running {
@@ -249,16 +250,16 @@ pub(crate) fn current_outcome(vault: &Vault, report: &Report) -> Result<Outcome>
     })
 }
 
-/// What a sweep has found out about the throwaway of a drill that died.
+/// What a sweep found about the throwaway of a drill that died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// The sweep has removed it.
     Removed,
-    /// AWS does not know it.
+    /// AWS does not have it.
     NotThere,
 }
 
-/// Closes the record of a drill whose process has ended before the drill did: what became of its throwaway is known now. Does
+/// Closes the record of a drill whose process has ended before the drill did: the outcome of its throwaway is known now. Does
 /// nothing if the record is closed, or its process alive.
 pub(crate) fn close_dead(
     vault: &Vault,
@@ -269,7 +270,7 @@ pub(crate) fn close_dead(
 ) -> Result<()> {
     let Some(mut report) = read_record(vault, source, run)? else { return Ok(()) };
     let is_over = report.state != State::Running;
-    // A record that was altered must not be sealed as it is.
+    // An altered record must not be sealed as it is.
     if is_over
         || report.run != run
         || report.source.id != source
@@ -280,21 +281,18 @@ pub(crate) fn close_dead(
     let Some(lock) = vault.try_lock(&lock_name(source, run))? else { return Ok(()) };
     report.state = State::Died;
     report.verdict = Verdict::Unknown;
-    report.reasons.push(
-        "the process of the drill ended before the drill did: it was killed, or its machine stopped"
-            .to_owned(),
-    );
+    report.reasons.push("the process of the drill was killed, or its machine stopped".to_owned());
     match found {
         Found::Removed => report.throwaway.removed_at = Some(at),
         Found::NotThere => report.throwaway.found_gone_at = Some(at),
     }
-    // What has ended since says more of the last drill than this one.
+    // A drill that has ended since is the newer last drill.
     let is_last = read_last_stamp(vault, source)?.is_none_or(|(_, last, _)| last < report.started_at);
     let journal = Journal { vault, source: source.to_owned(), run: run.to_owned(), _lock: lock };
     journal.write_final_record(&mut report, at, is_last)
 }
 
-/// Where the record of a run lies in the vault.
+/// The path of the record of a run in the vault.
 pub(super) fn evidence_name(source: &str, run: &str) -> String {
     format!("{}/evidence.json", run_folder(source, run))
 }

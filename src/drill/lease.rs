@@ -1,7 +1,7 @@
 //! One drill of one source at a time, on whichever machine: the lease of a source, in the vault.
 //!
 //! It is keyed by the resource id, which is AWS's own for all accounts and Regions. Whoever takes over the lease of a holder
-//! that has died first removes the throwaway that the dead one left, so that there is never more than one of a source.
+//! that has died first removes the throwaway that it left, so that there is never more than one of a source.
 
 use chrono::{DateTime, Utc};
 
@@ -15,12 +15,12 @@ use crate::when::format_span;
 
 /// The name of a source's lease in the vault.
 pub(crate) fn lease_name(resource: &ResourceId) -> String {
-    // AWS makes it of letters, digits and hyphens; this holds even if it does not.
+    // AWS uses letters, digits and hyphens; this holds even if it does not.
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     format!("leases/{}.json", resource.0.chars().map(plain).collect::<String>())
 }
 
-/// Wants the lease of a source.
+/// A request for the lease of a source.
 pub(crate) fn try_acquire_lease(
     vault: &Vault,
     source: &Instance,
@@ -35,8 +35,8 @@ pub(crate) fn try_acquire_lease(
     vault.lease(&lease_name(&source.resource_id), Holder::new(host, what, now).in_fleet(fleet))
 }
 
-/// Takes the lease of a source for a drill of its own, and removes what a dead holder of it has left behind. A lease whose
-/// holder may be dead is watched until that is known.
+/// Takes the lease of a source for a single drill, and removes what a dead holder of it has left behind. A lease whose
+/// holder may be dead is watched until it is certain.
 pub(crate) async fn acquire_lease(source: &Instance, poll: Poll, cx: &Context<'_>) -> Result<Lease> {
     let lease = tokio::select! {
         biased;
@@ -70,7 +70,7 @@ async fn wait_for_lease(source: &Instance, cx: &Context<'_>) -> Result<Lease> {
     }
 }
 
-/// Says that somebody else drills a source.
+/// The error that another process drills a source.
 pub(crate) fn lease_held_error(source: &Instance, theirs: &Theirs) -> Error {
     is_held(&format!("the lease of `{}`", source.id), theirs)
         .hint("One database is drilled by one process at a time: wait for that drill, `lifeboat drill list` shows it.")

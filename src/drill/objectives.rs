@@ -2,15 +2,15 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::evidence::{Met, Report};
+use super::evidence::{ObjectiveVerdict, Report};
 use crate::verify::Verdict;
 use crate::when::{format_span, format_time};
 
-/// How far the clocks of the database, of AWS and of the client that wrote a row may differ.
+/// How much the clocks of the database, of AWS and of the client that wrote a row may differ.
 const SKEW: TimeDelta = TimeDelta::minutes(5);
 
-/// How old the newest row of a copy was when the drill began, in seconds. A row that is dated after the moment that was restored
-/// says nothing of that, and hides what the others would say.
+/// How old the newest row of a copy was when the drill began, in seconds. A row that is dated after the restored moment
+/// proves nothing, and hides the age of the others.
 pub(super) fn age_of_newest_row(
     newest: DateTime<Utc>,
     moment: Option<DateTime<Utc>>,
@@ -42,16 +42,16 @@ pub(super) fn age_of_backup(
 }
 
 impl Report {
-    /// Weighs the objectives: one that was missed fails the drill, and one that was not measured is not met.
+    /// Judges the objectives: one that was missed fails the drill, and one that was not measured is not met.
     pub(super) fn judge_objectives(&mut self, rpo_is_by_hand: bool) {
         let weigh = |measured: Option<f64>, objective: f64| match measured {
-            Some(measured) if measured <= objective => Met::Pass,
-            Some(_) => Met::Fail,
-            None => Met::Unknown,
+            Some(measured) if measured <= objective => ObjectiveVerdict::Pass,
+            Some(_) => ObjectiveVerdict::Fail,
+            None => ObjectiveVerdict::Unknown,
         };
         self.rto.verdict = weigh(self.rto.measured_seconds, self.rto.objective_seconds);
         self.rpo.verdict = if rpo_is_by_hand {
-            Met::NotJudged
+            ObjectiveVerdict::NotJudged
         } else {
             weigh(self.rpo.measured_seconds, self.rpo.objective_seconds)
         };
@@ -60,13 +60,13 @@ impl Report {
             ("RPO", self.rpo.verdict, self.rpo.measured_seconds, self.rpo.objective_seconds),
         ];
         for (name, verdict, measured, objective) in missed {
-            if verdict == Met::Fail {
+            if verdict == ObjectiveVerdict::Fail {
                 self.verdict = Verdict::Fail;
                 let (measured, objective) =
                     (format_span(measured.unwrap_or_default()), format_span(objective));
                 self.reasons.push(format!("{name} missed: {measured} against an objective of {objective}"));
             }
-            if verdict == Met::Unknown {
+            if verdict == ObjectiveVerdict::Unknown {
                 if self.verdict == Verdict::Pass {
                     self.verdict = Verdict::Unknown;
                 }

@@ -1,13 +1,13 @@
-//! What became of a drill, of its throwaway and of its objectives, each in a word, a tone and a place in the order. Terminal,
-//! pages and reports ask here, so that no two of them say different things of one drill.
+//! The outcome of a drill, of its throwaway and of its objectives, each with a word, a tone and a rank. Terminal,
+//! pages and reports use it, so that they all say the same about one drill.
 
-use super::evidence::{Met, Report, State, Throwaway};
+use super::evidence::{ObjectiveVerdict, Report, State, Throwaway};
 use crate::verify::Verdict;
 use crate::words::Tone;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-/// What became of a run.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
@@ -15,27 +15,27 @@ pub(crate) enum Outcome {
     Pass,
     /// It is not.
     Fail,
-    /// The drill could not find out.
+    /// The drill could not determine it.
     Unknown,
-    /// A signal ended it before it could find out.
+    /// A signal ended it before it had a verdict.
     Interrupted,
     /// Its process ended before the drill did.
     Died,
-    /// It was not over when this record of it was copied: the process is on another machine, if there is one.
+    /// It had not ended when this record was copied: its process, if any, is on another machine.
     Unfinished,
     /// It goes on.
     Running,
-    /// Its record is not as it was written, and proves nothing.
+    /// Its record was altered, and proves nothing.
     Altered,
 }
 
 impl Outcome {
-    /// By the record alone, whose process is not asked.
+    /// By the record alone, without checking its process.
     pub(crate) fn of_record(report: &Report) -> Self {
         match (report.state, report.verdict) {
             (State::Running, _) => Outcome::Unfinished,
             (State::Died, _) => Outcome::Died,
-            // A signal that came while the throwaway was being removed does not unsay what was found before.
+            // A signal during the removal of the throwaway does not change the verdict.
             (_, Verdict::Pass) => Outcome::Pass,
             (_, Verdict::Fail) => Outcome::Fail,
             (State::Interrupted | State::Terminated, Verdict::Unknown) => Outcome::Interrupted,
@@ -57,7 +57,7 @@ impl Outcome {
         }
     }
 
-    /// At the head of a page: the verdict, and what kept it from being one.
+    /// The verdict for the head of a page, and why there is none.
     pub(crate) const fn headline(self) -> &'static str {
         match self {
             Outcome::Pass => "PASS",
@@ -87,7 +87,7 @@ impl Outcome {
     }
 }
 
-/// What became of a throwaway.
+/// The outcome of a throwaway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate<'a> {
     /// It could not be removed, for this reason.
@@ -98,11 +98,11 @@ pub(crate) enum Fate<'a> {
     Removed(DateTime<Utc>),
     /// A sweep found then that AWS does not know it; nobody has recorded a removal.
     NotThere(DateTime<Utc>),
-    /// The drill goes on.
+    /// The drill is running.
     InUse,
     /// AWS was not asked for it before the drill ended.
     NeverMade,
-    /// The drill ended without a word of it.
+    /// The drill ended without recording it.
     NotKnown,
 }
 
@@ -130,7 +130,7 @@ impl<'a> Fate<'a> {
             Fate::Removed(_) => "removed",
             Fate::NotThere(_) => "not there",
             Fate::InUse => "in use",
-            Fate::NeverMade => "never made",
+            Fate::NeverMade => "never created",
             Fate::NotKnown => "not known",
         }
     }
@@ -158,12 +158,12 @@ impl<'a> Fate<'a> {
         match self {
             Fate::LeftBehind(why) => format!("it could not be removed: {why}"),
             Fate::Kept(_) => "it was kept as requested, and is billed until it is removed".to_owned(),
-            Fate::Removed(_) => "by then AWS no longer knew an instance of this id".to_owned(),
+            Fate::Removed(_) => "by then AWS had no instance with this id".to_owned(),
             Fate::NotThere(_) => {
-                "a sweep found no such instance; who removed it, or whether it was ever made, is not on record".to_owned()
+                "a sweep found no such instance; who removed it, or whether it was ever created, is not recorded".to_owned()
             }
             Fate::InUse => "the drill is still running".to_owned(),
-            Fate::NeverMade => "AWS was never asked for it".to_owned(),
+            Fate::NeverMade => "it was never requested from AWS".to_owned(),
             Fate::NotKnown => "the drill ended without recording it: `lifeboat drill sweep` searches for it".to_owned(),
         }
     }
@@ -174,27 +174,27 @@ impl<'a> Fate<'a> {
     }
 }
 
-impl Met {
+impl ObjectiveVerdict {
     /// In a word or two.
     pub(crate) const fn word(self, measured: Option<f64>) -> &'static str {
         match (self, measured) {
-            (Met::Pass, _) => "met",
-            (Met::Fail, _) => "missed",
+            (ObjectiveVerdict::Pass, _) => "met",
+            (ObjectiveVerdict::Fail, _) => "missed",
             // The drill broke off before it could judge what it had measured.
-            (Met::Unknown, Some(_)) => "not judged",
-            (Met::Unknown, None) => "not measured",
+            (ObjectiveVerdict::Unknown, Some(_)) => "not judged",
+            (ObjectiveVerdict::Unknown, None) => "not measured",
             // The backup was chosen by hand, so its age says nothing of the routine.
-            (Met::NotJudged, _) => "not judged",
+            (ObjectiveVerdict::NotJudged, _) => "not judged",
         }
     }
 
     /// How it is drawn.
     pub(crate) const fn tone(self) -> Tone {
         match self {
-            Met::Pass => Tone::Good,
-            Met::Fail => Tone::Bad,
-            Met::Unknown => Tone::Doubt,
-            Met::NotJudged => Tone::Faint,
+            ObjectiveVerdict::Pass => Tone::Good,
+            ObjectiveVerdict::Fail => Tone::Bad,
+            ObjectiveVerdict::Unknown => Tone::Doubt,
+            ObjectiveVerdict::NotJudged => Tone::Faint,
         }
     }
 }

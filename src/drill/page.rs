@@ -13,7 +13,7 @@ use words::{
     table_rank, tone_of_table,
 };
 
-use super::evidence::{CheckResult, Met, Moment, Phase, Report, State, Throwaway};
+use super::evidence::{CheckResult, Moment, ObjectiveVerdict, Phase, Report, State, Throwaway};
 use super::outcome::{Fate, Outcome};
 use crate::page::{
     capitalise, draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols,
@@ -26,7 +26,7 @@ use crate::verify::{Baseline, TableVerdict, Verdict};
 use crate::when::format_span;
 use crate::words::{Tone, format_thousands};
 
-/// Rows of sound tables that are shown at once; more are folded away.
+/// How many rows of sound tables are shown; more are collapsed.
 const ROWS_UNFOLDED: usize = 30;
 
 /// Draws the page; `json` is the evidence file that it belongs to.
@@ -75,7 +75,7 @@ fn draw_heading(report: &Report) -> Markup {
     }
 }
 
-/// What still costs money is said at the top.
+/// What still costs money is at the top.
 fn draw_left_behind(throwaway: &Throwaway) -> Markup {
     let instance = || html! { code { (draw_name(throwaway.current_name())) } };
     html! {
@@ -86,7 +86,7 @@ fn draw_left_behind(throwaway: &Throwaway) -> Markup {
             }
         } @else if throwaway.kept {
             div.alarm.doubt {
-                p { strong { "An instance was kept, as asked, and costs money: " } (instance()) }
+                p { strong { "An instance was kept, as requested, and costs money: " } (instance()) }
                 p { code { "lifeboat drill sweep" } " removes it from " (draw_time(throwaway.expires_at)) " on." }
             }
         }
@@ -101,7 +101,7 @@ fn draw_moment(moment: &Moment) -> Markup {
                 code { (draw_name(moment.snapshot_id.as_deref().unwrap_or("of unknown id"))) }
                 @if moment.time.is_some() { " of " }
             }
-            Way::PointInTime => { "Point in time" @if moment.time.is_none() { ", not settled before the drill ended" } " " }
+            Way::PointInTime => { "Point in time" @if moment.time.is_none() { ", not resolved before the drill ended" } " " }
         }
         @if let Some(at) = moment.time { (draw_time(at)) }
         span.asked { "asked for: " code { (draw_name(&moment.asked_for)) } }
@@ -167,19 +167,19 @@ fn draw_objectives(report: &Report) -> Markup {
             h2 { "Objectives" }
             div.objectives {
                 (draw_objective("Recovery time", "RTO", rto.measured_seconds, rto.objective_seconds, rto.verdict, html! {
-                    p { (rto_note) " Counted from the request to restore until every row had been read and every check made." }
+                    p { (rto_note) " Counted from the request to restore until every row had been read and every check run." }
                 }))
                 (draw_objective("Recovery point", "RPO", rpo.measured_seconds, rpo.objective_seconds, rpo.verdict, html! {
                     @if let Some(newest) = rpo.newest_row {
                         p { "The newest row in the copy is of " (draw_time(newest)) "." }
                     } @else if rpo.measured_seconds.is_some() {
-                        p { "The age of the backup when the drill began; the newest row in it was not looked for." }
+                        p { "The age of the backup when the drill began; its newest row was not queried." }
                     }
                     @if let Some(reason) = &rpo.reason {
                         p { "It was not measured: " (draw_prose(reason)) "." }
                     }
-                    @if rpo.verdict == Met::NotJudged {
-                        p { "The backup was chosen by hand, so its age says nothing about the routine." }
+                    @if rpo.verdict == ObjectiveVerdict::NotJudged {
+                        p { "The backup was chosen by hand, so its age says nothing about scheduled backups." }
                     }
                 }))
             }
@@ -192,7 +192,7 @@ fn draw_objective(
     short: &str,
     measured: Option<f64>,
     objective: f64,
-    met: Met,
+    met: ObjectiveVerdict,
     notes: Markup,
 ) -> Markup {
     let (tone, word) = (met.tone(), met.word(measured));
@@ -220,7 +220,7 @@ fn draw_objective(
 fn draw_phases(report: &Report) -> Markup {
     let offset = |phase: &Phase| (phase.started_at - report.started_at).as_seconds_f64().max(0.0);
     let over = report.finished_at.map_or(0.0, |at| (at - report.started_at).as_seconds_f64());
-    // The phases are timed by another clock than the drill; neither may reach out of the picture.
+    // The phases are timed by another clock than the drill; none may exceed the chart.
     let whole =
         report.phases.iter().map(|phase| offset(phase) + phase.seconds).fold(over, f64::max).max(0.001);
     let lengths = |phase: &Phase| {
@@ -231,7 +231,7 @@ fn draw_phases(report: &Report) -> Markup {
             h2 { "Phases" }
             @if report.phases.is_empty() { p { "The drill ended before its first phase." } } @else {
                 table.phases {
-                    caption { "What took how long, from " (draw_time(report.started_at)) " on" }
+                    caption { "How long each phase took, from " (draw_time(report.started_at)) " on" }
                     thead { tr {
                         th scope="col" { "Phase" } th.number scope="col" { "Began after" }
                         th.lane scope="col" { span { "0" } span { (format_span(whole)) } }
@@ -281,7 +281,7 @@ fn draw_database(tables: &[&TableVerdict], baseline: Baseline) -> Markup {
     html! {
         h3 { "Database " code { (draw_name(database)) } small { (format_tally(tables)) } }
         @if is_folded {
-            @if !other.is_empty() { (table_of(&other, baseline, &format!("Tables of {database} that need a look"))) }
+            @if !other.is_empty() { (table_of(&other, baseline, &format!("Tables of {database} that need attention"))) }
             details {
                 summary { (format_tally(&sound)) }
                 (table_of(&sound, baseline, &format!("Tables of {database} that are as expected")))
@@ -300,7 +300,7 @@ fn table_of(tables: &[&TableVerdict], baseline: Baseline, caption: &str) -> Mark
                 th.number scope="col" { "Expected" } th.number scope="col" { "Found" } th scope="col" { "Reason" }
             } }
             tbody { @for table in tables { tr {
-                // Each part by itself: a name from right to left must not change places with its schema.
+                // Each part by itself: a right-to-left name must not swap places with its schema.
                 th scope="row" { (draw_name(&table.schema)) "." wbr; (draw_name(&table.table)) }
                 td { (draw_badge(tone_of_table(table.verdict, baseline), table.verdict.as_str())) }
                 td.number data-label="expected" { (rows(table.expected_rows)) }
@@ -311,14 +311,14 @@ fn table_of(tables: &[&TableVerdict], baseline: Baseline, caption: &str) -> Mark
     }
 }
 
-/// Nothing where everything is as it ought to be, and where definitions were not compared: that is said elsewhere.
+/// Empty if everything is as expected, or if definitions were not compared, which is reported elsewhere.
 fn draw_definitions(found: &[DefinitionVerdict]) -> Markup {
     html! {
         @if !found.is_empty() {
             section {
                 h2 { "Definitions" }
                 table.results.checks {
-                    caption { "Definitions and sequences that are not what they ought to be" }
+                    caption { "Definitions and sequences that are not as expected" }
                     thead { tr {
                         th scope="col" { "Name" } th scope="col" { "Verdict" } th scope="col" { "Reason" }
                     } }
@@ -337,9 +337,9 @@ fn draw_checks(checks: &[CheckResult]) -> Markup {
     html! {
         section {
             h2 { "Checks" }
-            @if checks.is_empty() { p { "None were configured or made." } } @else {
+            @if checks.is_empty() { p { "None were configured or run." } } @else {
                 table.results.checks {
-                    caption { "Questions that the restored copy was asked, in SQL" }
+                    caption { "SQL queries that were run on the restored copy" }
                     thead { tr {
                         th scope="col" { "Check" } th scope="col" { "Verdict" }
                         th scope="col" { "Expected" } th scope="col" { "Found" } th scope="col" { "Reason" }
@@ -379,12 +379,12 @@ fn draw_throwaway(report: &Report) -> Markup {
                 (draw_fact("Instance", html! { (draw_name(&throwaway.id)) }))
                 (draw_fact("Resource id", html! { (draw_name(throwaway.resource_id.as_deref().unwrap_or("not known"))) }))
                 (draw_fact("Class", html! { (draw_name(&throwaway.class)) }))
-                (draw_fact("Requested", html! { @if let Some(at) = throwaway.requested_at { (draw_time(at)) } @else { "not on record" } }))
-                (draw_fact(if at.is_some() { "Removed" } else { "What became of it" }, html! {
+                (draw_fact("Requested", html! { @if let Some(at) = throwaway.requested_at { (draw_time(at)) } @else { "not recorded" } }))
+                (draw_fact(if at.is_some() { "Removed" } else { "Outcome" }, html! {
                     @if let Some(at) = at { (draw_time(at)) " " small { (draw_prose(&fate.explain())) } }
                     @else { (draw_prose(&capitalise(&fate.explain()))) "." }
                 }))
-                @if at.is_none() { (draw_fact("May be removed by anyone from", draw_time(throwaway.expires_at))) }
+                @if at.is_none() { (draw_fact("Expires", draw_time(throwaway.expires_at))) }
             }
         }
     }
@@ -394,7 +394,7 @@ fn not_tested(not_tested: &[String]) -> Markup {
     html! {
         section {
             h2 { "Not tested" }
-            @if not_tested.is_empty() { p { "The drill lists nothing that it left out." } } @else {
+            @if not_tested.is_empty() { p { "The drill recorded nothing as not tested." } } @else {
                 p { "This drill says nothing about:" }
                 (draw_list(not_tested))
             }
@@ -407,7 +407,7 @@ fn draw_evidence(report: &Report, json: &[u8]) -> Markup {
     html! {
         section.evidence {
             h2 { "Evidence" }
-            p { "This page shows what is in the file below. The file is the record; whoever has it can check with "
+            p { "This page shows what is in the file below. The file is the record; anyone who has it can check with "
                 code { "sha256sum" } " that it is the one this page was made from." }
             dl.facts {
                 (draw_fact("SHA-256", html! { code { (hash) } }))

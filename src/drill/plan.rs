@@ -1,4 +1,4 @@
-//! What a drill is asked to do, and the drill that can be run. Plain data.
+//! The request for a drill, and the planned drill. Plain data.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::restore::{Chosen, Wanted, Way};
 use crate::verify::depth::Tables;
 use crate::verify::{Baseline, Look, Recorded};
 
-/// What is restored unless something else is asked for.
+/// The default backup to restore.
 pub(crate) const DEFAULT_FROM: &str = "latest-snapshot";
 
-/// What a drill is asked to do.
+/// The request for a drill.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     /// The instance to drill.
     pub source: InstanceId,
     /// What to restore.
     pub wanted: Wanted,
-    /// How that was written.
+    /// The moment as the user wrote it.
     pub asked_for: String,
     /// Class of the throwaway.
     pub class: String,
@@ -46,7 +46,7 @@ pub(crate) struct Request {
     pub look: Look,
     /// Whether a baseline that was recorded with the backup is used.
     pub baseline: BaselineChoice,
-    /// Questions to the copy.
+    /// Checks to run on the copy.
     pub checks: Vec<Check>,
     /// Where the newest row is found.
     pub freshness: Option<Freshness>,
@@ -54,11 +54,11 @@ pub(crate) struct Request {
     pub rto: Duration,
     /// Recovery point objective.
     pub rpo: Duration,
-    /// How large a part of a table, 0 to 1, may stay open without leaving the drill unknown.
+    /// How large a part of a table, 0 to 1, may remain unverified without making the drill unknown.
     pub tolerance: f64,
     /// Tables that are regularly emptied and reloaded.
     pub churning: Tables,
-    /// How often to look.
+    /// How often to poll.
     pub poll: Duration,
     /// How long the restore may take.
     pub wait: Duration,
@@ -66,11 +66,11 @@ pub(crate) struct Request {
     pub teardown_timeout: Duration,
     /// When anyone may remove the throwaway, counted from the start.
     pub expires_after: Duration,
-    /// What becomes of the throwaway.
+    /// Whether the throwaway is kept.
     pub afterwards: Afterwards,
     /// The fleet run that it belongs to.
     pub fleet: Option<String>,
-    /// How long a restore that the quota leaves no room for is asked for again.
+    /// How long to retry a restore that exceeds the quota.
     pub patience_for_room: Duration,
 }
 
@@ -126,7 +126,7 @@ pub(crate) enum CopyLogin {
     Iam,
 }
 
-/// What a copy is compared with, where there is a choice.
+/// What a copy is compared with, if there is a choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum BaselineChoice {
     /// What was recorded with the backup if that is in the vault, else the source as it is now.
@@ -138,7 +138,7 @@ pub(crate) enum BaselineChoice {
     Live,
 }
 
-/// What becomes of the throwaway when the drill is over.
+/// Whether the throwaway is kept after the drill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Afterwards {
     /// It is removed, whatever happened.
@@ -151,15 +151,12 @@ pub(crate) enum Afterwards {
 /// A drill that can be run. By value: it cannot run twice.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Its id.
     pub run: RunId,
     /// Name of the throwaway.
     pub throwaway: InstanceId,
     /// When anyone may remove it.
     pub expires: DateTime<Utc>,
-    /// When it was planned.
     pub planned_at: DateTime<Utc>,
-    /// The source.
     pub source: Instance,
     /// How to reach it.
     pub source_server: Server,
@@ -167,7 +164,7 @@ pub(crate) struct Plan {
     pub chosen: Chosen,
     /// The baseline that was recorded with it, and its seal.
     pub recorded: Option<Arc<(String, Recorded)>>,
-    /// How the copy is kept from acting by itself.
+    /// How the copy is isolated.
     pub isolation: Isolation,
     /// What was asked for.
     pub request: Request,
@@ -191,7 +188,7 @@ pub(crate) fn copy_settings(source: &Instance, class: String) -> Settings {
 }
 
 impl Plan {
-    /// By which way the moment comes back, and which baseline that allows.
+    /// How the moment is restored, and which baseline that allows.
     pub(crate) fn way_and_baseline(&self) -> (Way, Baseline) {
         match self.chosen {
             Chosen::Snapshot(_) if self.recorded.is_some() => (Way::Snapshot, Baseline::Recorded),
@@ -201,13 +198,13 @@ impl Plan {
         }
     }
 
-    /// The parameter group of the copy: the one that is made for it, the one that was asked for, or the source's.
+    /// The parameter group of the copy: the one created for it, the requested one, or the source's.
     pub(crate) fn parameter_group(&self) -> Option<String> {
         let made = self.isolation.group_to_create().map(|group| group.name.clone());
         made.or_else(|| self.request.parameter_group.clone()).or_else(|| self.source.parameter_group.clone())
     }
 
-    /// The restore that will be asked for; `at` is the aligned moment, where there is one.
+    /// The restore request; `at` is the aligned moment, if there is one.
     pub(crate) fn restore_request(&self, at: Option<DateTime<Utc>>) -> Restore {
         let (source, request) = (&self.source, &self.request);
         let by_time = |at| RestoreFrom::Time { source: source.resource_id.clone(), replica: None, at };

@@ -1,4 +1,4 @@
-//! What is checked before anything is created, and the plan that comes of it. Reads only.
+//! The checks before anything is created, and the resulting plan. Reads only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +71,7 @@ async fn check_and_plan(
         .hint("Choose another `--user`, or grant it CONNECT and pg_read_all_data."));
     }
 
-    // AWS has told the time by now, and its clock stamps the instance that the run will have made.
+    // AWS's time is known by now, and its clock stamps the instance that the run will create.
     let now = cx.now();
     let run = RunId::new(now);
     let throwaway = throwaway::throwaway_name(source.id.as_str(), &run)?;
@@ -107,10 +107,10 @@ fn expiry_of(request: &Request, now: DateTime<Utc>) -> DateTime<Utc> {
     now + lifetime.unwrap_or(chrono::TimeDelta::hours(6))
 }
 
-/// What would act in a copy by itself, as far as its source tells.
+/// What would act in a copy by itself, according to its source.
 async fn find_acting(server: &Server, databases: &[String]) -> Vec<String> {
     isolation::find_subscriptions_of(server, databases).await.unwrap_or_else(|error| {
-        vec![format!("whatever subscriptions it has, which could not be read: {}", error.chain())]
+        vec![format!("any subscriptions that it has, which could not be read: {}", error.chain())]
     })
 }
 
@@ -180,7 +180,7 @@ async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     let source = aws.existing_instance(id).await?;
     const SUPPORTED: &str = "Drills support instances of Amazon RDS for PostgreSQL, Single-AZ or Multi-AZ, but neither Aurora nor Multi-AZ DB clusters.";
     match source.why_no_source() {
-        // A replica that is named is meant.
+        // A replica that is named is intended.
         None | Some(NoSource::Replica(_)) => {}
         Some(why @ NoSource::Throwaway) => {
             return Err(Error::request(format!("`{id}` is {why}")).hint("Drill its source."));
@@ -197,7 +197,7 @@ pub(super) fn refuse_unusable(source: &Instance) -> Result<()> {
     let hint = match status.health() {
         Health::Usable => return Ok(()),
         Health::Stopped => format!(
-            "Start it first: `aws rds start-db-instance --db-instance-identifier {id}`. A stopped instance makes no backups either."
+            "Start it first: `aws rds start-db-instance --db-instance-identifier {id}`. AWS takes no backups of a stopped instance either."
         ),
         Health::InTransit => "Run the drill again when it is available.".to_owned(),
         Health::Broken => status.remedy().to_owned(),
@@ -221,7 +221,7 @@ async fn check_target(
         Ok(false) => {
             return Err(target::class_not_offered_error(aws, &source.engine, version, &request.class));
         }
-        // A role without this permission can still run drills; the restore itself would say.
+        // A role without this permission can still run drills; the restore itself would fail.
         Err(failure) => {
             tell(Event::Warning(&format!("could not check whether the class is offered: {failure}")))
         }

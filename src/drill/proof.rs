@@ -1,7 +1,7 @@
-//! Which records prove something: those that are as they were written, by the chain of their source.
+//! Which records prove something: unaltered ones, by the chain of their source.
 //!
-//! Whatever draws a conclusion from drills reads them through here. A record that was altered, put in or exchanged proves
-//! nothing: it is shown, as one without an answer, with what is wrong with it.
+//! Whatever relies on drills reads them through here. A record that was altered, inserted or exchanged proves
+//! nothing: it is shown without a verdict, with its fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,18 +23,18 @@ pub(crate) struct Records {
     pub reports: Vec<Report>,
     /// Why others cannot be read.
     pub damaged: Vec<String>,
-    /// What is not as it was recorded.
+    /// What was altered.
     pub findings: Vec<Finding>,
     /// The worst of the sources.
     pub integrity: Option<Integrity>,
     /// Sources and runs that no chain protected when they were recorded.
     pub unchained: BTreeSet<(String, String)>,
-    /// Runs whose records prove nothing, by source, with the verdict that stands in them.
+    /// Runs whose records prove nothing, by source, with the verdict recorded in them.
     unsound: BTreeMap<(String, String), Verdict>,
 }
 
 impl Records {
-    /// Whether the record of a run is as it was written.
+    /// Whether the record of a run is unaltered.
     pub(crate) fn is_sound(&self, report: &Report) -> bool {
         !self.unsound.contains_key(&(report.source.id.clone(), report.run.clone()))
     }
@@ -44,12 +44,12 @@ impl Records {
         self.integrity == Some(Integrity::Altered)
     }
 
-    /// What became of a run.
+    /// The outcome of a run.
     pub(crate) fn outcome_of(&self, vault: &Vault, report: &Report) -> Result<Outcome> {
         if self.is_sound(report) { journal::current_outcome(vault, report) } else { Ok(Outcome::Altered) }
     }
 
-    /// What drills have found out about snapshots.
+    /// What drills have proven about snapshots.
     pub(crate) fn collect_proofs(&self) -> Proofs {
         let drilled = self.reports.iter().filter_map(|report| {
             let key = (report.source.id.clone(), report.run.clone());
@@ -72,7 +72,7 @@ impl Records {
     }
 }
 
-/// The records of some sources, or of all, held against their chains.
+/// The records of some sources, or of all, checked with their chains.
 pub(crate) fn read_records(vault: &Vault, only: &[String]) -> Result<Records> {
     let (mut reports, damaged) = journal::list_records(vault, only)?;
     let mut records = Records { damaged, ..Records::default() };
@@ -98,7 +98,7 @@ pub(crate) fn read_records(vault: &Vault, only: &[String]) -> Result<Records> {
     Ok(records)
 }
 
-/// Takes from a record what it does not prove.
+/// Removes from a record what it does not prove.
 fn remove_verdict(report: &mut Report, checked: &Checked) {
     let why = checked
         .findings
@@ -112,40 +112,39 @@ fn remove_verdict(report: &mut Report, checked: &Checked) {
         .insert(0, format!("this record was changed after it was written, and proves nothing{why}"));
 }
 
-/// The record of a run, if it is as it was written.
+/// The record of a run, if unaltered.
 pub(crate) fn read_proven_record(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
     let Some(report) = journal::read_record(vault, source, run)? else { return Ok(None) };
     let is_its = report.run == run && report.source.id == source;
     Ok((is_its && verify_evidence::is_record_sound(vault, source, run)?).then_some(report))
 }
 
-/// A drill that was over last.
+/// The drill that ended last.
 #[derive(Clone, Debug)]
-pub(crate) struct Last {
-    /// Its run.
+pub(crate) struct ProvenDrill {
     pub run: String,
     /// When it ended.
     pub at: DateTime<Utc>,
-    /// What it proves.
+    /// Its proven verdict.
     pub verdict: Verdict,
-    /// Whether its record is as it was written.
+    /// Whether its record is unaltered.
     pub is_sound: bool,
 }
 
-/// The last drill of a database, and what it proves: nothing, if its record or the stamp that names it is not as it was written.
-pub(crate) fn newest_drill(vault: &Vault, source: &str) -> Result<Option<Last>> {
+/// The last drill of a database, and what it proves: nothing, if its record or the stamp that names it was altered.
+pub(crate) fn newest_drill(vault: &Vault, source: &str) -> Result<Option<ProvenDrill>> {
     let Some((run, at, stamped)) = journal::read_last_stamp(vault, source)? else { return Ok(None) };
     let record = read_proven_record(vault, source, &run)?.filter(|record| record.verdict == stamped);
     let is_last = verify_evidence::is_last_stamp_sound(vault, source)?;
     Ok(Some(match record {
         Some(record) if is_last => {
             let at = record.finished_at.unwrap_or(record.started_at);
-            Last { run, at, verdict: stamped, is_sound: true }
+            ProvenDrill { run, at, verdict: stamped, is_sound: true }
         }
-        // Even its time is unknown; a time long ago is the safe guess for monitoring that watches ages.
+        // Even its time is unknown; a long time ago is the safe guess for monitoring of ages.
         Some(record) => {
-            Last { run, at: at.min(record.started_at), verdict: Verdict::Unknown, is_sound: false }
+            ProvenDrill { run, at: at.min(record.started_at), verdict: Verdict::Unknown, is_sound: false }
         }
-        None => Last { run, at, verdict: Verdict::Unknown, is_sound: false },
+        None => ProvenDrill { run, at, verdict: Verdict::Unknown, is_sound: false },
     }))
 }

@@ -1,8 +1,8 @@
 //! The removal of a throwaway, and the proof that it is gone.
 //!
 //! It is followed by its resource id: a new name does not hide it, and another instance under its old name is left alone. RDS is
-//! eventually consistent, so one answer proves nothing: it counts as gone when several looks in a row, by its name and by its
-//! resource id, have found nothing. What cannot be proven to be gone is left behind, and said so.
+//! eventually consistent, so one answer proves nothing: it counts as gone when several queries in a row, by its name and by its
+//! resource id, have found nothing. What cannot be proven to be gone is reported as left behind.
 //!
 //! Nothing else in the tool deletes an instance, and [`remove_throwaway`] demands a [`Proof`].
 
@@ -17,36 +17,36 @@ use crate::error::Error;
 use crate::rds::tag::RUN;
 use crate::rds::{Health, Instance, InstanceId, ResourceId, RunId};
 
-/// How long AWS may throttle, fail or be out of reach, before a removal is given up.
+/// How long AWS may throttle, fail or be unreachable before a removal is abandoned.
 const ACCEPTANCE: Duration = Duration::from_secs(180);
 
-/// How long a throwaway whose restore was asked for, without an answer, may take to show up.
+/// How long a throwaway whose restore request got no answer may take to appear.
 const APPEARANCE: Duration = Duration::from_secs(45);
 
-/// What is known of a throwaway whose restore was asked for.
+/// What is known about a requested throwaway.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     /// The name that it was given.
     pub id: InstanceId,
-    /// The run that asked for it.
+    /// The run that requested it.
     pub run: RunId,
     /// Its resource id, once AWS has said it.
     pub resource_id: Option<ResourceId>,
-    /// Whether AWS may have begun a restore without telling us, so that it may yet show up.
+    /// Whether AWS may have begun a restore without an answer, so that it may still appear.
     pub may_yet_appear: bool,
 }
 
-/// A throwaway that is still there, or may be.
+/// A throwaway that exists, or may exist.
 #[derive(Debug)]
 pub(crate) struct Remains {
-    /// What it was called when it was last seen.
+    /// Its last known name.
     pub known_as: InstanceId,
     /// Why it was not removed.
     pub error: Error,
 }
 
 impl Remains {
-    /// The command that removes it, for a person who has made sure of what it is.
+    /// The command that removes it, for a person who has verified what it is.
     pub(crate) fn delete_command(&self, region: &str) -> String {
         delete_command(&self.known_as, region)
     }
@@ -60,7 +60,7 @@ pub(crate) fn delete_command(id: &InstanceId, region: &str) -> String {
     )
 }
 
-/// Removes the throwaway of a run, and returns when AWS no longer knows it; `false` if there never was one.
+/// Removes the throwaway of a run, and returns when AWS no longer has it; `false` if there never was one.
 ///
 /// It is followed by its resource id: a new name does not hide it, and another instance under its old name is left alone.
 pub(crate) async fn remove_claimed(
@@ -70,7 +70,8 @@ pub(crate) async fn remove_claimed(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> std::result::Result<bool, Remains> {
     let remains = |known_as: &InstanceId, error: Error| Remains { known_as: known_as.clone(), error };
-    let sought = Sought { id: &claim.id, run: claim.run.as_str(), resource_id: claim.resource_id.as_ref() };
+    let sought =
+        ThrowawayQuery { id: &claim.id, run: claim.run.as_str(), resource_id: claim.resource_id.as_ref() };
     if let Some(made) = &claim.resource_id {
         return remove_made(aws, sought, made, poll, tell).await.map(|()| true);
     }
@@ -101,7 +102,7 @@ fn refuse_unproven(id: &InstanceId, reason: &str) -> Error {
         .hint("Find out who changed its tags; a drill deletes only what it can prove to be its own.")
 }
 
-/// Removes a proven throwaway, and returns when AWS no longer knows it.
+/// Removes a proven throwaway, and returns when AWS no longer has it.
 pub(crate) async fn remove_throwaway(
     aws: &Aws,
     proof: Proof,
@@ -109,15 +110,14 @@ pub(crate) async fn remove_throwaway(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> std::result::Result<(), Remains> {
     let made = &proof.resource_id;
-    let sought = Sought { id: &proof.id, run: &proof.origin.run, resource_id: Some(made) };
+    let sought = ThrowawayQuery { id: &proof.id, run: &proof.origin.run, resource_id: Some(made) };
     remove_made(aws, sought, made, poll, tell).await
 }
 
-/// What is looked for.
-struct Sought<'a> {
+/// The throwaway to be found.
+struct ThrowawayQuery<'a> {
     /// The name that it was given.
     id: &'a InstanceId,
-    /// Its run.
     run: &'a str,
     /// Its resource id, if that is known.
     resource_id: Option<&'a ResourceId>,
@@ -128,7 +128,7 @@ struct Sought<'a> {
 ///
 /// RDS is eventually consistent, so either answer may be an old one. That an instance is there is believed when either says
 /// so; that it is gone is for [`Absence`] to decide.
-async fn look_for(aws: &Aws, sought: &Sought<'_>) -> std::result::Result<Option<Instance>, Failure> {
+async fn look_for(aws: &Aws, sought: &ThrowawayQuery<'_>) -> std::result::Result<Option<Instance>, Failure> {
     let is_it = |found: &Instance| match sought.resource_id {
         Some(made) => found.resource_id == *made,
         None => found.tags.get(RUN).is_some_and(|run| run == sought.run),
@@ -144,18 +144,18 @@ async fn look_for(aws: &Aws, sought: &Sought<'_>) -> std::result::Result<Option<
     Ok(others.into_iter().find(is_it))
 }
 
-/// Whether the same question may be answered later. "Not found" is no answer to a question for a list.
+/// Whether the same query may succeed later. "Not found" is not an answer to a query for a list.
 fn is_passing(failure: &Failure) -> bool {
     failure.fault.is_transient() || failure.fault == Fault::NotFound
 }
 
-/// How often in a row nothing must be found before an instance counts as gone, if its deletion was accepted.
+/// How often in a row an instance must not be found before it counts as gone, if its deletion was accepted.
 const LOOKS: u32 = 4;
 
 /// The same if we know of no deletion: somebody else would have had to delete it, which is rarer than a stale answer.
 const LOOKS_UNEXPLAINED: u32 = 12;
 
-/// The longest pause between two looks that have to find nothing.
+/// The longest pause between two such queries.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// How often in a row an instance was not found.
@@ -167,8 +167,8 @@ struct Absence {
 }
 
 impl Absence {
-    /// Counts another look that found nothing, and says whether the instance is gone. The last word has the list of all
-    /// instances of the Region. An empty one is doubted: it is what a broken answer looks like too.
+    /// Counts another query that found nothing, and decides whether the instance is gone. The final check is the list of all
+    /// instances of the Region. An empty list is doubted: a broken answer looks the same.
     async fn is_proven(
         &mut self,
         aws: &Aws,
@@ -195,7 +195,7 @@ impl Absence {
 /// Removes the instance with that resource id, whatever it is called, and returns when it is proven to be gone.
 async fn remove_made(
     aws: &Aws,
-    sought: Sought<'_>,
+    sought: ThrowawayQuery<'_>,
     made: &ResourceId,
     poll: Poll,
     tell: &(dyn Fn(Event<'_>) + Sync),
@@ -247,7 +247,7 @@ async fn remove_made(
                 if is_passing(&failure) && heard.elapsed() < ACCEPTANCE && Instant::now() < give_up => {}
             Err(failure) => {
                 let error =
-                    Error::outside(format!("whether instance `{known_as}` is gone could not be found out"));
+                    Error::outside(format!("whether instance `{known_as}` is gone could not be determined"));
                 return Err(Remains { known_as, error: error.caused_by(failure) });
             }
         }
@@ -255,7 +255,7 @@ async fn remove_made(
     }
 }
 
-/// A deletion that is asked for until it is under way.
+/// A deletion that is requested until it is in progress.
 #[derive(Debug, Default)]
 struct Deletion {
     is_accepted: bool,
@@ -266,7 +266,7 @@ struct Deletion {
 }
 
 impl Deletion {
-    /// Asks for the deletion, unless it is under way. One that was accepted and that nothing has come of is asked for again.
+    /// Requests the deletion, unless it is in progress. One that was accepted without effect is requested again.
     async fn advance_deletion(&mut self, aws: &Aws, instance: &Instance, elapsed: Duration) {
         if instance.reported_status.0 == "deleting" {
             (self.is_accepted, self.looks_since) = (true, 0);
@@ -280,11 +280,11 @@ impl Deletion {
             self.looks_since = 0;
         }
         match aws.begin_delete_for_good(&instance.id).await {
-            // It was just seen: the next look tells.
+            // It was just seen: the next query will show.
             Ok(Delete::Gone) => {}
             Ok(Delete::Accepted) => self.is_accepted = true,
             Err(failure) => {
-                // A state that passes by itself, throttling and a failing service are worth waiting for.
+                // Transient states, throttling and service errors are retried.
                 let passes = failure.fault == Fault::WrongState
                     && instance.reported_status.health() == Health::InTransit;
                 let may_pass = passes || (failure.fault.is_transient() && elapsed < ACCEPTANCE);

@@ -1,5 +1,5 @@
-//! Every drill of a period in one document, for those who were not there: what was proven and when, what failed and what
-//! was done about it, who signed it off, and whether the record is as it was written.
+//! Every drill of a period in one document, for auditors: what was proven and when, what failed and what
+//! was done about it, who signed it off, and whether the record is unaltered.
 
 mod page;
 
@@ -25,7 +25,7 @@ pub(crate) use page::render_report;
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.drill-report/1";
 
-/// Who draws it up, with what.
+/// Who prepares the report, and with which version.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Author {
     /// A user of this machine.
@@ -39,7 +39,6 @@ pub(crate) struct Author {
 /// Drills of a period, counted.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Totals {
-    /// All of them.
     pub drills: usize,
     /// Those that passed.
     pub passed: usize,
@@ -47,7 +46,7 @@ pub(crate) struct Totals {
     pub failed: usize,
     /// Those that gave no answer.
     pub unknown: usize,
-    /// Failed or without an answer, and nobody has noted what was done.
+    /// Failed or without an answer, and without a note on what was done.
     pub unanswered: usize,
     /// Signed off by a reviewer.
     pub signed_off: usize,
@@ -56,7 +55,6 @@ pub(crate) struct Totals {
 /// A later drill of the same database that passed.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Later {
-    /// Its run.
     pub run: String,
     /// When it began.
     pub at: DateTime<Utc>,
@@ -71,23 +69,23 @@ pub(crate) struct Hashes {
     pub page_sha256: Option<String>,
     /// Its link in the chain of its source.
     pub link: Option<u64>,
-    /// Whether both are as they were recorded.
+    /// Whether both are unaltered.
     pub verdict: Integrity,
 }
 
 /// A drill.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Entry {
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// What its database is called here: with account and Region, if another one has its name.
     #[serde(skip)]
     pub(super) label: String,
     /// Its record.
     pub drill: Report,
-    /// Whether that is as it was written.
+    /// Whether the record is unaltered.
     pub integrity: Hashes,
-    /// What was added to it, oldest first.
+    /// Its notes, oldest first.
     pub notes: Vec<Note>,
     /// The next drill of the same database that passed, after one that did not.
     pub passed_again: Option<Later>,
@@ -112,35 +110,33 @@ impl Entry {
 
 /// The document.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Dossier {
+pub(crate) struct DrillReport {
     /// `lifeboat.drill-report/1`.
     pub schema: &'static str,
-    /// When it was drawn up.
+    /// When it was prepared.
     pub at: DateTime<Utc>,
-    /// By whom.
     pub author: Author,
-    /// The vault.
     pub vault: String,
     /// How many drills there were.
     pub totals: Totals,
-    /// Databases by months; says from when to when.
+    /// Databases by months, with the period.
     #[serde(flatten)]
     pub calendar: Calendar,
     /// The drills, oldest first.
     pub drills: Vec<Entry>,
-    /// Whether the record is as it was written.
+    /// Whether the record is unaltered.
     pub integrity: verify_evidence::Report,
     /// Records that could not be read, and why.
     pub unreadable: Vec<String>,
 }
 
-/// What is known of all drills: the records, what became of them, and records that cannot be read.
+/// All drills: the records, their outcomes, and records that cannot be read.
 pub(crate) struct History {
     /// Newest first.
     pub reports: Vec<(Report, Outcome)>,
     /// Why others cannot be read.
     pub unreadable: Vec<String>,
-    /// What is not as it was recorded.
+    /// What was altered.
     pub findings: Vec<verify_evidence::Finding>,
     /// Whether something was changed since it was recorded.
     pub is_altered: bool,
@@ -186,14 +182,14 @@ impl History {
     }
 }
 
-/// Draws it up.
+/// Prepares the report.
 pub(crate) fn draw_up(
     vault: &Vault,
     only: &[String],
     (period, existing): (Period, Existing),
     author: Author,
     now: DateTime<Utc>,
-) -> Result<Dossier> {
+) -> Result<DrillReport> {
     let history = History::read(vault, only)?;
     let recorded = vault.list("drills")?.folders;
     let sources: Vec<String> = only.iter().filter(|source| recorded.contains(source)).cloned().collect();
@@ -228,7 +224,7 @@ pub(crate) fn draw_up(
         });
     }
     let totals = count_outcomes(&drills);
-    Ok(Dossier {
+    Ok(DrillReport {
         schema: SCHEMA,
         at: now,
         author,
@@ -267,7 +263,7 @@ fn compare_hashes(vault: &Vault, report: &Report, integrity: &verify_evidence::R
                 source.findings.iter().filter(|finding| finding.file.starts_with(&place)).collect();
             match own.is_empty() {
                 true if source.unchained.contains(&report.run) => Integrity::Unchained,
-                // What was wrong with the chain itself is said of the chain.
+                // Faults of the chain itself are reported for the chain.
                 true => Integrity::Intact,
                 false if own.iter().all(|finding| finding.fault == verify_evidence::Fault::Unreadable) => {
                     Integrity::Unknown
@@ -300,8 +296,8 @@ pub(super) struct Against {
     pub(super) median: Option<f64>,
 }
 
-impl Dossier {
-    /// What it comes to.
+impl DrillReport {
+    /// The overall result.
     pub(crate) fn headline(&self) -> Headline {
         let is_unreadable = self.integrity.verdict == Integrity::Unknown || !self.unreadable.is_empty();
         let is_altered = self.integrity.verdict == Integrity::Altered;
@@ -309,7 +305,7 @@ impl Dossier {
         headline::summarize_calendar(&self.calendar, Evidence { is_altered, is_unreadable, is_unchained })
     }
 
-    /// Per database, those drills that came to measure anything.
+    /// Per database, the drills that measured anything.
     pub(super) fn measured_objectives(&self) -> Vec<Measured> {
         let mut of: BTreeMap<&str, Vec<&Report>> = BTreeMap::new();
         for entry in &self.drills {

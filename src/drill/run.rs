@@ -1,4 +1,4 @@
-//! A drill while it runs: its phases in order, its verdict, and the removal of the throwaway at the end, whatever
+//! Executes a drill: its phases in order, its verdict, and the removal of the throwaway at the end, whatever
 //! happened before.
 
 use std::panic::AssertUnwindSafe;
@@ -28,7 +28,7 @@ use crate::vault::Lease;
 use crate::verify::{Judgement, Origin, Recorded, Verdict, Word, record};
 use crate::when::format_span;
 
-/// Runs a drill that is no part of a fleet run: under the lease of its source, which it takes and gives back.
+/// Runs a drill outside a fleet run, under the lease of its source, which it takes and releases.
 pub(crate) async fn run_alone(plan: Plan, cx: &Context<'_>) -> Result<Report> {
     let lease = lease::acquire_lease(&plan.source, plan.request.teardown_poll(), cx).await?;
     let id = plan.source.id.clone();
@@ -39,8 +39,8 @@ pub(crate) async fn run_alone(plan: Plan, cx: &Context<'_>) -> Result<Report> {
 }
 
 /// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
-/// is written. An error is returned only when nothing was begun. The caller holds the lease of the source; a drill that
-/// loses it ends, since somebody else may begin one.
+/// is written. An error is returned only if nothing was started. The caller holds the lease of the source; a drill that
+/// loses it ends, since another process may start one.
 pub(crate) async fn run_drill(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<Report> {
     lease.require_held()?;
     let journal = Journal::open(cx.vault, plan.source.id.as_str(), plan.run.as_str())?;
@@ -61,7 +61,7 @@ pub(crate) async fn run_drill(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Re
         biased;
         kind = cx.interrupt.wait(1) => Err(Error::new(kind, "the drill was interrupted")),
         reason = wait_for_stop(lease, cx) => Err(reason),
-        // Not even a defect of ours may keep the throwaway from being removed.
+        // Not even a bug may keep the throwaway from being removed.
         ended = AssertUnwindSafe(drill.run_in_time()).catch_unwind() => ended.unwrap_or_else(|_| {
             Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat"))
         }),
@@ -76,7 +76,7 @@ pub(crate) async fn run_drill(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Re
     }
     report.finished_at = Some(cx.now());
     if let Err(error) = journal.close(&mut report) {
-        // A drill without evidence proves nothing to those who were not there.
+        // A drill without evidence proves nothing.
         report.reasons.push(format!("the evidence could not be written: {}", error.chain()));
         report.hints.extend(error.hints().iter().cloned());
         if report.verdict == Verdict::Pass {
@@ -86,7 +86,7 @@ pub(crate) async fn run_drill(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Re
     Ok(report)
 }
 
-/// A drill while it runs.
+/// A running drill.
 pub(super) struct Drill<'a> {
     pub(super) plan: Plan,
     pub(super) cx: &'a Context<'a>,
@@ -94,23 +94,23 @@ pub(super) struct Drill<'a> {
     earlier: Earlier,
     report: Report,
     pub(super) copy: CopyState,
-    /// When the phase that the report lists last began, while it goes on.
+    /// When the current phase began, which the report lists last.
     phase_begun: Option<Instant>,
 }
 
 /// What is known of the throwaway.
 #[derive(Default)]
 pub(super) struct CopyState {
-    /// The request that is under way. It runs as a task of its own, so that an interrupt does not tear it off and
-    /// leave us not knowing what AWS made of it.
+    /// The request in flight. It runs as its own task, so that an interrupt does not cancel it and
+    /// leave its result unknown.
     pub(super) request: Option<JoinHandle<std::result::Result<Instance, Failure>>>,
-    /// A request was sent at all.
+    /// Whether a request was sent.
     pub(super) was_requested: bool,
-    /// The last answer left open whether AWS has begun.
+    /// Whether the last answer left open if AWS has begun.
     pub(super) is_unsure: bool,
     resource_id: Option<ResourceId>,
     requested_at: Option<Instant>,
-    /// The parameter group that was asked for, as long as it may be there.
+    /// The requested parameter group, as long as it may exist.
     group: Option<String>,
 }
 
@@ -125,7 +125,7 @@ impl Drill<'_> {
         }
     }
 
-    /// Everything between the record's first and last writing, but for the removal.
+    /// Everything between the first and last write of the record, except the removal.
     async fn restore_and_prove(&mut self) -> Result<Judgement> {
         let (moment, recorded) = match (&self.plan.chosen, &self.plan.recorded) {
             (Chosen::Now { .. }, _) => {
@@ -207,7 +207,7 @@ impl Drill<'_> {
             .await?;
         reached.ok_or_else(|| {
             Error::outside(format!("`{}` could still not be restored to {moment} after {:?}", self.plan.source.id, self.plan.request.wait))
-                .hint("RDS uploads the log every five minutes: check the instance's LatestRestorableTime and its events.")
+                .hint("RDS uploads transaction logs every five minutes: check the instance's LatestRestorableTime and its events.")
         })?;
         let of = Origin::of_instance(&self.plan.source, &self.plan.source_server, only);
         let recorded = aligned.into_baseline(of, self.now());
@@ -216,7 +216,7 @@ impl Drill<'_> {
         Ok((moment, (seal, recorded)))
     }
 
-    /// Asks for the throwaway and waits until it can be used.
+    /// Requests the throwaway and waits until it can be used.
     async fn restore_copy(&mut self, at: Option<DateTime<Utc>>) -> Result<Instance> {
         self.begin_phase("restore");
         self.isolate_copy().await?;
@@ -229,7 +229,7 @@ impl Drill<'_> {
         if begun.resource_id == self.plan.source.resource_id {
             return Err(Error::new(Kind::Guard, format!("AWS returned the source itself as `{}`", begun.id)));
         }
-        // If this process dies, that is how a sweep knows the copy again, whatever it is called by then.
+        // If this process dies, a sweep recognises the copy by this, whatever its name by then.
         let now = self.now();
         if let Err(error) = self.journal.record_progress(&mut self.report, now) {
             (self.cx.tell)(Event::Warning(&format!(
@@ -242,15 +242,15 @@ impl Drill<'_> {
         Ok(available)
     }
 
-    /// Makes the group that keeps the copy from acting by itself. Where that cannot be done, the drill goes on without one only
-    /// if nothing is known to act.
+    /// Creates the group that isolates the copy. Where that is not possible, the drill continues without one only
+    /// if nothing in the source is known to act.
     async fn isolate_copy(&mut self) -> Result<()> {
         let Some(group) = self.plan.isolation.group_to_create().cloned() else { return Ok(()) };
         self.copy.group = Some(group.name.clone());
         let settling = self.plan.isolation.settling_time(self.poll());
         if !settling.is_zero() {
             (self.cx.tell)(Event::Note(&format!(
-                "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
+                "created parameter group `{}`, which turns off jobs and subscriptions; waiting {} before using it, as AWS advises",
                 group.name,
                 humantime::format_duration(settling)
             )));
@@ -276,7 +276,7 @@ impl Drill<'_> {
         Ok(())
     }
 
-    /// Makes sure that the copy runs without anything that acts, where it was to be kept from that.
+    /// Verifies that an isolated copy runs nothing that acts.
     async fn ensure_at_rest(&mut self, copy: &Server) -> Result<()> {
         if matches!(self.plan.isolation.way, isolation::Way::Nothing) {
             return Ok(());
@@ -289,11 +289,11 @@ impl Drill<'_> {
             return Ok(());
         }
         let group = self.plan.parameter_group().unwrap_or_default();
-        Err(Error::new(Kind::Guard, format!("the copy has not started with parameter group `{group}`, so that it may have acted"))
+        Err(Error::new(Kind::Guard, format!("the copy did not start with parameter group `{group}`, so its jobs and subscriptions may have run"))
             .hint("Compare the publishers of its subscriptions with their subscribers, and check `aws rds describe-events`."))
     }
 
-    /// The real RPO, where the configuration says how to find the newest row.
+    /// The real RPO, if the configuration says how to find the newest row.
     async fn measure_freshness(&mut self, copy: &Server) {
         let Some(freshness) = &self.plan.request.freshness else {
             self.report.not_tested.push("how old the newest row is: no `freshness` is configured".to_owned());
@@ -307,7 +307,7 @@ impl Drill<'_> {
         let newest = answer.and_then(|text| match text.as_deref() {
             None => Err("the query returns no row".to_owned()),
             Some(checks::NULL) => {
-                Err("the query returns no row, null or infinity: no age comes of that".to_owned())
+                Err("the query returns no row, null or infinity, none of which has an age".to_owned())
             }
             Some(text) => {
                 text.parse::<DateTime<Utc>>().map_err(|_| format!("the answer `{text}` is not a time"))
@@ -377,7 +377,7 @@ impl Drill<'_> {
             None => "no earlier drill shows how long that takes".to_owned(),
         };
         format!(
-            "{word}: removing throwaway `{}` ({}) before the exit; {took}. Two more signals leave it behind, and it is billed until \
+            "{word}: removing throwaway `{}` ({}) before exiting; {took}. Two more signals leave it behind, and it is billed until \
              `lifeboat drill sweep` removes it",
             self.plan.throwaway, self.plan.request.class
         )
@@ -489,11 +489,11 @@ impl Drill<'_> {
     }
 }
 
-/// Waits until the drill must not go on, and says why.
+/// Waits until the drill must stop, and returns the reason.
 async fn wait_for_stop(lease: &Lease, cx: &Context<'_>) -> Error {
     loop {
         if let Some(reason) = lease.require_held().err().or_else(cx.stop) {
-            return Error::new(reason.kind(), "the drill was broken off").caused_by(reason);
+            return Error::new(reason.kind(), "the drill was aborted").caused_by(reason);
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

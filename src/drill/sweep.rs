@@ -41,7 +41,6 @@ pub(crate) struct SweepReport {
     pub unreached: Vec<Unreached>,
     /// Whether it only looked.
     pub dry_run: bool,
-    /// Instance by instance.
     pub instances: Vec<Swept>,
     /// The parameter groups that were made for throwaways.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -51,10 +50,9 @@ pub(crate) struct SweepReport {
     pub notes: Vec<String>,
 }
 
-/// What became of a parameter group that was made for a throwaway.
+/// The outcome for a parameter group that was created for a throwaway.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SweptGroup {
-    /// Its name.
     pub name: String,
     /// Its account and Region.
     #[serde(flatten)]
@@ -63,14 +61,12 @@ pub(crate) struct SweptGroup {
     pub run: Option<String>,
     /// What was done.
     pub action: Action,
-    /// Why.
     pub reason: String,
 }
 
-/// What became of one instance.
+/// The outcome for one instance.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Swept {
-    /// Its id.
     pub id: String,
     /// Its account and Region.
     #[serde(flatten)]
@@ -81,12 +77,11 @@ pub(crate) struct Swept {
     pub run: Option<String>,
     /// What was done.
     pub action: Action,
-    /// Why.
     pub reason: String,
-    /// Whether it should be gone, as far as can be told, and is still there.
+    /// Whether it should be gone, as far as can be told, and still exists.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub left_behind: bool,
-    /// The command that removes it, for a person who has made sure of what it is.
+    /// The command that removes it, for a person who has verified what it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remove_with: Option<String>,
 }
@@ -207,7 +202,7 @@ async fn plan_where(
             }
         }
         // A role that may only describe instances can still sweep them.
-        Err(failure) => plan.notes.push(format!("parameter groups were not looked at: {failure}")),
+        Err(failure) => plan.notes.push(format!("parameter groups were not checked: {failure}")),
     }
     Ok(plan)
 }
@@ -272,7 +267,7 @@ fn decide_group(
     };
     let (run, origin) = match read_origin_tags(tags) {
         Ok(read) => read,
-        Err(reason) => return left(None, format!("no drill can be shown to have made it: {reason}")),
+        Err(reason) => return left(None, format!("it cannot be shown that a drill created it: {reason}")),
     };
     if throwaway::throwaway_name(&origin.source, &run).ok().is_none_or(|its| its.as_str() != name) {
         return left(None, "its name is not the one that its run would have given it".to_owned());
@@ -335,14 +330,14 @@ fn decide_on_instance(instance: &Instance, all: &[Instance], vault: &Vault, now:
 }
 
 /// Proves an instance by its name and tags, or, whatever it is called by now, by the resource id that the record of its run
-/// names. A record that names another one speaks against it.
+/// names. A record that names another instance counts against it.
 fn prove_somehow(instance: &Instance, vault: &Vault) -> std::result::Result<Proof, String> {
     let proof = throwaway::prove_throwaway(instance);
     let Ok((_, origin)) = read_origin_tags(&instance.tags) else { return proof };
     let Some(made) = recorded_resource(vault, &origin) else { return proof };
     match prove_by_resource_id(instance, &origin.run, &made) {
         Err(_) if instance.resource_id != made => {
-            Err(format!("run `{}` made another instance, with the resource id `{made}`", origin.run))
+            Err(format!("run `{}` created another instance, with the resource id `{made}`", origin.run))
         }
         proof => proof,
     }
@@ -356,7 +351,7 @@ fn recorded_resource(vault: &Vault, origin: &Origin) -> Option<ResourceId> {
 
 /// What to do about an instance that no proof allows to remove.
 fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decision {
-    let unproven = format!("no drill can be shown to have made it: {reason}");
+    let unproven = format!("it cannot be shown that a drill created it: {reason}");
     let run = instance.tags.get(RUN).filter(|run| RunId::parse(run).is_some()).cloned();
     let purpose = instance.tags.get(PURPOSE).map(String::as_str);
     match read_origin_tags(&instance.tags) {
@@ -396,7 +391,7 @@ fn may_go(vault: &Vault, origin: &Origin, now: DateTime<Utc>) -> std::result::Re
         Process::Ended if origin.expires <= now => Ok(expired),
         Process::Ended => match journal::read_record(vault, &origin.source, &origin.run) {
             Ok(Some(report)) if report.throwaway.kept && report.state == State::Finished => {
-                Err(format!("its drill was told to keep it; it expires at {until}"))
+                Err(format!("its drill kept it as requested; it expires at {until}"))
             }
             _ => Ok("its drill ended without removing it".to_owned()),
         },
@@ -424,7 +419,7 @@ impl SweepPlan {
 
 const SCHEMA: &str = "lifeboat.sweep/1";
 
-/// Removes what was decided to be removable; one that cannot be removed does not keep the others. What became of the throwaways of
+/// Removes what was decided to be removable; one that cannot be removed does not keep the others. The outcome for the throwaways of
 /// drills that died is written into their records.
 pub(crate) async fn apply_sweep(
     plan: SweepPlan,

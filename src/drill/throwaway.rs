@@ -50,7 +50,7 @@ pub(crate) struct Proof {
     pub origin: Origin,
 }
 
-/// Proves that an instance was made by a drill, or says what speaks against it.
+/// Proves that an instance was made by a drill, or says what counts against it.
 ///
 /// Tags alone prove nothing, since they can be copied; nor does a name. Asked for are the prefix, all tags, a name
 /// that fits the tags, a resource id that is not the source's, and that it was created after its run began, which
@@ -100,7 +100,7 @@ fn read_tags(instance: &Instance) -> std::result::Result<(RunId, Origin), String
     Ok((run, origin))
 }
 
-/// What speaks against production that somebody gave the tags of a drill.
+/// Protects production that somebody gave the tags of a drill.
 pub(super) const OWN_SOURCE: &str = "it is its own source";
 
 /// What the tags of something say that a drill made.

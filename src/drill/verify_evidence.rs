@@ -24,25 +24,23 @@ use crate::vault::chain::{Head, sha256};
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.evidence-check/1";
 
-/// What this cannot find out.
+/// What this does not prove.
 pub(crate) const LIMITS: &str = "Tamper-evident, not tamper-proof: whoever may write to this vault can rewrite a whole chain with its \
-                          head, and that shows only against a head that was kept elsewhere (`--expect-head`, \
-                          `--expect-heads`). Whether what was recorded was true when it was written is not asked.";
+                          head, which only a head kept elsewhere reveals (`--expect-head`, `--expect-heads`). It does not prove that the records were true when they were written.";
 
 /// All of it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     /// `lifeboat.evidence-check/1`.
     pub schema: &'static str,
-    /// When it was looked at.
+    /// When it was checked.
     pub at: DateTime<Utc>,
-    /// The vault.
     pub vault: String,
     /// The worst of the sources.
     pub verdict: Verdict,
     /// Each of them.
     pub sources: Vec<Checked>,
-    /// What this does not find out.
+    /// What this does not prove.
     pub limits: &'static str,
 }
 
@@ -61,10 +59,9 @@ impl Report {
     }
 }
 
-/// A head that was kept elsewhere; without a source where only one is looked at.
+/// A head that was kept elsewhere; without a source where only one is checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
-    /// Whose it is.
     pub source: Option<String>,
     /// The hash.
     pub sha256: String,
@@ -83,7 +80,7 @@ pub(crate) fn read_expected_heads(report: &[u8]) -> Result<Vec<Expected>> {
         sources: Vec<Kept>,
     }
     let wrong = || {
-        Error::request("this is no report of `drill verify-evidence`")
+        Error::request("this is not a report of `drill verify-evidence`")
             .hint("Keep the output of `lifeboat drill verify-evidence --json`, and pass that file.")
     };
     let earlier: Earlier = serde_json::from_slice(report).map_err(|error| wrong().caused_by(error))?;
@@ -111,7 +108,7 @@ pub(crate) fn verify_evidence(
     }
     let unclear = expected.iter().any(|head| head.source.is_none()) && sources.len() != 1;
     if unclear {
-        return Err(Error::request("it is not clear whose head is expected")
+        return Err(Error::request("the expected head names no source")
             .hint("Name one source, or write `--expect-head SOURCE=HASH`."));
     }
     let is_expected = |source: &str| {
@@ -122,7 +119,7 @@ pub(crate) fn verify_evidence(
             "no drill of `{}` is recorded in this vault",
             source.escape_default()
         ))
-        .hint("`lifeboat drill list` shows those that are there; `--vault` names another vault."));
+        .hint("`lifeboat drill list` lists the drills; `--vault` names another vault."));
     }
     let mut checked = Vec::new();
     for source in &sources {
@@ -143,7 +140,7 @@ pub(crate) fn verify_evidence(
     })
 }
 
-/// Looks at one source, again if it was being written to meanwhile.
+/// Checks one source, and again if it was written to in between.
 pub(crate) fn verify_source(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
     for _ in 0..20 {
         let before = read_change_mark(vault, source);

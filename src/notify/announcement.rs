@@ -130,7 +130,7 @@ fn describe_kind(kind: Kind) -> (State, &'static str, &'static str) {
     match kind {
         Kind::No => (State::Fail, "no", "the answer is no"),
         Kind::Request => (State::Unknown, "wrong request", "the request is wrong"),
-        Kind::Outside => (State::Unknown, "unknown", "it could not be found out"),
+        Kind::Outside => (State::Unknown, "unknown", "it could not be determined"),
         Kind::Guard => (State::Fail, "refused", "a guard refused"),
         Kind::Partial => (State::Fail, "partly done", "some of several parts failed"),
         Kind::LeftBehind => (State::Fail, "left behind", "something that costs money was left behind"),

@@ -1,4 +1,4 @@
-//! One way out of here. Its URL and key are secrets that are read when they are needed, and appear in no error.
+//! A notification channel. Its URL and key are secrets that are read when needed, and appear in no error.
 
 use std::time::Duration;
 
@@ -23,13 +23,12 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 /// Waits before the second and the third attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(900)];
 
-/// How sending went; a failure in words that hold no secret.
+/// The result of sending; the failure contains no secret.
 type Sent = Result<(), String>;
 
 /// A channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Channel {
-    /// What it is called.
     pub name: String,
     settings: ChannelSettings,
 }
@@ -56,7 +55,7 @@ impl Channel {
         }
     }
 
-    /// What it carries, in words.
+    /// What it sends, as a sentence.
     pub(crate) fn carries_what(&self) -> String {
         let commands = match self.settings.commands.as_slice() {
             [] => "every command".to_owned(),
@@ -68,7 +67,7 @@ impl Channel {
         }
     }
 
-    /// Where it goes, as far as that is no secret.
+    /// Its destination, without secrets.
     pub(crate) fn goes_to(&self) -> String {
         let place = |secret: &Secret| match secret {
             Secret::Plain(url) => web::origin(url).to_owned(),
@@ -86,12 +85,12 @@ impl Channel {
         matches!(self.settings.kind, ChannelKind::Ping(_))
     }
 
-    /// Whether it listens to a command.
+    /// Whether it covers a command.
     pub(super) fn carries(&self, command: &str) -> bool {
         self.settings.commands.is_empty() || self.settings.commands.iter().any(|one| one == command)
     }
 
-    /// Whether it takes a message. Good news after bad is for whoever heard the bad.
+    /// Whether it sends a message. A recovery goes to whoever was told of the failure.
     pub(super) fn takes(&self, message: &Message) -> bool {
         let rank = |severity: &str| ["info", "warning", "critical"].iter().position(|word| *word == severity);
         let worst = match (message.change, message.previous_state) {
@@ -156,12 +155,12 @@ impl Channel {
         }
     }
 
-    /// Tells a switch that a run begins.
+    /// Pings a switch at the start of a run.
     pub(super) async fn start(&self, run: &str) -> Sent {
         self.tell("/start", run, "").await
     }
 
-    /// Tells a switch how a run ended; it takes every exit code but 0 for a failure.
+    /// Pings a switch at the end of a run; every exit code but 0 is a failure.
     pub(super) async fn end(&self, run: &str, exit_code: u8, line: &str) -> Sent {
         // `--ping` is older than exit codes, and services differ in whether they know them.
         let end = match (&self.settings.kind, exit_code) {
@@ -172,7 +171,7 @@ impl Channel {
         self.tell(&end, run, line).await
     }
 
-    /// Tells a switch something that is neither success nor failure.
+    /// Pings a switch with neither success nor failure.
     pub(super) async fn note(&self, line: &str) -> Sent {
         self.tell("/log", "", line).await
     }
@@ -202,7 +201,7 @@ fn sign_body(key: &str, seconds: i64, body: &str) -> String {
     format!("t={seconds},v1={}", hex::encode(tag))
 }
 
-/// Slack takes three characters for its own.
+/// Slack reserves three characters.
 fn slack_payload(message: &Message) -> String {
     let escaped = message.text().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     match escaped.split_once('\n') {
@@ -217,7 +216,7 @@ async fn post_with_retries(url: &str, headers: &[(&str, String)], body: &str) ->
     post_once(url, &all, body).await
 }
 
-/// Posts, and tries again what may only have been unlucky.
+/// Posts, and retries transient failures.
 async fn post_once(url: &str, headers: &[(&str, String)], body: &str) -> Sent {
     let mut pauses = PAUSES.into_iter();
     loop {

@@ -1,11 +1,10 @@
-//! How a channel fared.
+//! The result of a channel.
 
 use serde::Serialize;
 
-/// How a channel fared.
+/// The result of a channel.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Delivery {
-    /// The channel.
     pub channel: String,
     /// `sns`, `slack`, `webhook`, `ping`.
     pub kind: &'static str,

@@ -15,7 +15,7 @@ use super::settings::{Encryption, Mail};
 /// How long a server may take to answer a command.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends messages, each as a letter of its own. `password` has been read where the configuration says that it is.
+/// Sends each message as a separate mail. `password` was read from where the configuration names.
 pub(super) async fn send_mail(
     mail: &Mail,
     password: Option<String>,
@@ -26,7 +26,7 @@ pub(super) async fn send_mail(
     for message in messages {
         let letter = build_mail(mail, message)?;
         if let Err(error) = transport.send(letter).await {
-            return Err(format!("{server} did not take the mail: {}", describe_error(&error)));
+            return Err(format!("{server} did not accept the mail: {}", describe_error(&error)));
         }
     }
     Ok(())
@@ -68,7 +68,7 @@ fn build_mail(mail: &Mail, message: &Message) -> Result<Letter, String> {
     builder.body(message.text()).map_err(|error| format!("the mail cannot be written: {error}"))
 }
 
-/// What a server or the way to it said, without the names of types.
+/// The error of the server or the connection, without type names.
 fn describe_error(error: &lettre::transport::smtp::Error) -> String {
     let mut reason = error.to_string();
     let mut next = std::error::Error::source(error);

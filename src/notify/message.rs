@@ -1,4 +1,4 @@
-//! How a message reads: what, of which database, the verdict, the first reason, where the evidence is, one next step.
+//! The text of a message: what, which database, the verdict, the first reason, the evidence, one next step.
 
 use std::fmt::Write as _;
 
@@ -33,11 +33,10 @@ pub(crate) struct Sender {
 pub(crate) struct Message {
     /// `lifeboat.notification/1`.
     pub schema: &'static str,
-    /// A number that no other message has: what arrives twice can be told.
+    /// A unique id, to recognise duplicates.
     pub id: String,
     /// When it was written.
     pub at: DateTime<Utc>,
-    /// Which command.
     pub command: String,
     /// Of which database, if it is about one.
     pub database: Option<String>,
@@ -46,19 +45,18 @@ pub(crate) struct Message {
     pub place: Option<String>,
     /// Of which runbook, if it is about one.
     pub runbook: Option<String>,
-    /// How it is: `ok`, `warning`, `unknown`, `fail`.
+    /// The state: `ok`, `warning`, `unknown`, `fail`.
     pub state: State,
-    /// How it was before, if that is known.
+    /// The previous state, if known.
     pub previous_state: Option<State>,
-    /// Why this is said.
+    /// Why this is sent.
     pub change: Change,
     /// `info`, `warning`, `critical`.
     pub severity: &'static str,
-    /// The command's own word.
+    /// The command's own verdict.
     pub verdict: String,
     /// The first reason.
     pub reason: String,
-    /// Where the evidence is.
     pub evidence: Option<String>,
     /// One step to take.
     pub next_step: String,
@@ -69,7 +67,7 @@ pub(crate) struct Message {
     pub sender: Sender,
 }
 
-/// Text of others: without passwords, without what moves a cursor or breaks a line, and not too long.
+/// Foreign text, without passwords, control characters and line breaks, and shortened.
 fn escape_mentions(text: &str) -> String {
     let text = redact_urls(text);
     let mut calm: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
@@ -102,7 +100,7 @@ impl Message {
         }
     }
 
-    /// What is to be said of one thing.
+    /// The message about one item.
     pub(super) fn from_item(
         command: &str,
         item: &Item,
@@ -126,13 +124,13 @@ impl Message {
         message
     }
 
-    /// What is to be said of many, in one: nobody reads a hundred messages at once.
+    /// The message about many items: nobody reads a hundred messages at once.
     pub(super) fn of_many(command: &str, items: Vec<Message>, sender: &Sender, now: DateTime<Utc>) -> Self {
         let worst = items.iter().map(|item| item.state).max().unwrap_or(State::Ok);
         let change = if worst == State::Ok { Change::Recovered } else { Change::Failed };
         let mut message = Message::new(command, change, worst, sender, now);
         let bad = items.iter().filter(|item| item.state != State::Ok).count();
-        message.reason = format!("{bad} not well, {} well again", items.len() - bad);
+        message.reason = format!("{bad} unhealthy, {} recovered", items.len() - bad);
         let worst_of = items.iter().find(|item| item.state == worst);
         if let Some(first) = worst_of {
             (message.evidence, message.next_step) = (first.evidence.clone(), first.next_step.clone());
@@ -141,12 +139,12 @@ impl Message {
         message
     }
 
-    /// A summary of everything that is known.
+    /// A summary of all known states.
     pub(super) fn digest(kept: &[Kept], sender: &Sender, now: DateTime<Utc>) -> Self {
         let worst = kept.iter().map(|kept| kept.state).max().unwrap_or(State::Ok);
         let mut message = Message::new("notify digest", Change::Digest, worst, sender, now);
         let bad = kept.iter().filter(|kept| kept.state != State::Ok).count();
-        message.reason = format!("still watching: {} well, {bad} not", kept.len() - bad);
+        message.reason = format!("still watching: {} healthy, {bad} unhealthy", kept.len() - bad);
         message.next_step = match bad {
             0 => "nothing to do".to_owned(),
             _ => "lifeboat notify list".to_owned(),
@@ -166,11 +164,11 @@ impl Message {
         message
     }
 
-    /// Something to see arrive.
+    /// A test message.
     pub(super) fn test(channel: &str, sender: &Sender, now: DateTime<Utc>) -> Self {
         let mut message = Message::new("notify test", Change::Test, State::Ok, sender, now);
         message.verdict = "test".to_owned();
-        message.reason = format!("somebody wants to see that channel {} works", escape_mentions(channel));
+        message.reason = format!("a test of channel {}", escape_mentions(channel));
         message.next_step = "nothing to do".to_owned();
         message
     }
@@ -194,7 +192,7 @@ impl Message {
         }
     }
 
-    /// A subject that SNS takes: at most 100 characters of ASCII, which do not begin with a space.
+    /// A subject that SNS accepts: at most 100 characters of ASCII, which do not begin with a space.
     pub(crate) fn subject(&self) -> String {
         let ascii = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
         self.headline().chars().map(ascii).take(100).collect()

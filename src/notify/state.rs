@@ -1,4 +1,4 @@
-//! What was said last of each database by each command, and whether something is to be said now.
+//! What was last sent about each database by each command, and whether something must be sent now.
 
 use std::time::Duration;
 
@@ -15,56 +15,54 @@ const SCHEMA: &str = "lifeboat.notify-state/1";
 
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
-/// Why something is said.
+/// Why something is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Change {
-    /// It was well before, or nothing was known.
+    /// It was ok before, or unknown.
     Failed,
     /// It failed before too.
     StillFailing,
-    /// Something else is wrong than before.
+    /// It fails for a different reason.
     Changed,
-    /// It is well again.
+    /// It has recovered.
     Recovered,
-    /// Nothing happened: somebody wants to see it arrive.
+    /// Nothing happened: a test.
     Test,
     /// A summary.
     Digest,
 }
 
-/// What was said last.
+/// What was sent last.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Kept {
     schema: String,
-    /// By which command.
     pub command: String,
-    /// Of what; nothing if it was of the command as a whole.
+    /// The database or runbook; absent for the command as a whole.
     pub subject: Option<String>,
     /// In which account and Region, where there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// How it was.
     pub state: State,
     /// The first reason.
     pub reason: String,
     mark: String,
-    /// Since when it is so.
+    /// Since when it has had this state.
     pub since: DateTime<Utc>,
-    /// When that was last looked at.
+    /// When it was last checked.
     pub seen_at: DateTime<Utc>,
-    /// When that was last said.
+    /// When it was last sent.
     pub told_at: Option<DateTime<Utc>>,
 }
 
 impl Kept {
-    /// What cannot be read is as if it had never been said: then it is said again.
+    /// A state that cannot be read counts as never sent: it is sent again.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok().filter(|kept: &Kept| kept.schema == SCHEMA)
     }
 }
 
-/// One thing that a command said.
+/// One item that a command reported.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) told: Announcement,
@@ -88,7 +86,7 @@ pub(super) fn state_path(command: &str, subject: &Subject, place: Option<&str>) 
     format!("notify/state/{}/{subject}.json", command.replace(' ', "-"))
 }
 
-/// Everything that was said last.
+/// All states.
 pub(crate) fn list_states(vault: &Vault) -> Result<Vec<Kept>> {
     let mut names = Vec::new();
     for command in vault.list("notify/state")?.folders {
@@ -99,7 +97,7 @@ pub(crate) fn list_states(vault: &Vault) -> Result<Vec<Kept>> {
     Ok(texts.filter_map(|text| Kept::parse(&text)).collect())
 }
 
-/// Whether something is to be said, and why.
+/// Whether something must be sent, and why.
 pub(super) fn decide_change(
     kept: Option<&Kept>,
     told: &Announcement,
@@ -121,12 +119,12 @@ pub(super) fn decide_change(
         return Some(Change::Changed);
     }
     let told_at = kept.and_then(|kept| kept.told_at);
-    // A clock that was set back must not silence it.
+    // A clock that was set back must not suppress it.
     let is_old = told_at.is_none_or(|at| (now - at).to_std().is_ok_and(|since| since >= remind_after));
     is_old.then_some(Change::StillFailing)
 }
 
-/// What is to be kept of it; nothing where nothing was and all is well with the command as a whole.
+/// The state to save; none if there was none and the command as a whole is ok.
 pub(super) fn serialize_state(command: &str, item: &Item, now: DateTime<Utc>) -> Option<Vec<u8>> {
     let (told, before) = (&item.told, item.kept.as_ref());
     if before.is_none() && told.state == State::Ok && told.subject == Subject::Whole {
@@ -175,7 +173,7 @@ mod tests {
         }
     }
 
-    /// What is said of a row of states, an hour apart.
+    /// What is sent for a series of states, an hour apart.
     fn story(nature: Nature, states: &[(State, &str)]) -> Vec<Option<Change>> {
         let mut last: Option<Kept> = None;
         let mut said = Vec::new();

@@ -1,4 +1,4 @@
-//! Where an instance's backups fall short of what is wanted: pure, one finding each, with the command that mends it.
+//! Where an instance's backups fall short of what is wanted: pure, one finding each, with its remedy.
 
 use serde::Serialize;
 
@@ -13,20 +13,19 @@ use crate::rds::Instance;
 pub(crate) enum Severity {
     /// Data is at risk now.
     Critical,
-    /// It should be mended.
+    /// It should be fixed.
     Warning,
 }
 
 /// One way in which an instance falls short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// A word for programs.
+    /// Its code.
     pub code: &'static str,
     /// How much it matters.
     pub severity: Severity,
-    /// What is so.
     pub message: String,
-    /// What mends it; a command where one does.
+    /// What fixes it: a command where possible.
     pub remedy: String,
 }
 
@@ -40,13 +39,13 @@ impl Finding {
         Finding { code, severity: Severity::Critical, message: message.into(), remedy: remedy.into() }
     }
 
-    /// A finding that should be mended.
+    /// A finding that should be fixed.
     pub(crate) fn warning(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Finding { code, severity: Severity::Warning, message: message.into(), remedy: remedy.into() }
     }
 }
 
-/// How grave the gravest is: what the terminal, the pages, the metrics and the notifications go by.
+/// The worst severity: what the terminal, the pages, the metrics and the notifications go by.
 pub(crate) fn worst_severity(findings: &[Finding]) -> Option<Severity> {
     findings.iter().map(|finding| finding.severity).min()
 }
@@ -54,10 +53,9 @@ pub(crate) fn worst_severity(findings: &[Finding]) -> Option<Severity> {
 /// A finding, and all databases of which it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Shared {
-    /// The finding; its remedy mends all of them at once.
+    /// The finding; its remedy fixes all of them at once.
     #[serde(flatten)]
     pub finding: Finding,
-    /// The databases.
     pub databases: Vec<String>,
 }
 
@@ -111,7 +109,7 @@ fn for_all(form: &str, databases: &[String]) -> String {
     }
 }
 
-/// A text with a name in place of another, where that stands as a word or begins one of an id.
+/// Replaces a name in a text where it is a whole word or the start of an id.
 fn with_word(text: &str, name: &str, other: &str) -> String {
     let part = |word: &str| match word.strip_prefix(name) {
         Some(rest) if rest.is_empty() || rest.starts_with(['-', '`', '"', '\'']) => format!("{other}{rest}"),
@@ -120,7 +118,7 @@ fn with_word(text: &str, name: &str, other: &str) -> String {
     text.split(' ').map(part).collect::<Vec<_>>().join(" ")
 }
 
-/// What an instance falls short of, and what is special about it.
+/// The findings of an instance, and notes about it.
 pub(crate) fn check_instance(instance: &Instance, wanted: &PolicySettings) -> (Vec<Finding>, Vec<String>) {
     let state = State::of_instance(instance);
     let id = &instance.id;
@@ -134,7 +132,7 @@ pub(crate) fn check_instance(instance: &Instance, wanted: &PolicySettings) -> (V
         (None, None) => findings.extend(check_retention(&state, wanted, &set)),
     }
     if instance.aws_backup.is_some() {
-        notes.push("AWS Backup keeps its continuous backups".to_owned());
+        notes.push("AWS Backup manages its continuous backups".to_owned());
     }
     if instance.cluster.is_none() && instance.replica_of.is_none() {
         findings.extend(check_windows(&state, wanted, &set));
@@ -152,14 +150,14 @@ pub(crate) fn check_instance(instance: &Instance, wanted: &PolicySettings) -> (V
     if !state.copy_tags_to_snapshot && wanted.copy_tags.unwrap_or(true) && instance.cluster.is_none() {
         findings.push(Finding::warning(
             "copy_tags_off",
-            "its snapshots do not get its tags",
+            "its tags are not copied to its snapshots",
             set("--copy-tags true"),
         ));
     }
     if !state.deletion_protection && wanted.deletion_protection.unwrap_or(true) {
         findings.push(Finding::warning(
             "no_deletion_protection",
-            "anyone with the right to delete it can, and its automated backups with it",
+            "deletion protection is off: whoever may delete it can delete its automated backups with it",
             set("--deletion-protection true"),
         ));
     }
@@ -174,7 +172,7 @@ fn check_retention(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) ->
     match state.retention_days {
         0 => Some(Finding::critical(
             "backups_off",
-            "automated backups are off: there is no point-in-time restore",
+            "automated backups are off: point-in-time restore is not possible",
             remedy,
         )),
         days if days < least => Some(Finding::warning(
@@ -222,7 +220,7 @@ fn check_windows(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) -> S
     {
         findings.push(Finding::warning(
             "window_while_stopped",
-            format!("backup window {text} falls into {text_of_stop}, when the instance is stopped: no backup is made then"),
+            format!("backup window {text} falls into {text_of_stop}, when the instance is stopped: no backup is taken then"),
             &mend,
         ));
     }

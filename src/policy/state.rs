@@ -26,7 +26,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// That of an instance.
+    /// The policy of an instance.
     pub(crate) fn of_instance(instance: &Instance) -> Self {
         State {
             retention_days: instance.retention_days,

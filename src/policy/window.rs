@@ -26,12 +26,12 @@ impl Window {
             Some((time_of_day(start)?, time_of_day(end)?))
         };
         let (start, end) = read().ok_or_else(|| {
-            wrong(text, "backup", "it does not read hh24:mi-hh24:mi")
-                .hint("Write it in UTC, 24 hours, as in 03:00-03:30; it may run over midnight.")
+            wrong(text, "backup", "it is not of the form hh24:mi-hh24:mi")
+                .hint("Use UTC and 24-hour times, such as 03:00-03:30; it may span midnight.")
         })?;
         Self::between(start, end, DAY).ok_or_else(|| {
             wrong(text, "backup", "it is shorter than 30 minutes")
-                .hint("AWS wants a backup window of at least 30 minutes.")
+                .hint("AWS requires a backup window of at least 30 minutes.")
         })
     }
 
@@ -42,12 +42,12 @@ impl Window {
             Some((time_of_week(start)?, time_of_week(end)?))
         };
         let (start, end) = read().ok_or_else(|| {
-            wrong(text, "maintenance", "it does not read ddd:hh24:mi-ddd:hh24:mi")
-                .hint("Write it in UTC, 24 hours, as in sun:05:00-sun:05:30.")
+            wrong(text, "maintenance", "it is not of the form ddd:hh24:mi-ddd:hh24:mi")
+                .hint("Use UTC and 24-hour times, such as sun:05:00-sun:05:30.")
         })?;
         Self::between(start, end, WEEK).ok_or_else(|| {
             wrong(text, "maintenance", "it is shorter than 30 minutes")
-                .hint("AWS wants a maintenance window of at least 30 minutes.")
+                .hint("AWS requires a maintenance window of at least 30 minutes.")
         })
     }
 

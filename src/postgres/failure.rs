@@ -90,8 +90,9 @@ impl QueryFailure {
         let says = |part: &str| self.message.contains(part);
         match self.sqlstate.as_deref() {
             Some("XX001" | "XX002" | "58030" | "58P01") => true,
-            // An internal error while rows are read is a value or a header that was never written so; but for an object that
-            // somebody drops meanwhile.
+            // An internal error while rows are read is a value or a header that was never written so, unless somebody drops the
+            // object at that moment: only the words tell, and those of internal errors are never translated (PostgreSQL's
+            // manual, "Reporting Errors Within the Server").
             Some("XX000") => {
                 !says("cache lookup failed")
                     && !says("could not open relation")

@@ -1,5 +1,6 @@
 //! Alarms, and what they stand on: metrics, topics, event subscriptions. Plain data.
 
+use super::spelling::aws_words;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -169,6 +170,18 @@ pub(crate) struct AlarmSpec {
     pub insufficient_data_actions: Vec<String>,
 }
 
+aws_words! {
+    /// The state of an alarm.
+    AlarmState {
+        /// The rule is broken.
+        Alarm = "ALARM",
+        /// There are too few measurements to say.
+        InsufficientData = "INSUFFICIENT_DATA",
+        /// The rule holds.
+        Ok = "OK",
+    }
+}
+
 /// An alarm as CloudWatch reports it.
 #[derive(Clone, Debug)]
 pub(crate) struct Alarm {
@@ -176,8 +189,8 @@ pub(crate) struct Alarm {
     pub arn: String,
     /// How it is set.
     pub spec: AlarmSpec,
-    /// `OK`, `ALARM` or `INSUFFICIENT_DATA`.
-    pub state: String,
+    /// Its state.
+    pub state: AlarmState,
     /// Since when.
     pub since: Option<DateTime<Utc>>,
 }
@@ -189,6 +202,10 @@ pub(crate) struct HistoryItem {
     pub summary: String,
     /// In JSON.
     pub details: String,
+    /// The ARN of what was notified.
+    pub target: Option<String>,
+    /// Whether that succeeded, if CloudWatch says so.
+    pub has_succeeded: Option<bool>,
 }
 
 /// An SNS topic.

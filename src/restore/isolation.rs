@@ -354,13 +354,12 @@ pub(crate) async fn create_group(
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
-    Err(Failure {
-        operation: "ModifyDBParameterGroup",
-        resource: format!("parameter group `{}`", group.name),
-        fault: Fault::Refused,
-        code: None,
-        message: format!("AWS did not take the parameters: {}", active.join(", ")),
-    })
+    Err(Failure::new(
+        "ModifyDBParameterGroup",
+        format!("parameter group `{}`", group.name),
+        Fault::Refused,
+        format!("AWS did not take the parameters: {}", active.join(", ")),
+    ))
 }
 
 /// Whether a copy runs without the workers that would act.

@@ -18,7 +18,8 @@ pub(crate) fn server_of_copy(
     endpoint: Option<(String, u16)>,
     source: &Server,
 ) -> Result<Server> {
-    let (host, port) = endpoint.ok_or_else(|| Error::outside(format!("AWS names no endpoint for `{id}`")))?;
+    let (host, port) =
+        endpoint.ok_or_else(|| Error::outside(format!("AWS reports no endpoint for `{id}`")))?;
     if (&host, port) == (&source.host, source.port) {
         return Err(Error::new(Kind::Guard, format!("`{id}` has the address of its source")));
     }

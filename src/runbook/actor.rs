@@ -1,4 +1,4 @@
-//! Who runs a runbook, and what its commands find in their environment.
+//! Who runs a runbook, and the environment of its commands.
 
 use super::journal::Actor;
 use crate::aws::{Access, Aws};
@@ -23,7 +23,7 @@ pub(crate) fn list_variables(access: &Access, vault: &str, aws: Option<&Aws>) ->
     variables
 }
 
-/// The name of the user that this process runs as; what `USER` says is anybody's to choose.
+/// The name of the user that this process runs as; `USER` can be set to anything.
 fn user_of_process() -> String {
     let uid = rustix::process::getuid().as_raw();
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();

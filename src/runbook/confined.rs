@@ -1,8 +1,8 @@
-//! What a step may do in a plan, and what is repeated without asking anybody: a list of single commands, each of them known.
+//! What a step may do in a plan, and what is repeated without asking: a list of known single commands.
 //!
-//! No shell takes part. A block is read into words here, values take their places as parts of one argument, every command is
-//! held against a list of what is known to only read, and is then started by its absolute path. Whatever is not on the list, and
-//! whatever this reader does not know, is not run in a plan: a list of what is forbidden would never be complete. The words that
+//! No shell is used. A block is split into words here, a value is always part of one argument, every command is
+//! checked against a list of commands known to be read-only, and is then started by its absolute path. Whatever is not on the list, and
+//! whatever this parser does not know, is not run in a plan: a list of what is forbidden would never be complete. The words that
 //! are accepted mean the same to bash, so that a person can paste them.
 
 mod aws;
@@ -13,7 +13,7 @@ use super::values::Values;
 
 pub(super) use programs::{Program, judge_call, search_path};
 
-/// Says whether a call of this tool only reads; the reason if it does not.
+/// Whether a call of lifeboat is read-only; the reason if it is not.
 pub(crate) type ReadsOnly<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
 
 /// Why a block cannot be confined.
@@ -47,7 +47,7 @@ type Word = Vec<Part>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),
-    /// A parameter, or something that a step has found.
+    /// A parameter, or a value that a step has set.
     Value(String),
 }
 
@@ -76,7 +76,7 @@ impl Block {
         })
     }
 
-    /// The same with something harmless in the place of each value, to judge what is written.
+    /// The same with a harmless placeholder for each value, to judge the text alone.
     pub(super) fn fill_with_examples(&self) -> Vec<Argv> {
         self.fill_with(&|_| Ok("x".to_owned())).unwrap_or_default()
     }
@@ -158,10 +158,10 @@ impl Reader {
                         match self.take() {
                             Some('\'') => break,
                             Some(letter) if !letter.is_control() => push(word, letter),
-                            _ => return Err("a quoted argument does not end on its line".to_owned()),
+                            _ => return Err("a quoted argument is not closed on its line".to_owned()),
                         }
                     }
-                    // An empty argument is one, too.
+                    // An empty argument counts as well.
                     if word.is_empty() {
                         word.push(Part::Text(String::new()));
                     }
@@ -192,7 +192,7 @@ impl Reader {
                 Some('$') => {
                     let name = self.read_name()?;
                     if !is_known(&name) {
-                        return Err(format!("`${name}` is neither a parameter nor found by a step"));
+                        return Err(format!("`${name}` is neither a parameter nor set by a step"));
                     }
                     word.push(Part::Value(name));
                 }
@@ -207,12 +207,12 @@ impl Reader {
                     );
                 }
                 Some(letter) if !letter.is_control() => push(word, letter),
-                _ => return Err("a quoted argument does not end on its line".to_owned()),
+                _ => return Err("a quoted argument is not closed on its line".to_owned()),
             }
         }
     }
 
-    /// `name` or `{name}` behind a dollar sign.
+    /// `name` or `{name}` after a dollar sign.
     fn read_name(&mut self) -> Result<String, String> {
         let is_braced = self.peek() == Some('{');
         self.place += usize::from(is_braced);
@@ -225,7 +225,7 @@ impl Reader {
         let is_closed = !is_braced || self.take() == Some('}');
         match is_closed && name.starts_with(|letter: char| letter.is_ascii_lowercase()) {
             true => Ok(name),
-            false => Err("`$` stands for something other than a single value".to_owned()),
+            false => Err("`$` must be followed by the name of a value".to_owned()),
         }
     }
 }
@@ -240,11 +240,11 @@ fn push(word: &mut Word, letter: char) {
 fn refusal_of(letter: char, next: Option<char>) -> String {
     match letter {
         '$' if next == Some('(') => "`$(` runs another command".to_owned(),
-        '$' => "a value must stand between double quotes".to_owned(),
+        '$' => "a value must be inside double quotes".to_owned(),
         '`' => "a backtick runs another command".to_owned(),
         '<' | '>' => format!("`{letter}` redirects input or output"),
         '|' | '&' | ';' => format!("`{letter}` joins commands; write one command per line"),
-        other => format!("`{}` needs a shell, and a plan uses none", other.escape_default()),
+        other => format!("`{}` needs a shell, which a plan does not use", other.escape_default()),
     }
 }
 

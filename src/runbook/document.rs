@@ -16,12 +16,11 @@ use super::wait::Condition;
 pub(crate) enum Origin {
     /// Built into the tool.
     Shipped(String),
-    /// A file.
     File(PathBuf),
 }
 
 impl Origin {
-    /// As people call it, and as `load_runbook` finds it again.
+    /// Its name for people, by which `load_runbook` finds it again.
     pub(crate) fn display_path(&self) -> String {
         match self {
             Origin::Shipped(name) => name.clone(),
@@ -35,7 +34,7 @@ impl Origin {
         }
     }
 
-    /// As a journal has it: a path that is found from any directory.
+    /// Its name in a journal: a path that is found from any directory.
     pub(crate) fn recorded(&self) -> String {
         match self {
             Origin::Shipped(name) => name.clone(),
@@ -56,11 +55,11 @@ impl Origin {
     }
 }
 
-/// Whether it is in earnest.
+/// Whether a run is real or a rehearsal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
-    /// In earnest.
+    /// For real.
     Real,
     /// On throwaways, which are removed at the end.
     Rehearse,
@@ -85,7 +84,7 @@ pub(crate) struct Runbook {
     pub sha256: String,
     /// The file.
     pub text: String,
-    /// What stands before the text.
+    /// The front matter.
     pub front: Front,
     /// What is to be done, in order.
     pub steps: Vec<Step>,
@@ -93,95 +92,92 @@ pub(crate) struct Runbook {
     pub faults: Vec<Fault>,
 }
 
-/// What stands before the text.
+/// The front matter.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Front {
     /// What the runbook is for.
     pub title: String,
-    /// Who keeps it right.
+    /// Who maintains it.
     pub owner: String,
-    /// When it must be looked at again.
+    /// When it must be reviewed again.
     pub review_by: Option<NaiveDate>,
     /// How long the recovery may take.
     pub rto: Option<Duration>,
     /// How much may be lost.
     pub rpo: Option<Duration>,
-    /// What must be said when it is run.
+    /// Its parameters.
     pub parameters: Vec<Parameter>,
-    /// What must be there.
+    /// What must exist before a run.
     pub needs: Needs,
 }
 
-/// Something that must be said when a runbook is run.
+/// A parameter of a runbook.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parameter {
-    /// Its name, as the shell has it.
+    /// Its name, as a shell variable.
     pub name: String,
-    /// Where it stands.
     pub at: Position,
     /// Whether it has no default.
     pub required: bool,
     /// What the whole of its value must match.
     pub pattern: Option<String>,
-    /// Value when nothing else is said.
+    /// Default value.
     pub default: Option<String>,
-    /// Value in a rehearsal when nothing else is said.
+    /// Default value in a rehearsal.
     pub rehearse: Option<String>,
-    /// Environment variable that it is taken from when nothing else is said.
+    /// Environment variable that it is read from by default.
     pub env: Option<String>,
     /// Whether it must never be written down.
     pub secret: bool,
-    /// Whether it is a time, as people say it; what it means in UTC is its value.
+    /// Whether it is a time as people write it; its value is that time in UTC.
     pub is_time: bool,
-    /// Whether its value may have any characters, those among them that mean something to a shell.
+    /// Whether its value may have any characters, including those special to a shell.
     pub free_text: bool,
     /// A value as an example.
     pub example: Option<String>,
-    /// What it is.
     pub help: Option<String>,
 }
 
-/// What must be there before a run begins.
+/// What must exist before a run begins.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Needs {
     /// Programs.
     pub commands: Vec<String>,
-    /// Files.
     pub files: Vec<NeedsFile>,
     /// Databases that steps log in to.
     pub databases: Vec<NeedsDatabase>,
-    /// Whether AWS is needed, and which account and Region it must be.
+    /// Whether AWS is needed, and in which account and Region.
     pub aws: Option<NeedsAws>,
 }
 
-/// A file that must be there.
+/// A file that must exist.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NeedsFile {
-    /// Its path, with places for values and with `$BACKUP_DIR`.
+    /// Its path, with placeholders and with `$BACKUP_DIR`.
     pub path: String,
-    /// A pattern of which it must have a line.
+    /// A pattern that one of its lines must match.
     pub has: Option<String>,
-    /// Whether another one takes its place, so that its folder must be writable.
+    /// Whether it will be replaced, so that its folder must be writable.
     pub is_replaced: bool,
 }
 
-/// A database that must let us in.
+/// A database that must accept our login.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NeedsDatabase {
     /// Parameter with the id of a DB instance or with a URL; otherwise what libpq's environment says.
     pub on: Option<String>,
     /// Its name.
     pub db: Option<String>,
-    /// Tables that should be in it, apart by commas.
+    /// Tables that should be in it, separated by commas.
     pub tables: Option<String>,
-    /// Tables that must not be in it, since steps make them.
+    /// Tables that must not be in it, since steps create them.
     pub without_tables: Option<String>,
     /// Whether databases are created there.
     pub creates_databases: bool,
 }
 
 impl NeedsDatabase {
-    /// The values that it depends on, as places.
+    /// The names of the values that it depends on.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         [&self.tables, &self.without_tables, &self.db].into_iter().filter_map(|text| text.as_deref())
     }
@@ -192,7 +188,6 @@ impl NeedsDatabase {
 pub(crate) struct NeedsAws {
     /// Account id.
     pub account: Option<String>,
-    /// Region.
     pub region: Option<String>,
 }
 
@@ -201,25 +196,23 @@ pub(crate) struct NeedsAws {
 pub(crate) struct Step {
     /// Its name in this runbook.
     pub id: String,
-    /// The heading that it stands under.
+    /// The heading above it.
     pub title: String,
-    /// Where it stands.
     pub at: Position,
-    /// What it is.
     pub kind: Kind,
-    /// The only mode in which it is done.
+    /// The only mode in which it is run.
     pub only: Option<Mode>,
     /// How long it may take.
     pub timeout: Option<Duration>,
     /// What must be true afterwards.
     pub expects: Vec<Assertion>,
-    /// Tells whether it has happened.
+    /// The probe: whether it has happened.
     pub probe: Option<Script>,
-    /// Takes it back.
+    /// The undo.
     pub undo: Option<Script>,
-    /// Tells whether it can be taken back: exit code 0 if it can.
+    /// Whether it can be undone: exit code 0 if it can.
     pub undo_check: Option<Script>,
-    /// How to do it without this tool.
+    /// How to do it without lifeboat.
     pub by_hand: Vec<Script>,
     /// Whether the recovery is complete when it is done.
     pub completes_recovery: bool,
@@ -228,13 +221,12 @@ pub(crate) struct Step {
 /// The text of a block.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
-    /// The text.
     pub text: String,
-    /// Where its first line stands.
+    /// The position of its first line.
     pub at: Position,
     /// How long it may take.
     pub timeout: Option<Duration>,
-    /// Of an undo: what it does, for whoever confirms it.
+    /// What an undo does, for whoever confirms it.
     pub does: Option<String>,
 }
 
@@ -243,23 +235,22 @@ pub(crate) struct Script {
 pub(crate) enum Kind {
     /// Shell commands.
     Sh(Act),
-    /// SQL.
-    Sql(Act, Place),
-    /// Waiting for the world to get somewhere.
+    Sql(Act, SqlTarget),
+    /// Waits until a condition is met.
     Wait(Waiting),
-    /// Somebody types the name of what is at stake.
+    /// A person types the name of the object at stake.
     Confirm {
         /// What they read.
         text: String,
         /// What they must type.
         answer: String,
     },
-    /// Somebody does something, and writes what.
+    /// A person does something by hand, and describes it.
     Manual {
         /// What they read.
         text: String,
     },
-    /// Somebody else agrees.
+    /// A second person approves.
     Approve {
         /// What they read.
         text: String,
@@ -281,12 +272,12 @@ impl Kind {
         }
     }
 
-    /// Whether a person stands between here and the next step.
+    /// Whether a person decides before the next step.
     pub(crate) const fn is_gate(&self) -> bool {
         matches!(self, Kind::Confirm { .. } | Kind::Manual { .. } | Kind::Approve { .. })
     }
 
-    /// What is run, if something is.
+    /// The script, if it runs one.
     pub(crate) fn act(&self) -> Option<&Act> {
         match self {
             Kind::Sh(act) | Kind::Sql(act, _) => Some(act),
@@ -298,21 +289,20 @@ impl Kind {
 /// Something that is run.
 #[derive(Clone, Debug)]
 pub(crate) struct Act {
-    /// What.
     pub script: Script,
     /// Variables that its shell sets and that later steps get.
     pub sets: Vec<String>,
     /// The variable that gets its output; of several, each gets one word of it.
     pub capture: Vec<String>,
-    /// Whether what it sets must never be written down.
+    /// Whether the values that it sets are secret.
     pub secret: bool,
-    /// Whether what it sets may have any characters.
+    /// Whether the values that it sets may have any characters.
     pub free_text: bool,
-    /// Whether it says that it only reads. It is taken at its word only if it is confined to what is known to read.
+    /// Whether it says `read-only`. That counts only if it is confined to commands known to be read-only.
     pub read_only: bool,
-    /// What it makes, as `kind:name`.
+    /// What it creates, as `kind:name`.
     pub creates: Vec<String>,
-    /// Whether it must not happen twice.
+    /// Whether it must not be repeated.
     pub once: bool,
 }
 
@@ -323,9 +313,9 @@ impl Act {
     }
 }
 
-/// The database that SQL is sent to.
+/// The database that runs the SQL.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct SqlTarget {
     /// Parameter with the id of a DB instance or with a URL; otherwise what libpq's environment says.
     pub on: Option<String>,
     /// Database.
@@ -335,11 +325,11 @@ pub(crate) struct Place {
 /// What is waited for.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
-    /// What must come true.
+    /// The condition.
     pub condition: Condition,
-    /// How often to look.
+    /// How often to poll.
     pub every: Duration,
-    /// Statuses that end it, besides those that no instance recovers from by itself.
+    /// Statuses that end the wait, besides those that no instance recovers from by itself.
     pub fails_on: Vec<String>,
 }
 
@@ -349,7 +339,7 @@ impl Runbook {
         self.steps.iter().find(|step| step.id == id)
     }
 
-    /// Whether any step speaks to AWS by itself.
+    /// Whether any step calls AWS by itself.
     pub(crate) fn uses_aws(&self) -> bool {
         let makes = |step: &Step| {
             step.kind.act().is_some_and(|act| {

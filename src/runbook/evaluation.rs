@@ -1,8 +1,8 @@
 //! Where a value would be evaluated: by arithmetic and subscripts of the shell, by `eval` and its kind, or by another interpreter that is
 //! handed text with a value in it.
 //!
-//! Hints for whoever writes a runbook, and for text that anybody may choose a refusal; what keeps every other value from doing harm is
-//! what it may consist of ([`super::values`]). Where it is not plain that a value is left alone, it is taken to be evaluated.
+//! Hints for authors of runbooks, and a refusal for free text; every other value is kept harmless by
+//! what it may consist of ([`super::values`]). In doubt, a value counts as evaluated.
 
 mod words;
 
@@ -23,7 +23,7 @@ pub(super) struct Evaluation {
     pub(super) by: String,
 }
 
-/// Whether blocks that people paste are looked at too.
+/// Whether blocks that people paste are checked too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ByHand {
     Included,
@@ -65,7 +65,7 @@ pub(super) fn list_evaluations(runbook: &Runbook, values: &BTreeSet<String>, by_
 /// Shells, which read what `-c` hands them, or their input.
 const SHELLS: [&str; 8] = ["bash", "sh", "dash", "zsh", "ksh", "ash", "fish", "rbash"];
 
-/// Other interpreters, with the options behind which their code stands.
+/// Other interpreters, with the options that their code follows.
 const INTERPRETERS: [(&str, &[&str]); 22] = [
     ("python", &["-c"]),
     ("python2", &["-c"]),
@@ -172,7 +172,7 @@ fn evaluations_of(
             let code =
                 rest.iter().position(|word| is_code_option(word, &["-c"])).and_then(|at| rest.get(at + 1));
             if let Some(code) = code.filter(|code| code.names.is_empty()) {
-                // Code without a value in it, which finds values in its environment.
+                // Code without a value in it, which reads values from its environment.
                 for inner in find_evaluations(&code.text, values) {
                     note(&mut std::iter::once(&inner.name), &inner.by);
                 }
@@ -288,7 +288,7 @@ fn program_of(words: &[Word]) -> Option<&Word> {
     None
 }
 
-/// Values that stand in SQL as they are (`:name`), where psql takes their text for SQL.
+/// Values that are in SQL unquoted (`:name`), where psql takes their text for SQL.
 pub(super) fn find_raw_values(sql: &str, values: &BTreeSet<String>) -> Vec<Evaluation> {
     let mut found = Vec::new();
     for (line, text) in sql.lines().enumerate() {

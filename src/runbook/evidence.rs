@@ -4,7 +4,7 @@ use super::document::{Mode, Runbook, Step};
 use super::journal::{Journal, folder};
 use super::page;
 use super::report::{Evidence, JournalHead, Left, Report, Resumption, Rto, StepReport, Undo};
-use super::state::{Story, Told};
+use super::state::{RunHistory, StepHistory};
 use super::words::{self, Count};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
@@ -12,7 +12,7 @@ use crate::vault::Vault;
 /// Makes the record of a run.
 pub(crate) fn build_report(
     runbook: &Runbook,
-    story: &Story,
+    story: &RunHistory,
     vault: &Vault,
     head: &str,
     lines: usize,
@@ -83,7 +83,7 @@ pub(crate) fn build_report(
 }
 
 impl Report {
-    /// Derives what is said over the record from what is in it.
+    /// Derives the headline of the record from its content.
     pub(super) fn conclude(&mut self) {
         let count = Count::of_report(self);
         (self.coverage_percent, self.steps_done) = (count.percent(), count.done);
@@ -92,7 +92,7 @@ impl Report {
     }
 }
 
-fn report_step(step: &Step, story: &Story) -> StepReport {
+fn report_step(step: &Step, story: &RunHistory) -> StepReport {
     let told = story.step(&step.id);
     StepReport {
         id: step.id.clone(),
@@ -116,15 +116,15 @@ fn report_step(step: &Step, story: &Story) -> StepReport {
 }
 
 /// How long a step took; of a gate, how long a person took.
-fn seconds_of(told: &Told) -> Option<f64> {
+fn seconds_of(told: &StepHistory) -> Option<f64> {
     match (&told.answer, told.began, told.ended) {
         (Some(_), Some(began), Some(ended)) => Some((ended - began).as_seconds_f64()),
         _ => (told.seconds > 0.0).then_some(told.seconds),
     }
 }
 
-/// The steps of this mode up to the one that completes the recovery: the one that says `recovered`, otherwise the last one that
-/// is no gate.
+/// The steps of this mode up to the one that completes the recovery: the one marked `recovered`, otherwise the last one that
+/// is not a gate.
 fn list_recovery_steps(runbook: &Runbook, mode: Mode) -> Vec<&Step> {
     let marked = runbook.steps.iter().position(|step| step.completes_recovery);
     let goal = marked.or_else(|| runbook.steps.iter().rposition(|step| !step.kind.is_gate()));
@@ -133,9 +133,9 @@ fn list_recovery_steps(runbook: &Runbook, mode: Mode) -> Vec<&Step> {
 }
 
 /// How long the recovery took, or has taken so far.
-pub(super) fn measure_rto(runbook: &Runbook, story: &Story) -> Rto {
+pub(super) fn measure_rto(runbook: &Runbook, story: &RunHistory) -> Rto {
     let steps = list_recovery_steps(runbook, story.start.mode);
-    let told: Vec<Told> = steps.iter().map(|step| story.step(&step.id)).collect();
+    let told: Vec<StepHistory> = steps.iter().map(|step| story.step(&step.id)).collect();
     let ended = told.iter().filter_map(|told| told.ended).max();
     let is_complete = told.iter().all(|told| words::is_done(told.state));
     let until = ended.filter(|_| is_complete).unwrap_or(story.last);

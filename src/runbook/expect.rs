@@ -1,4 +1,4 @@
-//! What must be true after a step: one sentence a line.
+//! What must be true after a step: one expectation per line.
 //!
 //! ```text
 //! stdout matches ^arn:aws:sts::111122223333:
@@ -13,12 +13,11 @@ use super::fault::{Fault, Position};
 use super::values::{self, Values};
 use crate::when::parse_duration;
 
-/// One sentence.
+/// One expectation.
 #[derive(Clone, Debug)]
 pub(crate) struct Assertion {
     /// As it is written.
     pub text: String,
-    /// Where it stands.
     pub at: Position,
     left: String,
     operator: Operator,
@@ -60,21 +59,21 @@ const OPERATORS: [(&str, Operator); 14] = [
     (" is ", Operator::Equal),
 ];
 
-/// Words that stand for what the step itself gave.
+/// Names for the results of the step itself.
 const OF_THE_STEP: [&str; 3] = ["stdout", "stderr", "exit"];
 
-/// What a step gave.
+/// The results of a step.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observed {
-    /// What it said, without the white space around it.
+    /// Its standard output, trimmed.
     pub stdout: String,
-    /// What it said beside that.
+    /// Its standard error, trimmed.
     pub stderr: String,
     /// How it ended.
     pub exit: i32,
 }
 
-/// Reads the sentences of a block whose first line stands at `at`.
+/// Parses the expectations of a block whose first line is at `at`.
 pub(super) fn parse_assertions(text: &str, at: Position, faults: &mut Vec<Fault>) -> Vec<Assertion> {
     let mut assertions = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -97,7 +96,7 @@ pub(super) fn parse_assertions(text: &str, at: Position, faults: &mut Vec<Fault>
 
 fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
     let padded = format!("{line} ");
-    // The sentence's own operator is the first one in it; its right side may hold others.
+    // The operator is the first one in the line; the right side may contain others.
     let found = OPERATORS
         .iter()
         .filter_map(|(word, operator)| {
@@ -116,7 +115,7 @@ fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
         if !right.contains("{{")
             && let Err(why) = regex_lite::Regex::new(&right)
         {
-            return Err(Fault::malformed(at, "expect", format!("the pattern cannot be read: {why}")));
+            return Err(Fault::malformed(at, "expect", format!("the pattern is invalid: {why}")));
         }
     } else if let Some((value, sign, duration)) = split_offset(&right) {
         later_by = TimeDelta::from_std(duration).unwrap_or_default() * sign;
@@ -127,13 +126,13 @@ fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
         return Err(Fault::malformed(
             at,
             "expect",
-            format!("`{}` is not a whole expectation", line.escape_default()),
+            format!("`{}` is an incomplete expectation", line.escape_default()),
         ));
     }
     Ok(Assertion { text: line.to_owned(), at, left, operator, right, later_by })
 }
 
-/// `$when - 15m`: the value, the sign and the length of time.
+/// `$when - 15m`: the value, the sign and the duration.
 fn split_offset(text: &str) -> Option<(String, i32, std::time::Duration)> {
     for (sign, word) in [(-1, " - "), (1, " + ")] {
         if let Some((value, duration)) = text.rsplit_once(word)
@@ -157,7 +156,7 @@ impl Assertion {
         names
     }
 
-    /// Whether it holds; otherwise what was found in its place.
+    /// Whether it holds; otherwise what was found instead.
     pub(crate) fn judge(&self, observed: &Observed, values: &Values) -> Result<(), String> {
         let left = match self.left.as_str() {
             "stdout" => observed.stdout.trim().to_owned(),
@@ -171,8 +170,8 @@ impl Assertion {
         let right = self.right_side(values)?;
         let is_so = match self.operator {
             Operator::Matches | Operator::DoesNotMatch => {
-                let pattern = regex_lite::Regex::new(&right)
-                    .map_err(|why| format!("the pattern cannot be read: {why}"))?;
+                let pattern =
+                    regex_lite::Regex::new(&right).map_err(|why| format!("the pattern is invalid: {why}"))?;
                 pattern.is_match(&left) == (self.operator == Operator::Matches)
             }
             Operator::Contains => left.contains(&right),
@@ -187,7 +186,7 @@ impl Assertion {
         let shown: String = left.chars().take(200).collect();
         let what = if left.is_empty() { "it is empty".to_owned() } else { format!("it is `{shown}`") };
         Err(match self.right.starts_with('$') || self.right.contains("{{") {
-            true => format!("{what}, to be held against `{right}`"),
+            true => format!("{what}, compared with `{right}`"),
             false => what,
         })
     }
@@ -279,6 +278,6 @@ mod tests {
         parse_assertions("\n  latest => 3", Position { line: 10, column: 1 }, &mut faults);
         assert_eq!((faults[0].at.line, faults[0].at.column), (11, 3));
         parse_assertions("stdout matches (", Position { line: 1, column: 1 }, &mut faults);
-        assert!(faults[1].message.starts_with("the pattern cannot be read"), "{}", faults[1].message);
+        assert!(faults[1].message.starts_with("the pattern is invalid"), "{}", faults[1].message);
     }
 }

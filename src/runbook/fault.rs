@@ -5,9 +5,7 @@ use serde::Serialize;
 /// A place in the file, both from 1; columns count characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Position {
-    /// Line.
     pub line: usize,
-    /// Column.
     pub column: usize,
 }
 
@@ -23,39 +21,37 @@ impl std::fmt::Display for Position {
 pub(crate) enum Severity {
     /// It cannot be run as it is written.
     Malformed,
-    /// It can be run, and will let somebody down one day.
+    /// It can be run, but will fail somebody one day.
     Shortfall,
-    /// Worth knowing.
+    /// A note.
     Note,
 }
 
 /// Something wrong in a runbook.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Fault {
-    /// Where.
     pub at: Position,
     /// How bad.
     pub severity: Severity,
-    /// In a word that tools can match.
+    /// Its code, for tools.
     pub code: &'static str,
-    /// What.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
 }
 
 impl Fault {
-    /// Something that cannot be run.
+    /// An error.
     pub(super) fn malformed(at: Position, code: &'static str, message: impl Into<String>) -> Self {
         Fault { at, severity: Severity::Malformed, code, message: message.into(), hint: None }
     }
 
-    /// Something that will let somebody down.
+    /// A warning.
     pub(super) fn shortfall(at: Position, code: &'static str, message: impl Into<String>) -> Self {
         Fault { at, severity: Severity::Shortfall, code, message: message.into(), hint: None }
     }
 
-    /// Something worth knowing.
+    /// A note.
     pub(super) fn note(at: Position, code: &'static str, message: impl Into<String>) -> Self {
         Fault { at, severity: Severity::Note, code, message: message.into(), hint: None }
     }

@@ -1,4 +1,4 @@
-//! The line that opens a fenced block: its role, and the machine's part behind it.
+//! The line that opens a fenced block: its role and its attributes.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ struct Attribute {
     is_used: std::cell::Cell<bool>,
 }
 
-/// What a language is to us.
+/// The meaning of a language.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Language {
     Role,
@@ -91,7 +91,7 @@ pub(super) fn language(word: &str) -> Language {
     }
 }
 
-/// The role that somebody may have meant.
+/// The role that was probably meant.
 pub(super) fn nearest_role(word: &str) -> Option<&'static str> {
     let word = word.to_lowercase();
     ROLES
@@ -103,7 +103,7 @@ pub(super) fn nearest_role(word: &str) -> Option<&'static str> {
 }
 
 impl Fence {
-    /// Reads the text behind the backticks; `at` is where it begins.
+    /// Parses the text after the backticks; `at` is where it begins.
     pub(super) fn parse(text: &str, at: Position, faults: &mut Vec<Fault>) -> Self {
         let letters: Vec<char> = text.chars().collect();
         let here = |index: usize| Position { line: at.line, column: at.column + index };
@@ -133,7 +133,7 @@ impl Fence {
                     faults.push(Fault::malformed(
                         here(place + 1),
                         "attribute",
-                        format!("the quoted value of `{name}` does not end"),
+                        format!("the quoted value of `{name}` is not closed"),
                     ));
                 }
                 (value, place) = (Some(text), end);
@@ -145,7 +145,7 @@ impl Fence {
         }
     }
 
-    /// Whether anything stands behind the role.
+    /// Whether anything follows the role.
     pub(super) fn has_attributes(&self) -> bool {
         !self.attributes.is_empty()
     }
@@ -156,7 +156,7 @@ impl Fence {
         Some(found)
     }
 
-    /// Where an attribute stands.
+    /// The position of an attribute.
     pub(super) fn at(&self, name: &str) -> Position {
         self.attributes.iter().find(|attribute| attribute.name == name).map_or(self.at, |found| found.at)
     }
@@ -176,13 +176,13 @@ impl Fence {
         }
     }
 
-    /// Names, apart by spaces or commas.
+    /// Names, separated by spaces or commas.
     pub(super) fn names(&self, name: &str, faults: &mut Vec<Fault>) -> Vec<String> {
         let value = self.value(name, faults).unwrap_or_default();
         value.split([' ', ',']).filter(|part| !part.is_empty()).map(str::to_owned).collect()
     }
 
-    /// Whether a word stands there.
+    /// Whether a bare word is present.
     pub(super) fn flag(&self, name: &str, faults: &mut Vec<Fault>) -> bool {
         let Some(found) = self.find(name) else { return false };
         if found.value.is_some() {
@@ -191,23 +191,23 @@ impl Fence {
         true
     }
 
-    /// A length of time.
+    /// A duration.
     pub(super) fn duration(&self, name: &str, faults: &mut Vec<Fault>) -> Option<Duration> {
         let value = self.value(name, faults)?;
         match parse_duration(&value) {
             Ok(duration) if !duration.is_zero() => Some(duration),
             _ => {
-                let what = format!("`{}` is not a length of time", value.escape_default());
+                let what = format!("`{}` is not a duration", value.escape_default());
                 faults.push(
                     Fault::malformed(self.at(name), "attribute", what)
-                        .hint("Write it like `90s`, `5m` or `2h`."),
+                        .hint("Write it as in `90s`, `5m` or `2h`."),
                 );
                 None
             }
         }
     }
 
-    /// Everything that nobody has asked for is unknown: a misspelt `timeout` must not become no timeout.
+    /// Whatever was not read is unknown: a misspelt `timeout` must not become no timeout.
     pub(super) fn refuse_the_rest(&self, allowed: &[&str], faults: &mut Vec<Fault>) {
         for attribute in self.attributes.iter().filter(|attribute| !attribute.is_used.get()) {
             let name = attribute.name.escape_default();
@@ -222,7 +222,7 @@ impl Fence {
                 .min();
             fault = match near.filter(|(distance, _)| *distance <= 2) {
                 Some((_, near)) => fault.hint(format!("Did you mean `{near}`?")),
-                None => fault.hint(format!("It knows {}.", allowed.join(", "))),
+                None => fault.hint(format!("It takes {}.", allowed.join(", "))),
             };
             faults.push(fault);
         }

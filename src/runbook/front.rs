@@ -1,4 +1,4 @@
-//! The YAML before the text: who keeps the runbook right, what it needs, and what must be said when it is run.
+//! The front matter: owner, needs and parameters.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +83,7 @@ struct WrittenAws {
     region: Option<String>,
 }
 
-/// Names that the tool, the shell or the programs that it starts give a meaning.
+/// Names that are reserved by lifeboat, the shell or the programs that it starts.
 pub(super) const TAKEN: [&str; 10] = [
     "run_id",
     "run_short",
@@ -117,8 +117,8 @@ pub(super) fn parse_front(yaml: &str, faults: &mut Vec<Fault>) -> Front {
                 .next()
                 .unwrap_or_default()
                 .to_owned();
-            faults.push(Fault::malformed(at, "front-matter", format!("the front matter cannot be read: {}", text.trim_start_matches("error: "))).hint(
-                "It needs `runbook: 1` and a `title`, and knows owner, review_by, rto, rpo, params and needs.",
+            faults.push(Fault::malformed(at, "front-matter", format!("the front matter is invalid: {}", text.trim_start_matches("error: "))).hint(
+                "It needs `runbook: 1` and a `title`, and may have owner, review_by, rto, rpo, params and needs.",
             ));
             return Front::default();
         }
@@ -129,19 +129,19 @@ pub(super) fn parse_front(yaml: &str, faults: &mut Vec<Fault>) -> Front {
             Fault::malformed(
                 position_of(&written.runbook),
                 "version",
-                format!("format version {} is not known", written.runbook.value),
+                format!("format version {} is not supported", written.runbook.value),
             )
-            .hint("This version of lifeboat knows `runbook: 1`."),
+            .hint("This version of lifeboat supports `runbook: 1`."),
         );
     }
     if written.owner.as_ref().is_none_or(|owner| owner.value.trim().is_empty()) {
         faults.push(
-            Fault::shortfall(start, "owner", "nobody owns this runbook")
+            Fault::shortfall(start, "owner", "this runbook has no owner")
                 .hint("Add `owner:` to the front matter."),
         );
     }
     if written.rto.is_none() {
-        faults.push(Fault::note(start, "rto", "there is no `rto`: nobody will know how much time is left"));
+        faults.push(Fault::note(start, "rto", "there is no `rto`: a run cannot show the time left"));
     }
     let review_by = read_date(&written, faults);
     let mut duration = |written: &Option<Spanned<String>>, name: &str| {
@@ -152,9 +152,9 @@ pub(super) fn parse_front(yaml: &str, faults: &mut Vec<Fault>) -> Front {
                 Fault::malformed(
                     position_of(written),
                     "front-matter",
-                    format!("`{}` is not a length of time for `{name}`", written.value.escape_default()),
+                    format!("`{}` is not a duration for `{name}`", written.value.escape_default()),
                 )
-                .hint("Write it like `60m`."),
+                .hint("Write it as in `60m`."),
             );
         }
         read
@@ -196,7 +196,7 @@ fn read_files(written: Vec<Spanned<WrittenFile>>, faults: &mut Vec<Fault>) -> Ve
         let at = position_of(&file);
         let WrittenFile { path, has, replaced } = file.value;
         if let Some(Err(why)) = has.as_deref().map(values::compile_line_pattern) {
-            faults.push(Fault::malformed(at, "pattern", format!("`has` of `{path}` cannot be read: {why}")));
+            faults.push(Fault::malformed(at, "pattern", format!("`has` of `{path}` is invalid: {why}")));
         }
         NeedsFile { path, has, is_replaced: replaced }
     });
@@ -225,7 +225,7 @@ fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
                 "front-matter",
                 format!("`{}` is not a date", text.value.escape_default()),
             )
-            .hint("Write it like `2027-03-01`."),
+            .hint("Write it as in `2027-03-01`."),
         );
     }
     date
@@ -238,9 +238,9 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
     let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !is_name || TAKEN.contains(&name.as_str()) {
-        let what = format!("`{}` cannot be the name of a parameter", name.escape_default());
+        let what = format!("`{}` is not a valid parameter name", name.escape_default());
         faults.push(Fault::malformed(at, "parameter", what).hint(
-            "A name has small letters, digits and underscores, a letter first, and is none of run_id, run_short, run_mode, http_proxy and its kind.",
+            "Use lower-case letters, digits and underscores, a letter first; run_id, run_short, run_mode, http_proxy and the like are reserved.",
         ));
     }
     if let Some(pattern) = &pattern {
@@ -248,7 +248,7 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
             Err(why) => faults.push(Fault::malformed(
                 position_of(pattern),
                 "pattern",
-                format!("the pattern of `{name}` cannot be read: {why}"),
+                format!("the pattern of `{name}` is invalid: {why}"),
             )),
             Ok(compiled) => {
                 let fixed = |text: &&str| !text.contains("{{") && !text.is_empty();
@@ -293,8 +293,8 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
         }
     }
     if let Some(is) = is.as_ref().filter(|is| is.value != "time") {
-        let what = format!("parameter `{name}` is `{}`, which is not known", is.value.escape_default());
-        faults.push(Fault::malformed(position_of(is), "parameter", what).hint("`is` may be `time`."));
+        let what = format!("parameter `{name}` is `{}`, which is not supported", is.value.escape_default());
+        faults.push(Fault::malformed(position_of(is), "parameter", what).hint("`is` can only be `time`."));
     }
     if required && default.is_some() {
         faults.push(
@@ -307,7 +307,7 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
             Fault::malformed(
                 at,
                 "parameter",
-                format!("parameter `{name}` has no value by default and is not required"),
+                format!("parameter `{name}` has no default and is not required"),
             )
             .hint("Add `required: true` or a `default`."),
         );
@@ -339,12 +339,12 @@ fn refuse_unknown_placeholders(parameters: &[Parameter], faults: &mut Vec<Fault>
                     || parameters[..index].iter().any(|other| other.name == used);
                 if !is_known {
                     let what = format!(
-                        "the default of `{}` uses `{{{{{used}}}}}`, which is not known there",
+                        "the default of `{}` uses `{{{{{used}}}}}`, which is not available there",
                         parameter.name
                     );
                     faults.push(
                         Fault::malformed(parameter.at, "placeholder", what)
-                            .hint("It may use run.id, run.short and the parameters before it."),
+                            .hint("It can use run.id, run.short and the parameters before it."),
                     );
                 }
             }

@@ -1,6 +1,6 @@
 //! Gates: where a person decides. What they read names the account, the Region and the object; what they type is the object's own
-//! name. A second person agrees from a second terminal, as another user or role of AWS; an approval carries the proof of that, so that a
-//! file which somebody has written by hand is none. Without AWS, who approves is what they say, and the record says so.
+//! name. A second person approves from a second terminal, as another user or role of AWS; an approval carries the proof of that, so that a
+//! hand-written file is worthless. Without AWS, the approver's identity is only claimed, and the record says so.
 
 use chrono::{DateTime, Utc};
 use futures::future::LocalBoxFuture;
@@ -8,16 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Kind as StepKind, Runbook, Step};
 use super::journal::{self, Actor, folder};
-use super::state::{RunState, Story};
+use super::state::{RunHistory, RunState};
 use super::values::Values;
 use crate::aws::{Aws, Proof};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
-/// What a person is shown.
+/// What a person sees at a gate.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Gate {
-    /// Which step.
     pub step: String,
     /// `confirm`, `manual` or `approve`.
     pub role: &'static str,
@@ -39,7 +38,7 @@ pub(crate) struct Gate {
 /// Asks a person on the terminal.
 pub(crate) type Ask<'a> = &'a dyn Fn(Gate) -> LocalBoxFuture<'a, Result<Reply>>;
 
-/// What came of asking a person.
+/// The result of asking a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// They typed this; nothing where they are only shown what somebody else is asked.
@@ -76,7 +75,7 @@ impl Gate {
         }))
     }
 
-    /// What an answer comes to: refused, with the reason, or not.
+    /// Judges an answer: the reason if it is refused.
     pub(super) fn judge(&self, typed: &str) -> std::result::Result<(), String> {
         let typed = typed.trim();
         match (&self.answer, self.role) {
@@ -84,7 +83,7 @@ impl Gate {
                 Err(format!("`{}` is not `{wanted}`", typed.escape_default()))
             }
             (None, "manual") if typed.chars().filter(|c| c.is_alphanumeric()).count() < 2 => {
-                Err("nothing was written about what was done".to_owned())
+                Err("the answer does not say what was done".to_owned())
             }
             _ => Ok(()),
         }
@@ -98,7 +97,7 @@ impl Gate {
         if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) }
     }
 
-    /// Asks until the answer is the one that is wanted, or until nobody answers.
+    /// Asks until the answer is right, or until nobody answers.
     pub(crate) async fn ask_until_right(mut self, ask: Ask<'_>) -> Result<Reply> {
         loop {
             match ask(self.clone()).await? {
@@ -111,37 +110,34 @@ impl Gate {
         }
     }
 
-    /// What must be typed, in words.
+    /// The instruction at the prompt.
     pub(crate) fn describe_answer(&self) -> String {
         match (&self.answer, self.role) {
-            (Some(answer), _) => format!("Type `{answer}` to go on."),
-            (None, "manual") => "Write what you did to go on.".to_owned(),
+            (Some(answer), _) => format!("Type `{answer}` to continue."),
+            (None, "manual") => "Describe what you did to continue.".to_owned(),
             (None, _) => "A second person must approve.".to_owned(),
         }
     }
 }
 
-/// That somebody else agrees.
+/// The approval of a second person.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Approval {
-    /// Which step.
     pub step: String,
-    /// Who.
     pub by: Actor,
-    /// When.
     pub at: DateTime<Utc>,
     /// Hash of the runbook that they saw.
     pub sha256: String,
-    /// Hash of what they agreed to: the run, the step, the runbook and its values.
+    /// Hash of what they approved: the run, the step, the runbook and its values.
     #[serde(default)]
     pub purpose: String,
-    /// That it was they, by AWS; without AWS nobody can tell.
+    /// The proof of identity by AWS; absent without AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
 }
 
 /// What an approval is given for: another run, step, runbook or value is another purpose.
-fn purpose_of(story: &Story, step: &str) -> Result<String> {
+fn purpose_of(story: &RunHistory, step: &str) -> Result<String> {
     let parts = (&story.start.run, step, &story.sha256, story.start.mode, &story.values);
     let text = serde_json::to_vec(&parts)
         .map_err(|error| Error::new(Kind::Bug, "a purpose cannot be written as JSON").caused_by(error))?;
@@ -160,7 +156,7 @@ pub(super) fn approval(vault: &Vault, run: &str, step: &str) -> Result<Option<Ap
     })
 }
 
-/// Takes the signature out of an approval that has counted: the journal has it now.
+/// Removes the signature of an approval that was accepted: the journal has it now.
 pub(super) fn forget_proof(vault: &Vault, run: &str, approval: &Approval) -> Result<()> {
     write_approval(vault, run, &Approval { proof: None, ..approval.clone() })
 }
@@ -171,7 +167,7 @@ fn write_approval(vault: &Vault, run: &str, approval: &Approval) -> Result<()> {
     vault.write(&approval_name(run, &approval.step), &text)
 }
 
-/// How sure it is who has approved.
+/// How certain the approver's identity is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Certainty {
     /// AWS says so.
@@ -190,10 +186,10 @@ impl Certainty {
     }
 }
 
-/// Whether an approval counts for a run, and how sure it is whose it is.
+/// Whether an approval counts for a run, and how certain its identity is.
 pub(super) async fn judge_approval(
     approval: &Approval,
-    story: &Story,
+    story: &RunHistory,
     aws: Option<&Aws>,
 ) -> Result<std::result::Result<Certainty, String>> {
     if let Err(why) = refuse_same_person(&approval.by.identity, story) {
@@ -203,7 +199,7 @@ pub(super) async fn judge_approval(
         return Ok(Err("it was given for another version of the runbook".to_owned()));
     }
     if approval.purpose != purpose_of(story, &approval.step)? {
-        return Ok(Err("it was not given for this run as it stands".to_owned()));
+        return Ok(Err("it was not given for the current state of this run".to_owned()));
     }
     let Some(aws) = aws else { return Ok(Ok(Certainty::Claimed)) };
     let Some(proof) = &approval.proof else {
@@ -217,7 +213,7 @@ pub(super) async fn judge_approval(
 }
 
 /// Nobody approves their own run.
-fn refuse_same_person(identity: &str, story: &Story) -> std::result::Result<(), String> {
+fn refuse_same_person(identity: &str, story: &RunHistory) -> std::result::Result<(), String> {
     let own = principal_of(identity).map_err(|why| format!("{identity} cannot approve: {why}"))?;
     let runners = std::iter::once(&story.start.by).chain(story.resumed.iter().map(|(_, by)| by));
     for runner in runners {
@@ -227,15 +223,15 @@ fn refuse_same_person(identity: &str, story: &Story) -> std::result::Result<(), 
         return Err(match runner.identity == identity {
             true => format!("{identity} runs this runbook and cannot approve it too"),
             false => format!(
-                "{identity} is {own}, which runs this runbook: the name of a session is chosen by whoever begins it"
+                "{identity} is {own}, which runs this runbook: the name of a session is chosen by whoever starts it"
             ),
         });
     }
     Ok(())
 }
 
-/// Who an identity is, without what they choose themselves. Two sessions of a role are one principal, since AWS lets whoever assumes
-/// it call the session what they like; whether two people share a role, or one person has two, AWS does not tell.
+/// The principal of an identity, without self-chosen parts. Two sessions of a role are one principal, since AWS lets whoever assumes
+/// it name the session freely; whether two people share a role, or one person has two, AWS cannot tell.
 fn principal_of(identity: &str) -> std::result::Result<String, String> {
     let parts: Vec<&str> = identity.splitn(6, ':').collect();
     let ["arn", _, _, _, account, resource] = parts.as_slice() else { return Ok(identity.to_owned()) };
@@ -248,10 +244,8 @@ fn principal_of(identity: &str) -> std::result::Result<String, String> {
         }
         "user" => Ok(format!("user {} of account {account}", name.rsplit('/').next().unwrap_or_default())),
         "root" => Ok(format!("the root user of account {account}")),
-        "federated-user" => {
-            Err("a federated session has the name that the user behind it gave it".to_owned())
-        }
-        _ => Err(format!("`{}` is no user and no role", resource.escape_default())),
+        "federated-user" => Err("the name of a federated session is chosen by the user behind it".to_owned()),
+        _ => Err(format!("`{}` is neither a user nor a role", resource.escape_default())),
     }
 }
 
@@ -259,9 +253,9 @@ fn principal_of(identity: &str) -> std::result::Result<String, String> {
 pub(crate) struct Request {
     /// What they read.
     pub gate: Gate,
-    /// What they agree to, as a hash; AWS can prove that it was they.
+    /// Hash of what they approve; AWS can prove their identity.
     pub purpose: String,
-    story: Story,
+    story: RunHistory,
     run: String,
 }
 
@@ -273,9 +267,9 @@ pub(crate) fn prepare_approval(
     values: &Values,
     by: &Actor,
 ) -> Result<Request> {
-    let story = Story::replay(&journal::read_journal(vault, run)?.lines)?;
+    let story = RunHistory::replay(&journal::read_journal(vault, run)?.lines)?;
     if story.state == RunState::Passed || story.state == RunState::Missed {
-        return Err(Error::request(format!("run `{run}` is over")));
+        return Err(Error::request(format!("run `{run}` has ended")));
     }
     if runbook.sha256 != story.sha256 {
         return Err(Error::new(
@@ -285,12 +279,12 @@ pub(crate) fn prepare_approval(
     }
     let next = story.next(runbook).filter(|step| matches!(step.kind, StepKind::Approve { .. }));
     let Some(step) = next else {
-        return Err(Error::request(format!("run `{run}` does not wait for an approval now"))
-            .hint(format!("`lifeboat runbook show {run}` shows where it stands.")));
+        return Err(Error::request(format!("run `{run}` is not waiting for an approval"))
+            .hint(format!("`lifeboat runbook show {run}` shows where it is.")));
     };
     let mut gate = Gate::of_step(step, values, &story.start.by)?
         .ok_or_else(|| Error::new(Kind::Bug, "an approval is not a gate"))?;
-    // Who agrees must say to what: the run itself, where the runbook names nothing else.
+    // The approver must type what they approve: the run itself, where the runbook names nothing else.
     gate.answer.get_or_insert_with(|| run.to_owned());
     if let Err(why) = refuse_same_person(&by.identity, &story) {
         return Err(Error::new(Kind::Guard, format!("`{}` cannot be approved: {why}", step.id))

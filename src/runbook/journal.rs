@@ -1,7 +1,7 @@
 //! What happened in a run: `runs/<run>/journal.jsonl` in the vault, one JSON document a line, only ever added to.
 //!
-//! Each line is on disk before and after what it tells of, and carries the SHA-256 of the line before. Beside it lies `head`,
-//! the number and hash of the last line, so that the last line cannot be changed or taken away unseen either. That makes changes
+//! Each line is on disk before and after the event it records, and carries the SHA-256 of the line before. Beside it lies `head`,
+//! the number and hash of the last line, so that the last line cannot be changed or removed unseen either. That makes changes
 //! visible; it does not keep somebody who rewrites both files from making them.
 
 use std::collections::BTreeMap;
@@ -22,9 +22,7 @@ pub(crate) struct Line {
     pub v: u32,
     /// Number, from 1.
     pub seq: u64,
-    /// When.
     pub t: DateTime<Utc>,
-    /// What.
     #[serde(flatten)]
     pub event: Event,
     /// Hash of the line before.
@@ -34,7 +32,7 @@ pub(crate) struct Line {
 /// Who does something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Actor {
-    /// ARN of the caller, if AWS told; else user and host.
+    /// ARN of the caller, if known; else user and host.
     pub identity: String,
     /// AWS account.
     pub account: Option<String>,
@@ -46,17 +44,16 @@ pub(crate) struct Actor {
     pub version: String,
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event {
     /// The run began.
     Start(Box<Start>),
-    /// A process took the run up again.
+    /// A process resumed the run.
     Resumed {
-        /// Who.
         by: Actor,
-        /// Hash of the runbook, if another one was accepted.
+        /// Hash of the runbook, if a changed one was accepted.
         accepted: Option<String>,
         /// Bytes of an incomplete line that were dropped.
         dropped_bytes: u64,
@@ -65,109 +62,84 @@ pub(crate) enum Event {
     },
     /// A step is about to begin.
     Begin {
-        /// Which.
         step: String,
         /// How often it has begun, this time included.
         attempt: u32,
         /// Hash of what is run.
         sha256: String,
-        /// Objects that it is to make and that were not there.
+        /// Objects that it will create and that did not exist.
         absent: Vec<String>,
     },
     /// A command of the step has been started.
     Process {
-        /// Which step.
         step: String,
         /// Its process group.
         group: u32,
     },
     /// A step has ended.
     End(Box<End>),
-    /// A step was asked for by its probe.
+    /// The probe of a step was run.
     Probe {
-        /// Which.
         step: String,
         /// What came out.
         answer: Answer,
-        /// Why that is so.
+        /// The reason.
         reason: String,
-        /// What it has made.
         made: Vec<Made>,
     },
     /// A person is asked at a gate.
-    Asked {
-        /// Which.
-        step: String,
-    },
+    Asked { step: String },
     /// Somebody answered at a gate.
     Gate {
-        /// Which.
         step: String,
         /// What they typed.
         answer: String,
-        /// Who.
         by: Actor,
     },
-    /// Somebody said how it is with a step.
+    /// Somebody decided whether a step happened.
     Said {
-        /// Which.
         step: String,
         /// `done` or `redo`.
         word: String,
-        /// Who.
         by: Actor,
     },
     /// A step is not for this mode.
-    Skipped {
-        /// Which.
-        step: String,
-        /// Why.
-        reason: String,
-    },
+    Skipped { step: String, reason: String },
     /// The run stopped and can be resumed.
     Stopped {
         /// `waiting`, `failed`, `interrupted`, `unknown`.
         state: String,
-        /// At which step.
         step: Option<String>,
-        /// Why.
         reason: String,
         /// Exit code of the process.
         exit: u8,
     },
-    /// Somebody takes back what the run did.
+    /// An undo of the run begins.
     Undo {
-        /// Who.
         by: Actor,
         /// The newest step that is kept, with all before it.
         kept: Option<String>,
     },
-    /// The end of that.
+    /// The undo ended.
     Undone {
-        /// Whether everything was taken back.
+        /// Whether everything was undone.
         is_whole: bool,
-        /// Why not.
         reasons: Vec<String>,
     },
-    /// Something that a step did is about to be taken back.
-    UndoBegin {
-        /// Which.
-        step: String,
-    },
-    /// It was taken back, or not.
+    /// A step is about to be undone.
+    UndoBegin { step: String },
+    /// The undo of the step ended.
     UndoEnd {
-        /// Which.
         step: String,
         /// Whether it is gone.
         is_undone: bool,
-        /// Why not.
         reason: String,
     },
-    /// The run is over.
+    /// The run has ended.
     Finished {
         /// `passed` or `failed`.
         verdict: String,
-        /// What the verdict rests on.
+        /// The reasons of the verdict.
         reasons: Vec<String>,
     },
 }
@@ -179,17 +151,16 @@ pub(crate) struct Start {
     pub run: String,
     /// Name of the runbook.
     pub runbook: String,
-    /// Where it lies: a path, or a name if it is built in.
+    /// Its path, or its name if it is built in.
     pub place: String,
     /// SHA-256 of the file.
     pub sha256: String,
-    /// Whether it is in earnest.
+    /// Whether a run is real or a rehearsal.
     pub mode: Mode,
     /// Values, without the secret ones.
     pub values: BTreeMap<String, String>,
-    /// Who.
     pub by: Actor,
-    /// What a look at the needs of later steps left in doubt.
+    /// What preflight left in doubt.
     #[serde(default)]
     pub doubts: Vec<String>,
 }
@@ -197,39 +168,36 @@ pub(crate) struct Start {
 /// How a step ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct End {
-    /// Which.
     pub step: String,
-    /// What came of it.
+    /// The result.
     pub result: Ending,
     /// Exit code, of what has one.
     pub exit: Option<i32>,
     /// How long it took.
     pub seconds: f64,
-    /// What it said, redacted.
+    /// Its output, redacted.
     pub output: Option<Output>,
-    /// What it set, without the secret ones.
+    /// The values that it set, without the secret ones.
     pub values: BTreeMap<String, String>,
-    /// What it made.
     pub made: Vec<Made>,
     /// Why it is not done.
     pub reasons: Vec<String>,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ending {
-    /// It is done, and all is as expected.
+    /// It was done as expected.
     Done,
-    /// It failed.
     Failed,
-    /// It ran, and something is not as expected.
+    /// It ran, but something is not as expected.
     Unmet,
     /// It took too long or was interrupted: whether it happened is not known.
     Unknown,
 }
 
-/// What a step said.
+/// The output of a step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Output {
     /// File beside the journal.
@@ -240,12 +208,12 @@ pub(crate) struct Output {
     pub tail: String,
 }
 
-/// Something that a step made.
+/// An object that a step created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Made {
     /// As `kind:name`.
     pub object: String,
-    /// What nothing else of that name can have, as far as the outside tells.
+    /// Its immutable id, if it has one.
     pub identity: Option<String>,
 }
 
@@ -253,22 +221,20 @@ pub(crate) struct Made {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
-    /// It happened.
     Happened,
-    /// It did not.
     DidNot,
-    /// It could not be found out.
+    /// It could not be determined.
     Unknown,
 }
 
-/// The journal of one run, open for writing; nobody else has it meanwhile.
+/// The journal of one run, open for writing and locked.
 pub(crate) struct Journal {
     vault: Vault,
     run: String,
     log: Log,
     lines: Vec<Line>,
     last: String,
-    /// Where an incomplete line begins, which the next one takes the place of.
+    /// Where an incomplete line begins, which the next one replaces.
     cut_to: Option<u64>,
     _lock: Lock,
 }
@@ -282,9 +248,9 @@ pub(crate) struct Found {
     pub head: String,
     /// Bytes up to the end of the last whole line.
     pub good_bytes: u64,
-    /// Bytes of an incomplete line behind it.
+    /// Bytes of an incomplete line after it.
     pub dropped_bytes: u64,
-    /// Lines that there were once, the incomplete one included, as far as `head` knows.
+    /// Lines that `head` counts, the incomplete one included.
     pub lost_lines: u64,
 }
 
@@ -309,7 +275,7 @@ impl Journal {
         })
     }
 
-    /// Takes up the journal of a run whose process has ended.
+    /// Reopens the journal of a run whose process has ended.
     pub(crate) fn reopen(vault: &Vault, run: &str) -> Result<(Self, Found)> {
         read_journal(vault, run)?;
         let lock = lock(vault, run)?;
@@ -356,7 +322,7 @@ impl Journal {
         &self.last
     }
 
-    /// The vault that it lies in.
+    /// The vault that holds it.
     pub(crate) fn vault(&self) -> &Vault {
         &self.vault
     }
@@ -371,20 +337,20 @@ fn lock(vault: &Vault, run: &str) -> Result<Lock> {
     vault.path(&folder(run))?;
     vault.try_lock(&format!("{}/lock", folder(run)))?.ok_or_else(|| {
         Error::new(Kind::Guard, format!("run `{run}` is being run by another process"))
-            .hint("Go to its terminal, or wait for it: two at once would do things twice.")
+            .hint("Go to its terminal, or wait for it: two processes would run steps twice.")
     })
 }
 
-/// Whether the process of a run is still there.
+/// Whether the process of a run is alive.
 pub(crate) fn is_alive(vault: &Vault, run: &str) -> Result<bool> {
     Ok(vault.try_lock(&format!("{}/lock", folder(run)))?.is_none())
 }
 
-/// Reads the journal of a run without taking it up.
+/// Reads the journal of a run without locking it.
 pub(crate) fn read_journal(vault: &Vault, run: &str) -> Result<Found> {
     let unknown = || {
         Error::request(format!("there is no run `{}` in this vault", run.escape_default()))
-            .hint("`lifeboat runbook runs` shows those that are there; `--vault` names another vault.")
+            .hint("`lifeboat runbook runs` lists the runs; `--vault` names another vault.")
     };
     if crate::rds::RunId::parse(run).is_none() {
         return Err(unknown());
@@ -400,7 +366,7 @@ fn head(vault: &Vault, run: &str) -> Result<Option<Head>> {
 
 fn changed(run: &str, why: &str) -> Error {
     Error::new(Kind::Guard, format!("the journal of run `{run}` was changed: {why}")).hint(
-        "It no longer proves what the run did. Look at what is there, put back the journal from a copy of the vault, or begin a new run.",
+        "It no longer proves what the run did. Check what exists, restore the journal from a copy of the vault, or start a new run.",
     )
 }
 
@@ -423,22 +389,22 @@ fn understand(text: &[u8], head: Option<&Head>, run: &str) -> Result<Found> {
         }
         found.head = sha256(raw);
         if head.is_some_and(|head| head.seq == line.seq && head.sha256 != found.head) {
-            return Err(changed(run, &format!("line {number} is not the one that was written")));
+            return Err(changed(run, &format!("line {number} was altered")));
         }
         found.lines.push(line);
     }
     let last = found.lines.len() as u64;
     let known = head.map_or(0, |head| head.seq);
     if head.is_none() && last > 1 {
-        return Err(changed(run, "its `head` is gone"));
+        return Err(changed(run, "its `head` is missing"));
     }
     found.lost_lines = known.saturating_sub(last);
     // A crash writes half a line, never none; and the head follows each line at once.
     if found.lost_lines > 0 && found.dropped_bytes == 0 {
-        return Err(changed(run, &format!("{} lines at its end are gone", found.lost_lines)));
+        return Err(changed(run, &format!("{} lines at its end are missing", found.lost_lines)));
     }
     if last > known + 1 {
-        return Err(changed(run, "it has lines that its `head` does not know"));
+        return Err(changed(run, "it has lines that its `head` does not count"));
     }
     let begins_well =
         matches!(found.lines.first().map(|line| &line.event), Some(Event::Start(start)) if start.run == run);

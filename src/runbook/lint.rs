@@ -1,5 +1,5 @@
-//! What will let somebody down one day, although it can be run: a review that is overdue, a command that is not there, something
-//! that is made and never taken back.
+//! What will fail somebody one day, although it can be run: an overdue review, a missing command, something
+//! that is created and never undone.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::fault::{Fault, Position};
 use super::reading;
 use super::shell::{Scan, is_there};
 
-/// Says why a call of this tool is not understood, if it is not.
+/// Why a call of lifeboat is invalid, if it is.
 pub(crate) type Understands<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
 
 /// Everything that is wrong with a runbook, in order.
@@ -58,14 +58,14 @@ pub(crate) fn lint_runbook(
     let plain: BTreeSet<String> = known.keys().filter(|name| !free.contains(*name)).cloned().collect();
     for found in evaluation::list_evaluations(runbook, &plain, ByHand::Included) {
         faults.push(Fault::shortfall(found.at, "evaluated", found.message).hint(
-            "Hand it over as an argument of its own: `[ \"$value\" -gt 0 ]`, `psql -v name=\"$value\"`, `bash -c '…' _ \"$value\"`.",
+            "Pass it as a separate argument: `[ \"$value\" -gt 0 ]`, `psql -v name=\"$value\"`, `bash -c '…' _ \"$value\"`.",
         ));
     }
     for command in &runbook.front.needs.commands {
         if !is_there(command) {
             let at = position_of(&runbook.text, "needs:");
             faults.push(
-                Fault::shortfall(at, "command", format!("`{command}` is needed and is not on this machine"))
+                Fault::shortfall(at, "command", format!("`{command}` is not installed"))
                     .hint("Install it, or take it out of `needs`."),
             );
         }
@@ -80,7 +80,7 @@ fn review(review_by: Option<NaiveDate>, now: DateTime<Utc>, text: &str) -> Optio
     if days < 0 {
         let what = format!("this runbook was due for review {} days ago", -days);
         return Some(
-            Fault::shortfall(at, "review", what).hint("Rehearse it, read it, and move `review_by` on."),
+            Fault::shortfall(at, "review", what).hint("Rehearse it, read it, and set a new `review_by`."),
         );
     }
     (days <= 14).then(|| Fault::note(at, "review", format!("this runbook is due for review in {days} days")))
@@ -105,7 +105,7 @@ fn of_step(step: &Step) -> Vec<Fault> {
                 Fault::shortfall(
                     step.at,
                     "undo",
-                    format!("step `{id}` makes {made} and nothing takes it back"),
+                    format!("step `{id}` creates {made}, and nothing undoes it"),
                 )
                 .hint(format!("Add a block ```undo for={id}.")),
             );
@@ -115,9 +115,9 @@ fn of_step(step: &Step) -> Vec<Fault> {
                 Fault::shortfall(
                     step.at,
                     "probe",
-                    format!("step `{id}` makes {made} and nothing tells whether it has"),
+                    format!("step `{id}` creates {made}, and nothing checks whether it exists"),
                 )
-                .hint(format!("Add a block ```probe for={id}: exit code 0 if it is there.")),
+                .hint(format!("Add a block ```probe for={id}: exit code 0 if it exists.")),
             );
         }
     } else if !act.read_only && step.probe.is_none() {
@@ -125,7 +125,7 @@ fn of_step(step: &Step) -> Vec<Fault> {
             Fault::note(
                 step.at,
                 "probe",
-                format!("after a crash somebody must say whether step `{id}` happened"),
+                format!("after a crash, somebody must decide whether step `{id}` happened"),
             )
             .hint(format!("Add a block ```probe for={id}, or `read-only` if it changes nothing.")),
         );
@@ -134,7 +134,7 @@ fn of_step(step: &Step) -> Vec<Fault> {
         faults.push(Fault::note(
             step.at,
             "timeout",
-            format!("step `{id}` has no `timeout`: it is 5 minutes"),
+            format!("step `{id}` has no `timeout`: the default is 5 minutes"),
         ));
     }
     if act.read_only && !act.creates.is_empty() {
@@ -150,14 +150,13 @@ fn of_step(step: &Step) -> Vec<Fault> {
     faults
 }
 
-/// A step that says `read-only` is run in a plan, and repeated after an interruption, only if it is confined to what reads.
+/// A step that says `read-only` is run in a plan, and repeated after an interruption, only if it is confined.
 fn judge_promise(step: &Step, runbook: &Runbook, reads_only: ReadsOnly<'_>) -> Option<Fault> {
     let act = step.kind.act().filter(|act| act.read_only)?;
     let refusal = reading::first_refusal(step, runbook, reads_only)?;
-    let what =
-        format!("step `{}` says `read-only`, and a plan cannot be sure of that: {}", step.id, refusal.why);
+    let what = format!("step `{}` says `read-only`, but a plan cannot verify it: {}", step.id, refusal.why);
     Some(Fault::shortfall(below(act.script.at, refusal.line), "read-only", what).hint(
-        "Write one command a line, of `aws`, `lifeboat`, `test`, `ls`, `df` and `date`, or one SQL query; or leave out `read-only` and add a `probe`.",
+        "Write one command per line, using only `aws`, `lifeboat`, `test`, `ls`, `df` and `date`, or one SQL query; or leave out `read-only` and add a `probe`.",
     ))
 }
 
@@ -169,7 +168,7 @@ fn of_shell(step: &Step, act: &Act) -> Vec<Fault> {
             Fault::shortfall(
                 step.at,
                 "by-hand",
-                format!("step `{id}` calls lifeboat, and nothing says how to do it without"),
+                format!("step `{id}` calls lifeboat, and the runbook does not say how to do it without"),
             )
             .hint(format!("Add a block ```sh by-hand={id} with aws and psql alone.")),
         );
@@ -194,7 +193,7 @@ fn of_script(
                 Fault::shortfall(
                     below(script.at, *line),
                     "quotes",
-                    format!("`${name}` stands outside of double quotes in {what}"),
+                    format!("`${name}` is outside double quotes in {what}"),
                 )
                 .hint(format!("Write `\"${name}\"`: a space in its value would split it.")),
             );
@@ -216,7 +215,7 @@ fn of_script(
             faults.push(Fault::shortfall(
                 below(script.at, line),
                 "command",
-                format!("`{program}` in {what} is not on this machine"),
+                format!("`{program}` in {what} is not installed"),
             ));
         }
     }
@@ -225,7 +224,7 @@ fn of_script(
             faults.push(Fault::shortfall(
                 below(script.at, call.line),
                 "command",
-                format!("this lifeboat does not understand a call in {what}: {why}"),
+                format!("this version of lifeboat rejects a call in {what}: {why}"),
             ));
         }
     }
@@ -233,7 +232,7 @@ fn of_script(
         faults.push(Fault::shortfall(
             below(script.at, line),
             "syntax",
-            format!("the shell cannot read {what}: {why}"),
+            format!("the shell cannot parse {what}: {why}"),
         ));
     }
     faults
@@ -243,7 +242,7 @@ fn below(at: Position, lines: usize) -> Position {
     Position { line: at.line + lines, ..at }
 }
 
-/// What the shell itself says, which reads it and runs nothing.
+/// Syntax errors, from the shell itself, which runs nothing.
 fn syntax_error(text: &str) -> Option<(usize, String)> {
     let done = std::process::Command::new("bash")
         .args(["--noprofile", "--norc", "-n", "-c", text])

@@ -1,4 +1,4 @@
-//! What steps make (`db:…`, `snapshot:…`, `file:…`): whether it is there, and what nothing else of that name can have.
+//! What steps create (`db:…`, `snapshot:…`, `file:…`): whether it exists, and its immutable id.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -8,14 +8,13 @@ use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::rds::{InstanceId, SnapshotId};
 
-/// How an object stands.
+/// Whether an object exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// It is there.
+pub(super) enum ObjectState {
     There(Option<String>),
     /// It is not.
     Absent,
-    /// Nobody can tell for objects of this kind.
+    /// It cannot be checked for objects of this kind.
     Untold,
 }
 
@@ -30,39 +29,39 @@ pub(super) fn fill_names(creates: &[String], values: &Values) -> Result<Vec<Stri
 }
 
 /// Looks at one.
-pub(super) async fn find_object(object: &str, aws: Option<&Aws>) -> Result<Seen> {
+pub(super) async fn find_object(object: &str, aws: Option<&Aws>) -> Result<ObjectState> {
     let (kind, name) = object.split_once(':').unwrap_or(("", object));
     match (kind, aws) {
         ("db", Some(aws)) => Ok(match aws.instance(&InstanceId::parse(name)?).await? {
-            Some(found) => Seen::There(Some(found.resource_id.to_string())),
-            None => Seen::Absent,
+            Some(found) => ObjectState::There(Some(found.resource_id.to_string())),
+            None => ObjectState::Absent,
         }),
         ("snapshot", Some(aws)) => Ok(match aws.snapshot(&SnapshotId::parse(name)?).await? {
-            // Taken anew under the same name it would be of another instance or another time.
-            Some(found) => Seen::There(Some(format!(
+            // Recreated under the same name, it would be of another instance or time.
+            Some(found) => ObjectState::There(Some(format!(
                 "{} of {}",
                 found.arn,
                 found.resource_id.map_or_else(|| found.instance.clone(), |id| id.to_string())
             ))),
-            None => Seen::Absent,
+            None => ObjectState::Absent,
         }),
         ("file", _) => match std::fs::symlink_metadata(name) {
-            Ok(found) => Ok(Seen::There(Some(format!("{}:{}", found.dev(), found.ino())))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Seen::Absent),
-            Err(error) => Err(Error::outside(format!("cannot look at `{name}`")).caused_by(error)),
+            Ok(found) => Ok(ObjectState::There(Some(format!("{}:{}", found.dev(), found.ino())))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ObjectState::Absent),
+            Err(error) => Err(Error::outside(format!("cannot look up `{name}`")).caused_by(error)),
         },
-        _ => Ok(Seen::Untold),
+        _ => Ok(ObjectState::Untold),
     }
 }
 
-/// What of the objects is there. Of what nobody can look at, it counts that the step that makes it was done.
+/// The objects that exist. One that cannot be checked exists if its step was done.
 pub(super) async fn made(objects: &[String], is_done: bool, aws: Option<&Aws>) -> Result<Vec<Made>> {
     let mut made = Vec::new();
     for object in objects {
         match find_object(object, aws).await? {
-            Seen::There(identity) => made.push(Made { object: object.clone(), identity }),
-            Seen::Untold if is_done => made.push(Made { object: object.clone(), identity: None }),
-            Seen::Untold | Seen::Absent => {}
+            ObjectState::There(identity) => made.push(Made { object: object.clone(), identity }),
+            ObjectState::Untold if is_done => made.push(Made { object: object.clone(), identity: None }),
+            ObjectState::Untold | ObjectState::Absent => {}
         }
     }
     Ok(made)
@@ -73,7 +72,7 @@ pub(super) fn is_billed(object: &str) -> bool {
     object.starts_with("db:") || object.starts_with("snapshot:")
 }
 
-/// What somebody should know of an object before it is used or removed: engine, host, size. Nothing of what is not there.
+/// What somebody should know about an object before it is used or removed: engine, host, size. Nothing if it does not exist.
 pub(super) async fn describe(object: &str, aws: Option<&Aws>) -> Result<Vec<String>> {
     let (kind, name) = object.split_once(':').unwrap_or(("", object));
     let facts = match (kind, aws) {

@@ -1,4 +1,4 @@
-//! The page of a run: its record as one HTML file, in the same dress as the page of a drill.
+//! The page of a run: its record as one HTML file, in the same style as the page of a drill.
 //!
 //! Pure: a report in, a page out. The page runs no script and loads nothing, and everything that came from outside passes through
 //! maud's escaping.
@@ -66,7 +66,7 @@ fn draw_header(report: &Report) -> Markup {
             }
             @if let Some(undo) = &report.undo {
                 section.reasons {
-                    h2 { "Taken back" }
+                    h2 { "Undone" }
                     p { (draw_time(undo.at)) " by " (draw_name(&undo.by.identity)) @if let Some(kept) = &undo.kept { ". Kept: " code { (draw_name(kept)) } " and everything before it" } "." }
                     (draw_list(&undo.reasons))
                 }
@@ -134,7 +134,7 @@ fn draw_step(number: usize, step: &StepReport, report: &Report) -> Markup {
                     @for expected in &step.expects { p.holds { (draw_mark(Tone::Good)) code { (draw_name(expected)) } } }
                 }
                 @if let Some(output) = &step.output {
-                    details open[matches!(step.state, StepState::Failed | StepState::Unmet)] { summary { "what it said" } pre { code { @for line in output.lines() { (spell_unseen(&line.replace('\t', "        "))) "\n" } } } }
+                    details open[matches!(step.state, StepState::Failed | StepState::Unmet)] { summary { "output" } pre { code { @for line in output.lines() { (spell_unseen(&line.replace('\t', "        "))) "\n" } } } }
                 }
             }
             div.when {
@@ -150,7 +150,7 @@ fn draw_left_behind(report: &Report) -> Markup {
     html! {
         @if !report.left.is_empty() {
             section {
-                h2 { "What this run has made" (draw_badge(if report.mode == Mode::Rehearse { Tone::Bad } else { Tone::Faint }, "still there")) }
+                h2 { "Created by this run" (draw_badge(if report.mode == Mode::Rehearse { Tone::Bad } else { Tone::Faint }, "still exists")) }
                 dl.facts { @for left in &report.left {
                     (draw_fact(&left.step, html! { (draw_name(&left.object)) small { (draw_name(left.identity.as_deref().unwrap_or(""))) } }))
                 } }
@@ -198,7 +198,7 @@ fn draw_evidence(report: &Report, json: &[u8]) -> Markup {
     html! {
         section.evidence {
             h2 { "Evidence" }
-            p { "This page shows what is in the file below; " code { "sha256sum" } " tells whether it is the one that it was made from. "
+            p { "This page shows what is in the file below; " code { "sha256sum" } " checks that it is the one it was made from. "
                 "The journal has " (report.journal.lines) " lines, each with the hash of the one before." }
             dl.facts {
                 (draw_fact("SHA-256", html! { code { (sha256(json)) } }))

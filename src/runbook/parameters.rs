@@ -1,4 +1,4 @@
-//! The parameters of a run: from flags, the environment and defaults, each judged once, when it comes in.
+//! The parameters of a run: from flags, the environment and defaults, each validated once, when it is read.
 
 use chrono::{DateTime, Utc};
 
@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::rds::RunId;
 use crate::when::format_time;
 
-/// Reads a time as people say it.
+/// Parses a time as people write it.
 pub(crate) type ReadTime<'a> = &'a dyn Fn(&str) -> Result<DateTime<Utc>>;
 
-/// Gives every parameter its value: what was said, else its environment variable, else its default.
+/// Gives every parameter its value: from `--set`, else its environment variable, else its default.
 pub(crate) fn resolve_parameters(
     front: &Front,
     said: &[(String, String)],
@@ -97,10 +97,10 @@ fn read_given(parameter: &Parameter, said: &str) -> Result<String> {
     }
     if parameter.secret {
         return Err(Error::request(format!(
-            "parameter `{}` is secret: its value must not stand on a command line",
+            "parameter `{}` is secret: its value must not be on a command line",
             parameter.name
         ))
-        .hint(format!("Put it into an environment variable: `--set {}=env:NAME`.", parameter.name)));
+        .hint(format!("Pass it in an environment variable: `--set {}=env:NAME`.", parameter.name)));
     }
     Ok(said.to_owned())
 }
@@ -128,7 +128,7 @@ fn read_default(parameter: &Parameter, mode: Mode, values: &Values) -> Result<Op
         .transpose()
 }
 
-/// All of them at once: nobody wants to be told one at a time.
+/// All of them at once, not one at a time.
 fn refuse_missing(missing: &[&Parameter]) -> Error {
     let named: Vec<String> = missing
         .iter()
@@ -176,12 +176,12 @@ fn refuse_unfit(parameter: &Parameter, text: &str) -> Result<()> {
         return Err(wrong(format!("it has more than {LONGEST} bytes")));
     }
     if text.chars().any(char::is_control) {
-        return Err(wrong("it has a control character in it".to_owned()));
+        return Err(wrong("it has a control character".to_owned()));
     }
     match &parameter.pattern {
         Some(pattern) => {
-            let compiled = compile_pattern(pattern)
-                .map_err(|why| wrong(format!("its pattern cannot be read: {why}")))?;
+            let compiled =
+                compile_pattern(pattern).map_err(|why| wrong(format!("its pattern is invalid: {why}")))?;
             if !compiled.is_match(text) {
                 let example = parameter
                     .example
@@ -373,9 +373,7 @@ mod tests {
             &read_time,
         )
         .unwrap_err();
-        assert!(
-            said.chain().contains("must not stand on a command line") && !said.chain().contains("hunter2")
-        );
+        assert!(said.chain().contains("must not be on a command line") && !said.chain().contains("hunter2"));
         let mut values = Values::default();
         values.set("password", "hunter2", true);
         values.set("a", "1", false);

@@ -6,18 +6,18 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use super::document::{Act, Front, Kind, Mode, Origin, Place, Runbook, Script, Step, Waiting};
+use super::document::{Act, Front, Kind, Mode, Origin, Runbook, Script, SqlTarget, Step, Waiting};
 use super::evaluation::{self, ByHand};
 use super::fault::{Fault, Position};
 use super::fence::{Fence, Language, ROLES, language, nearest_role};
 use super::shell::is_name;
 use super::{expect, front, sha256, values, wait};
 
-/// How often a wait looks when it does not say.
+/// How often a wait polls by default.
 const EVERY: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Reads the bytes of a file.
-pub(super) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
+pub(crate) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
     let mut runbook = Runbook {
         origin,
         sha256: sha256(bytes),
@@ -62,7 +62,7 @@ pub(super) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
     let free = runbook.free_names();
     for found in evaluation::list_evaluations(&runbook, &free, ByHand::LeftOut) {
         let fault = Fault::malformed(found.at, "evaluated", found.message);
-        runbook.faults.push(fault.hint("Its value may be any text. Hand it over as an argument of its own, such as `psql -v` or `bash -c '…' _ \"$value\"`."));
+        runbook.faults.push(fault.hint("Its value may be any text. Pass it as a separate argument, such as `psql -v` or `bash -c '…' _ \"$value\"`."));
     }
     if runbook.steps.is_empty() && runbook.faults.is_empty() {
         let at = Position { line: 1, column: 1 };
@@ -98,7 +98,7 @@ struct Attached {
     at: Position,
 }
 
-/// What stands on the opening line of any step.
+/// The attributes that any step can have.
 struct Marks {
     only: Option<Mode>,
     completes_recovery: bool,
@@ -112,7 +112,7 @@ impl Marks {
             Some("real") => Some(Mode::Real),
             Some("rehearse" | "rehearsal") => Some(Mode::Rehearse),
             Some(other) => {
-                let what = format!("`{}` is no mode", other.escape_default());
+                let what = format!("`{}` is not a mode", other.escape_default());
                 let fault = Fault::malformed(fence.at("only"), "attribute", what);
                 faults.push(fault.hint("`only` is real or rehearse."));
                 None
@@ -184,10 +184,10 @@ impl Reader<'_> {
         match language(&fence.role) {
             Language::Prose => {
                 if fence.has_attributes() && fence.value("id", &mut Vec::new()).is_some() {
-                    let what = format!("a block of language `{}` has an `id` and is not run", fence.role);
+                    let what = format!("a block of language `{}` has an `id` but is not run", fence.role);
                     self.runbook.faults.push(
                         Fault::malformed(fence.at, "role", what)
-                            .hint("Commands that are to be run have the language `sh`."),
+                            .hint("Commands that lifeboat runs have the language `sh`."),
                     );
                 }
                 return;
@@ -212,7 +212,7 @@ impl Reader<'_> {
         }
         if !is_closed {
             faults.push(
-                Fault::malformed(at, "fence", format!("this `{}` block does not end", fence.role))
+                Fault::malformed(at, "fence", format!("this `{}` block is not closed", fence.role))
                     .hint(format!("Close it with a line `{}`.", &opening[..ticks])),
             );
         }
@@ -301,9 +301,9 @@ impl Reader<'_> {
                     Fault::malformed(
                         fence.at,
                         "variable",
-                        format!("`{}` cannot be the name of a variable here", name.escape_default()),
+                        format!("`{}` is not a valid name for a variable here", name.escape_default()),
                     )
-                    .hint("Small letters, digits and underscores."),
+                    .hint("Use lower-case letters, digits and underscores."),
                 );
             }
         }
@@ -312,9 +312,9 @@ impl Reader<'_> {
                 Fault::malformed(
                     fence.at("creates"),
                     "creates",
-                    format!("`{object}` does not say what it is"),
+                    format!("`{object}` does not say what kind of object it is"),
                 )
-                .hint("Write it like `db:{{target}}`, `snapshot:{{snapshot}}` or `file:{{path}}`."),
+                .hint("Write it as in `db:{{target}}`, `snapshot:{{snapshot}}` or `file:{{path}}`."),
             );
         }
         if is_sql && !act.sets.is_empty() {
@@ -324,7 +324,7 @@ impl Reader<'_> {
             );
         }
         let marks = Marks::read(fence, faults);
-        let place = Place {
+        let place = SqlTarget {
             on: if is_sql { fence.value("on", faults) } else { None },
             db: if is_sql { fence.value("db", faults) } else { None },
         };
@@ -381,11 +381,7 @@ impl Reader<'_> {
         };
         fence.refuse_the_rest(allowed, faults);
         if text.trim().is_empty() {
-            faults.push(Fault::malformed(
-                fence.at,
-                "empty",
-                format!("this `{}` block says nothing", fence.role),
-            ));
+            faults.push(Fault::malformed(fence.at, "empty", format!("this `{}` block is empty", fence.role)));
         }
         let last = values::placeholders(&text).pop().map(|name| format!("{{{{{name}}}}}"));
         let answer = typed.or(last);
@@ -394,7 +390,7 @@ impl Reader<'_> {
             ("approve", answer) => Kind::Approve { text, answer },
             (_, Some(answer)) => Kind::Confirm { text, answer },
             (_, None) => {
-                faults.push(Fault::malformed(fence.at, "confirm", "nothing says what must be typed").hint("Name the object at stake in the text, as `{{source}}`, or say it with `type=\"{{source}}\"`."));
+                faults.push(Fault::malformed(fence.at, "confirm", "the gate does not say what must be typed").hint("Name the object at stake in the text, as `{{source}}`, or say it with `type=\"{{source}}\"`."));
                 return;
             }
         };
@@ -422,13 +418,13 @@ impl Reader<'_> {
                 Fault::malformed(
                     fence.at("id"),
                     "id",
-                    format!("`{}` cannot be the id of a step", id.escape_default()),
+                    format!("`{}` is not a valid step id", id.escape_default()),
                 )
-                .hint("Letters, digits, hyphens and underscores, a letter first."),
+                .hint("Use letters, digits, hyphens and underscores, a letter first."),
             );
         }
         if let Some(other) = self.runbook.step(&id) {
-            let what = format!("two steps have the id `{id}`: the other one is in line {}", other.at.line);
+            let what = format!("two steps have the id `{id}`: the other one is on line {}", other.at.line);
             let at = if is_named { fence.at("id") } else { fence.at };
             faults.push(Fault::malformed(at, "id", what));
         }

@@ -1,4 +1,4 @@
-//! What a run would do: every step with its values filled in. Steps that say `read-only` and are confined to what is known to read are
+//! What a run would do: every step with its values filled in. Steps that say `read-only` and are confined to read-only commands are
 //! run, as far as nothing before them would have changed what they see; nothing is changed, and nothing is written.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::confined::ReadsOnly;
 use super::document::{Kind, Mode, Runbook, Step};
 use super::expect::Observed;
-use super::objects::{self, Seen};
+use super::objects::{self, ObjectState};
 use super::preflight::{self, Finding, PreflightContext, Presence};
 use super::reading::{self, Reading};
 use super::redact::Redactor;
@@ -27,9 +27,8 @@ pub(crate) struct Plan {
     pub runbook: String,
     /// SHA-256 of the file.
     pub sha256: String,
-    /// What it is for.
     pub title: String,
-    /// Whether it would be in earnest.
+    /// Whether the run would be real or a rehearsal.
     pub mode: Mode,
     /// Who would run it.
     pub identity: String,
@@ -43,32 +42,30 @@ pub(crate) struct Plan {
     pub values: std::collections::BTreeMap<String, String>,
     /// Steps, in order.
     pub steps: Vec<Planned>,
-    /// What would stop the run, as far as it can be seen.
+    /// What would stop the run, as far as known.
     pub findings: Vec<String>,
     /// What may stop it.
     pub doubts: Vec<String>,
-    /// What later steps need, as far as it was looked at.
+    /// What later steps need, as far as checked.
     pub needs: Vec<Finding>,
 }
 
 /// One step.
 #[derive(Debug, Serialize)]
 pub(crate) struct Planned {
-    /// Its id.
     pub id: String,
-    /// The heading that it stands under.
+    /// The heading above it.
     pub title: String,
-    /// Its role.
     pub role: &'static str,
-    /// What came of it.
+    /// The result.
     pub state: Prospect,
     /// What would be run, asked or waited for.
     pub text: String,
-    /// What it would make.
+    /// What it would create.
     pub creates: Vec<String>,
-    /// What it said, if it was run.
+    /// Its output, if it was run.
     pub output: Option<String>,
-    /// Why it stands as it does.
+    /// The reason.
     pub reason: Option<String>,
     /// How long it may take.
     pub timeout_seconds: Option<f64>,
@@ -78,17 +75,16 @@ pub(crate) struct Planned {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Prospect {
-    /// It only reads, was run, and all is as expected.
+    /// It is read-only, was run, and all is as expected.
     Holds,
-    /// It only reads, was run, and something is not as expected.
+    /// It is read-only, was run, and something is not as expected.
     DoesNotHold,
-    /// It only reads, and could not be run.
+    /// It is read-only, and could not be run.
     Failed,
-    /// It says that it only reads, and nothing here proves it: a plan does not run it.
+    /// It says `read-only`, but that cannot be verified: a plan does not run it.
     NotRun,
-    /// It would be run.
     WouldRun,
-    /// It only reads, and what it reads is made by steps before it.
+    /// It is read-only, but reads what earlier steps create.
     Later,
     /// Somebody would be asked.
     WouldAsk,
@@ -96,7 +92,7 @@ pub(crate) enum Prospect {
     Skipped,
 }
 
-/// What a plan works with.
+/// The context of a plan.
 pub(crate) struct PlanContext<'a> {
     /// AWS, if the runbook needs it.
     pub aws: Option<&'a Aws>,
@@ -106,11 +102,10 @@ pub(crate) struct PlanContext<'a> {
     pub variables: &'a [(String, String)],
     /// Who would run it.
     pub by: super::journal::Actor,
-    /// Which calls of this tool only read.
+    /// Which calls of lifeboat are read-only.
     pub reads_only: ReadsOnly<'a>,
-    /// The time.
     pub now: chrono::DateTime<chrono::Utc>,
-    /// Hears which step is being run.
+    /// Called with the step that is being run.
     pub tell: &'a dyn Fn(&str),
 }
 
@@ -191,9 +186,9 @@ pub(crate) async fn plan_run(
             Kind::Sh(act) | Kind::Sql(act, _) if act.read_only => planned.state = Prospect::Later,
             Kind::Sh(act) | Kind::Sql(act, _) => {
                 for object in objects::fill_names(&act.creates, &values).unwrap_or_default() {
-                    if let Seen::There(_) = objects::find_object(&object, to.aws).await? {
+                    if let ObjectState::There(_) = objects::find_object(&object, to.aws).await? {
                         plan.findings
-                            .push(format!("`{}` would make `{object}`, which exists already", step.id));
+                            .push(format!("`{}` would create `{object}`, which already exists", step.id));
                     }
                 }
                 planned.reason = Some(format!("not run in a plan: {}", reading::NO_PROMISE));
@@ -202,7 +197,7 @@ pub(crate) async fn plan_run(
             Kind::Wait(_) => {}
             Kind::Confirm { .. } | Kind::Manual { .. } | Kind::Approve { .. } => {
                 planned.state = Prospect::WouldAsk;
-                // What a person does by hand changes what the steps after it see.
+                // What a person does by hand changes what later steps see.
                 is_before_changes &= !matches!(step.kind, Kind::Manual { .. });
             }
         }
@@ -234,7 +229,7 @@ fn plan_step(step: &Step, values: &Values, redactor: &Redactor) -> Planned {
     }
 }
 
-/// For reading only: what is run gets its values as variables.
+/// Only for display: scripts get their values as variables.
 fn filled_in(text: &str, values: &Values, is_sql: bool) -> String {
     let mut pairs: Vec<(&str, &str)> = values.iter().filter(|(name, _)| !values.is_secret(name)).collect();
     pairs.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
@@ -306,7 +301,7 @@ async fn check_step(
         return Ok(());
     }
     if !is_whole {
-        let last = script::last_words(&done.stderr).unwrap_or("it said nothing");
+        let last = script::last_words(&done.stderr).unwrap_or("it printed nothing");
         planned.state = Prospect::Failed;
         planned.reason = Some(redactor.clean(&format!("failed: {last}")));
         return Ok(());

@@ -1,8 +1,8 @@
-//! What later steps need, looked at before the first one changes anything: programs, files, URLs, databases with their tables, and
-//! rights. Only reads.
+//! What later steps need, checked before the first one changes anything: programs, files, URLs, databases with their tables, and
+//! permissions. Reads only.
 //!
-//! What is certainly missing keeps a run from beginning. What may be missing is said: the table that a run is to bring back is not
-//! there, an application that is down does not answer, and a policy that is bound to tags cannot be judged beforehand.
+//! What is certainly missing keeps a run from starting. What may be missing is reported: the table that a run will restore does not
+//! exist, an application that is down does not answer, and a policy with tag conditions cannot be evaluated beforehand.
 
 mod databases;
 mod finding;
@@ -22,7 +22,7 @@ pub(crate) use finding::{Finding, Presence};
 
 use crate::error::{Error, Result};
 
-/// Looks at all that the steps need which are not over yet.
+/// Checks everything that the remaining steps need.
 pub(super) async fn find_missing(
     ground: &PreflightContext<'_>,
     state_of: &dyn Fn(&str) -> StepState,
@@ -61,7 +61,7 @@ pub(super) async fn find_missing(
     Ok(findings)
 }
 
-/// Refuses to begin if something is certainly missing; what is doubtful is handed back.
+/// Refuses to start if something is certainly missing; returns what is doubtful.
 pub(super) fn refuse_missing(findings: Vec<Finding>, what: &str) -> Result<Vec<String>> {
     let of = |state| {
         let found = findings.iter().filter(move |finding: &&Finding| finding.state == state);
@@ -71,9 +71,9 @@ pub(super) fn refuse_missing(findings: Vec<Finding>, what: &str) -> Result<Vec<S
     if missing.is_empty() {
         return Ok(of(Presence::Doubtful));
     }
-    Err(Error::new(crate::error::Kind::Guard, format!("{what}, since later steps would fail: {}", missing.join("; ")))
-        .hint("Put that right, or name another with `--set`. `lifeboat runbook plan` looks at all of it and changes nothing.")
-        .hint("`--without-preflight` begins all the same."))
+    Err(Error::new(crate::error::Kind::Guard, format!("{what}, because later steps would fail: {}", missing.join("; ")))
+        .hint("Fix that, or pass another value with `--set`. `lifeboat runbook plan` checks everything and changes nothing.")
+        .hint("`--without-preflight` starts anyway."))
 }
 
 /// Names of values that steps use.
@@ -105,7 +105,7 @@ fn check_programs(steps: &[&Step], ground: &PreflightContext<'_>) -> Vec<Finding
     let mut findings = Vec::new();
     for command in &ground.runbook.front.needs.commands {
         if !is_there(command) && missing.insert(command.clone()) {
-            findings.push(Finding::new(Presence::Missing, format!("`{command}` is not on this machine")));
+            findings.push(Finding::new(Presence::Missing, format!("`{command}` is not installed")));
         }
     }
     for step in steps {
@@ -133,8 +133,8 @@ pub(super) fn missing_programs(text: &str, values: &Values) -> Vec<String> {
     missing_in(text, values).into_iter().map(|(_, why)| why).collect()
 }
 
-/// Programs that are missing, with what is wrong. A program that an earlier step may make, since its path stands in the script, is not
-/// looked at.
+/// Programs that are missing, with what is wrong. A program that an earlier step may create, since its path is in the script, is not
+/// checked.
 fn missing_in(text: &str, values: &Values) -> Vec<(String, String)> {
     let scan = Scan::of_text(text);
     let plain = scan.programs().into_iter().map(|(program, _)| program.to_owned());
@@ -143,16 +143,16 @@ fn missing_in(text: &str, values: &Values) -> Vec<(String, String)> {
     let named = named.filter(|name| !scan.set.contains(*name)).filter_map(|name| values.get(name));
     plain
         .filter(|program| !is_there(program) && !is_known_to_the_shell(program))
-        .map(|program| (program.clone(), format!("`{program}`, which is not on this machine")))
+        .map(|program| (program.clone(), format!("`{program}`, which is not installed")))
         .chain(named.filter(|path| !is_there(path)).map(|path| (path.to_owned(), why_no_program(path))))
         .collect()
 }
 
 fn why_no_program(path: &str) -> String {
     match Path::new(path).exists() {
-        true => format!("`{path}`, which is no executable file"),
+        true => format!("`{path}`, which is not an executable file"),
         false if path.contains('/') => format!("`{path}`, which does not exist"),
-        false => format!("`{path}`, which is not on this machine"),
+        false => format!("`{path}`, which is not installed"),
     }
 }
 
@@ -179,7 +179,7 @@ fn check_file(file: &NeedsFile, ground: &PreflightContext<'_>) -> Option<Finding
         return missing("does not exist");
     }
     if !path.is_file() {
-        return missing("is no file");
+        return missing("is not a file");
     }
     if access(&path, Access::READ_OK).is_err() {
         return missing("cannot be read by this user");
@@ -201,19 +201,19 @@ fn check_file(file: &NeedsFile, ground: &PreflightContext<'_>) -> Option<Finding
             return missing(&format!("has no line that matches `{pattern}`"));
         }
     }
-    Some(Finding::new(Presence::There, format!("`{shown}` is there")))
+    Some(Finding::new(Presence::There, format!("`{shown}` exists")))
 }
 
 async fn check_url(step: &str, url: &str, wanted: u16) -> Finding {
     let doubt = |why: String| {
         Finding::new(
             Presence::Doubtful,
-            format!("step `{step}` waits for {url} to answer {wanted}, and now {why}"),
+            format!("step `{step}` waits for {url} to answer {wanted}, and at present {why}"),
         )
     };
     match crate::web::status(url).await {
         Ok(code) if code == wanted => Finding::new(Presence::There, format!("{url} answers {code}")),
-        // What a run is to mend may be down.
+        // What the run will repair may be down.
         Ok(code @ 500..) => Finding::new(Presence::There, format!("{url} answers {code}, not yet {wanted}")),
         Ok(code) => doubt(format!("it answers {code}")),
         Err(error) => doubt(format!("it does not answer: {}", error.chain())),

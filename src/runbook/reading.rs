@@ -1,4 +1,4 @@
-//! Steps that only read: held against what is known, then run without a shell and without psql.
+//! Read-only steps: checked against the list of known commands, then run without a shell and without psql.
 //!
 //! A step is run in a plan, and again after an interruption without asking anybody, if it says `read-only` and is confined. The
 //! same words are run in the same way by a plan and by a run, so that a plan shows what a run will see.
@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use super::confined::statement::{Statement, uses_of_expression};
 use super::confined::{Argv, Block, Program, ReadsOnly, Refusal, judge_call, search_path};
-use super::document::{Act, Kind, Place, Runbook, Step};
+use super::document::{Act, Kind, Runbook, SqlTarget, Step};
 use super::script::{self, Done, Ended, Settings};
 use super::sql;
 use super::values::Values;
@@ -17,16 +17,16 @@ use crate::aws::Aws;
 use crate::error::Result;
 use crate::postgres::{QueryFailure, Session};
 
-/// A step that does nothing but read.
+/// A read-only step.
 pub(super) enum Reading {
     Calls(Vec<Program>),
-    Query(Statement, Place),
+    Query(Statement, SqlTarget),
 }
 
 /// Why a step is not run in a plan.
 pub(super) const NO_PROMISE: &str = "it does not say `read-only`";
 
-/// The step as something that only reads, with its values; otherwise why it is not.
+/// The step with its values, if it is read-only; otherwise why it is not.
 pub(super) fn confine_step(
     step: &Step,
     runbook: &Runbook,
@@ -109,7 +109,7 @@ pub(super) async fn run_reading(
     }
 }
 
-/// Values reach it as arguments only: an environment variable may have a meaning that nobody thought of.
+/// Values reach it as arguments only: an environment variable may have a special meaning.
 fn command_of(program: &Program) -> Command {
     let mut command = Command::new(&program.path);
     command.args(&program.arguments);
@@ -121,12 +121,12 @@ fn command_of(program: &Program) -> Command {
     command
 }
 
-/// How many bytes of an answer are taken.
+/// How many bytes of an answer are read.
 const LONGEST: usize = 256 * 1024;
 
 async fn ask_database(
     statement: &Statement,
-    place: &Place,
+    place: &SqlTarget,
     aws: Option<&Aws>,
     settings: &Settings<'_>,
 ) -> Result<Done> {
@@ -158,7 +158,7 @@ async fn ask_database(
 }
 
 /// What a statement returns, as `psql -At` would print it. The transaction has taken a snapshot before the statement comes, so that
-/// PostgreSQL lets nothing make it one that writes (`SET TRANSACTION`), and it is rolled back whatever comes of it.
+/// PostgreSQL lets nothing make it read-write (`SET TRANSACTION`), and it is always rolled back.
 async fn run_statement(
     session: &Session,
     statement: &Statement,
@@ -215,7 +215,7 @@ async fn refuse_code_of_the_database(
 /// Why there is no answer.
 enum Unread {
     Failed(String),
-    /// It was not run, since it would have done more than to read.
+    /// It was not run, because it would have done more than read.
     Refused(String),
 }
 

@@ -1,9 +1,9 @@
-//! The records of runs, as their journals tell them now: of those that are over, that wait, and that are going on.
+//! The records of runs, as their journals have them now: ended, waiting and in progress.
 
 use super::document::{Origin, Runbook};
 use super::evidence;
 use super::report::Report;
-use super::state::{RunState, StepState, Story};
+use super::state::{RunHistory, RunState, StepState};
 use super::{journal, load_runbook};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
@@ -11,7 +11,7 @@ use crate::vault::Vault;
 /// The record of one run.
 pub(crate) fn read_report(vault: &Vault, run: &str) -> Result<Report> {
     let found = journal::read_journal(vault, run)?;
-    let mut story = Story::replay(&found.lines)?;
+    let mut story = RunHistory::replay(&found.lines)?;
     if story.state == RunState::Died && journal::is_alive(vault, run)? {
         story.state = RunState::Running;
     }
@@ -39,8 +39,8 @@ pub(crate) fn list_reports(vault: &Vault) -> Result<(Vec<Report>, Vec<String>)> 
     Ok((reports, unreadable))
 }
 
-/// The copy of the runbook that lies beside the journal.
-pub(crate) fn load_copy(vault: &Vault, run: &str, story: &Story) -> Result<Runbook> {
+/// The copy of the runbook beside the journal.
+pub(crate) fn load_copy(vault: &Vault, run: &str, story: &RunHistory) -> Result<Runbook> {
     let path = vault.path(&format!("{}/runbook.md", journal::folder(run)))?;
     let mut runbook = load_runbook(&path.display().to_string())?;
     if runbook.sha256 != story.sha256 {

@@ -1,25 +1,25 @@
-//! Keeping secrets out of whatever is written.
+//! Keeps secrets out of everything that is written.
 //!
-//! What is known to be secret (parameters, values of steps that say so, and environment variables with such names) is taken out
-//! as it is and in the shapes that programs give it: percent-encoded, in JSON, in base64, quoted for a shell. What merely looks
+//! What is known to be secret (parameters, values of steps marked so, and environment variables with such names) is removed
+//! as it is and in the forms that programs give it: percent-encoded, in JSON, in base64, quoted for a shell. What merely looks
 //! like a password in a URL goes too.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::postgres::redact_urls;
 
-/// What stands in its place.
+/// Its replacement.
 pub(super) const HIDDEN: &str = "[secret]";
 
 /// Shorter ones would hide half of every text, and are no secrets.
 const SHORTEST: usize = 4;
 
-/// Shorter ones may be a part of a longer word (`test` of `latest`), and are hidden where they stand by themselves.
+/// Shorter ones may be part of a longer word (`test` of `latest`), and are hidden only as whole words.
 const LIKE_A_WORD: usize = 8;
 
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Takes secrets out of text.
+/// Removes secrets from text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Redactor {
     /// Longest first, since one may hold another.
@@ -53,7 +53,7 @@ impl Redactor {
             let is_a_place = ["_FILE", "_PATH", "_URI", "_ARN", "_COMMAND", "PGPASSFILE"]
                 .iter()
                 .any(|end| name.ends_with(end));
-            // Local stacks take any word for a key; AWS's own are long.
+            // Local stacks accept any word as a key; AWS's own are long.
             let is_a_stand_in = name.starts_with("AWS_") && value.len() < 16;
             if says_so && !is_a_place && !is_a_stand_in {
                 redactor.hide(&value);

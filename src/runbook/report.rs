@@ -24,23 +24,20 @@ pub(crate) struct Report {
     pub place: String,
     /// SHA-256 of the file.
     pub sha256: String,
-    /// What it is for.
     pub title: String,
-    /// Who keeps it right.
+    /// Who maintains it.
     pub owner: String,
-    /// Whether it is in earnest.
+    /// Whether a run is real or a rehearsal.
     pub mode: Mode,
-    /// How it stands.
     pub state: RunState,
-    /// `pass` or `fail` of a run that came to its end, whether it was taken back later or not; otherwise `unknown`.
+    /// `pass` or `fail` of a run that ended, whether it was undone later or not; otherwise `unknown`.
     pub verdict: &'static str,
-    /// The word that stands over the report, such as `PASS` or `WAITING`.
+    /// The headline of the report, such as `PASS` or `WAITING`.
     pub headline: &'static str,
-    /// What the word means here.
+    /// What the headline means here.
     pub meaning: String,
-    /// What that rests on.
+    /// The reasons.
     pub reasons: Vec<String>,
-    /// When it began.
     pub started_at: DateTime<Utc>,
     /// When the last thing happened.
     pub finished_at: Option<DateTime<Utc>>,
@@ -58,17 +55,17 @@ pub(crate) struct Report {
     pub rto: Rto,
     /// How much may be lost, as the runbook has it.
     pub rpo_objective_seconds: Option<f64>,
-    /// What a rehearsal did not try.
+    /// What a rehearsal did not test.
     pub not_rehearsed: Vec<String>,
     /// How much of the steps were tried, in percent.
     pub coverage_percent: u32,
     /// How many steps are done.
     pub steps_done: usize,
-    /// What a look at the needs of later steps left in doubt before the first one.
+    /// What preflight left in doubt.
     pub doubts: Vec<String>,
-    /// The last time that the run was taken back.
+    /// The last undo of the run.
     pub undo: Option<Undo>,
-    /// What the run made and is still there.
+    /// What the run created and still exists.
     pub left: Vec<Left>,
     /// Where the record is kept.
     pub evidence: Evidence,
@@ -76,21 +73,18 @@ pub(crate) struct Report {
     pub journal: JournalHead,
 }
 
-/// Somebody who took a run up again.
+/// A resumption of the run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Resumption {
-    /// When.
     pub at: DateTime<Utc>,
-    /// Who.
     pub identity: String,
 }
 
-/// Taking back what a run did.
+/// An undo of a run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Undo {
     /// When it began.
     pub at: DateTime<Utc>,
-    /// Who.
     pub by: Actor,
     /// The newest step that was kept, with all before it.
     pub kept: Option<String>,
@@ -101,13 +95,10 @@ pub(crate) struct Undo {
 /// One step.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct StepReport {
-    /// Its id.
     pub id: String,
-    /// The heading that it stands under.
+    /// The heading above it.
     pub title: String,
-    /// Its role.
     pub role: &'static str,
-    /// How it stands.
     pub state: StepState,
     /// When it first began.
     pub started_at: Option<DateTime<Utc>>,
@@ -119,26 +110,23 @@ pub(crate) struct StepReport {
     pub attempts: u32,
     /// Why it is not done.
     pub reasons: Vec<String>,
-    /// What it expects.
     pub expects: Vec<String>,
     /// What was typed at this gate.
     pub answer: Option<String>,
     /// Who typed it.
     pub answered_by: Option<String>,
-    /// Its last words, redacted.
+    /// The end of its output, redacted.
     pub output: Option<String>,
-    /// The file with all of them.
     pub output_file: Option<String>,
     /// Hash of that file.
     pub output_sha256: Option<String>,
-    /// What it made.
     pub made: Vec<String>,
-    /// Whether it was taken back; `false` if that failed.
+    /// Whether it was undone; `false` if that failed.
     pub taken_back: Option<bool>,
 }
 
 /// Recovery time: from the start of the run until the step that completes the recovery. What comes after it, such as watching errors
-/// or removing a throwaway, is nobody's outage.
+/// or removing a throwaway, is not part of the outage.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Rto {
     /// At most.
@@ -153,14 +141,13 @@ pub(crate) struct Rto {
     pub people_seconds: f64,
 }
 
-/// Something that is still there.
+/// An object that still exists.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Left {
     /// Which step made it.
     pub step: String,
-    /// What.
     pub object: String,
-    /// What nothing else of that name has.
+    /// Its immutable id.
     pub identity: Option<String>,
 }
 
@@ -176,7 +163,6 @@ pub(crate) struct Evidence {
 /// The journal that a record rests on.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct JournalHead {
-    /// File.
     pub file: String,
     /// How many lines.
     pub lines: usize,

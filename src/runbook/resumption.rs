@@ -3,26 +3,26 @@
 use super::document::{Mode, Runbook, Step};
 use super::journal::{self, Found, Journal};
 use super::parameters::{self, ReadTime};
-use super::state::{StepState, Story};
+use super::state::{RunHistory, StepState};
 use super::values::{Values, is_withheld};
 use super::{load_valid_runbook, record, unknown_step_error};
 use crate::error::{Error, Kind, Result};
 use crate::rds::RunId;
 use crate::vault::Vault;
 
-/// A run that is taken up.
+/// A run to be resumed.
 pub(crate) struct Reopened {
-    /// Its journal, which nobody else writes to now.
+    /// Its journal, locked.
     pub journal: Journal,
-    /// What stood in the journal.
+    /// The lines of the journal.
     pub found: Found,
-    /// What the journal tells.
-    pub story: Story,
+    /// The state according to the journal.
+    pub story: RunHistory,
     /// Whether the runbook was changed since the run began.
     pub is_changed: bool,
 }
 
-/// Takes up a run to resume it, with the runbook that it goes on with. A run that is over is refused unless a step is named; a runbook that was changed since, unless
+/// Reopens a run to resume it, with its runbook. A run that has ended is refused unless a step is named; a runbook that was changed since, unless
 /// `accepted` is the beginning of its hash.
 pub(crate) fn resume(
     vault: &Vault,
@@ -31,11 +31,10 @@ pub(crate) fn resume(
     accepted: Option<&str>,
 ) -> Result<(Runbook, Reopened)> {
     let (journal, found) = Journal::reopen(vault, run)?;
-    let story = Story::replay(journal.lines())?;
+    let story = RunHistory::replay(journal.lines())?;
     if story.state.is_over() && from.is_none() {
-        return Err(
-            Error::request(format!("run `{run}` is over ({})", story.state.word())).hint("Begin a new run.")
-        );
+        return Err(Error::request(format!("run `{run}` has ended ({})", story.state.word()))
+            .hint("Start a new run."));
     }
     let runbook = load_valid_runbook(&story.start.place)?;
     let is_changed = runbook.sha256 != story.sha256;
@@ -45,10 +44,10 @@ pub(crate) fn resume(
     Ok((runbook, Reopened { journal, found, story, is_changed }))
 }
 
-/// Takes up a run to undo it, with the copy of the runbook that lies beside its journal.
+/// Reopens a run to undo it, with the copy of the runbook beside its journal.
 pub(crate) fn resume_to_undo(vault: &Vault, run: &str) -> Result<(Runbook, Reopened)> {
     let (journal, found) = Journal::reopen(vault, run)?;
-    let story = Story::replay(journal.lines())?;
+    let story = RunHistory::replay(journal.lines())?;
     let runbook = record::load_copy(vault, run, &story)?;
     Ok((runbook, Reopened { journal, found, story, is_changed: false }))
 }
@@ -61,7 +60,7 @@ pub(crate) fn find_run_to_resume(vault: &Vault, runbook: &Runbook, from: &str, m
     let mut proven = None;
     for run in vault.list("runs")?.folders {
         let Ok(found) = journal::read_journal(vault, &run) else { continue };
-        let story = Story::replay(&found.lines)?;
+        let story = RunHistory::replay(&found.lines)?;
         let is_it = story.sha256 == runbook.sha256 && story.start.mode == mode && !story.state.is_over();
         let is_done = |step: &Step| matches!(story.state_of(&step.id), StepState::Done | StepState::Skipped);
         if is_it && runbook.steps[..place].iter().all(is_done) {
@@ -72,11 +71,11 @@ pub(crate) fn find_run_to_resume(vault: &Vault, runbook: &Runbook, from: &str, m
         return Ok(run);
     }
     Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: no journal proves that the steps before it are done"))
-        .hint("Run it from the start; steps that only read cost little. `lifeboat runbook runs` shows what can be resumed."))
+        .hint("Run it from the start; read-only steps cost little. `lifeboat runbook runs` shows what can be resumed."))
 }
 
-/// A runbook that has changed counts only if somebody says so by its hash.
-fn refuse_changed(run: &str, runbook: &Runbook, story: &Story, accepted: Option<&str>) -> Result<()> {
+/// A changed runbook is accepted only by its hash.
+fn refuse_changed(run: &str, runbook: &Runbook, story: &RunHistory, accepted: Option<&str>) -> Result<()> {
     let place = runbook.origin.display_path();
     let is_accepted =
         accepted.is_some_and(|hash| hash.len() >= 12 && runbook.sha256.starts_with(&hash.to_lowercase()));
@@ -91,17 +90,17 @@ fn refuse_changed(run: &str, runbook: &Runbook, story: &Story, accepted: Option<
     Err(match accepted {
         Some(_) => error.hint(format!("The hash that was accepted is not that of {place}, which is {}.", runbook.sha256)),
         None => error.hint(format!(
-            "It was {}. Compare it with the copy `{copy}/runbook.md` in the vault; if it is right, say `--accept-changed {}`.",
+            "It was {}. Compare it with the copy `{copy}/runbook.md` in the vault; if it is right, pass `--accept-changed {}`.",
             &story.sha256[..12.min(story.sha256.len())],
             &runbook.sha256
         )),
     })
 }
 
-/// Values of the run, and the secret ones, which are nowhere written, from where they came from.
+/// Values of the run; secret ones, which are not recorded, come from their sources again.
 pub(crate) fn restore_values(
     runbook: &Runbook,
-    story: &Story,
+    story: &RunHistory,
     set: &[(String, String)],
     read_time: ReadTime<'_>,
 ) -> Result<Values> {
@@ -112,8 +111,8 @@ pub(crate) fn restore_values(
             && was != value
             && !is_withheld(was)
         {
-            return Err(Error::request(format!("`{name}` is `{was}` in this run and stays so"))
-                .hint("Begin a new run."));
+            return Err(Error::request(format!("`{name}` is `{was}` in this run and cannot be changed"))
+                .hint("Start a new run."));
         }
     }
     let mut said: Vec<(String, String)> = story
@@ -127,7 +126,7 @@ pub(crate) fn restore_values(
         said.iter().find(|(name, value)| is_withheld(value) && !set.iter().any(|(given, _)| given == name))
     {
         return Err(Error::request(format!("the value of `{name}` looked secret and is not in the journal"))
-            .hint(format!("Say it again with `--set {name}=…`.")));
+            .hint(format!("Pass it again with `--set {name}=…`.")));
     }
     parameters::resolve_parameters(&runbook.front, &said, story.start.mode, &run, read_time)
 }

@@ -1,7 +1,7 @@
-//! Running a runbook, from the start or from where its journal says that it stands.
+//! Runs a runbook, from the start or from where its journal ends.
 //!
-//! Before a step begins its beginning is on disk, and after it its end. Whatever stops a run, it is taken up where it stands:
-//! steps that are done are not repeated, and a step of which nobody knows whether it happened is asked for first.
+//! The beginning of a step is on disk before it runs, and its end after it. Whatever stops a run, it resumes there:
+//! finished steps are not repeated, and a step that may or may not have happened is checked first.
 
 mod act;
 mod context;
@@ -17,7 +17,7 @@ use super::preflight::{self, PreflightContext};
 use super::redact::Redactor;
 use super::report::Report;
 use super::resumption::Reopened;
-use super::state::{StepState, Story};
+use super::state::{RunHistory, StepState};
 use super::values::Values;
 use crate::error::{Error, Kind, Result};
 use crate::rds::RunId;
@@ -38,7 +38,7 @@ pub(crate) async fn begin_run(
     refuse_wrong_place(runbook, &cx.by)?;
     let redactor = Redactor::hiding(values.secrets());
     let doubts =
-        preflight_run(runbook, mode, &values, &|_| StepState::Todo, cx, "the run was not begun").await?;
+        preflight_run(runbook, mode, &values, &|_| StepState::Todo, cx, "the run was not started").await?;
     let doubts = doubts.iter().map(|doubt| redactor.clean(doubt)).collect();
     let mut journal = Journal::create(cx.vault, run.as_str())?;
     journal.write_beside("runbook.md", runbook.text.as_bytes())?;
@@ -54,12 +54,12 @@ pub(crate) async fn begin_run(
         doubts,
     };
     journal.add(Event::Start(Box::new(start)), (cx.clock)())?;
-    let story = Story::replay(journal.lines())?;
+    let story = RunHistory::replay(journal.lines())?;
     let run = Run { runbook, journal, story, values, redactor, cx, suspects: Vec::new() };
     run.go_on().await
 }
 
-/// Takes a run up again. If the runbook was changed since, this one counts from now on.
+/// Resumes a run. If the runbook was changed since, this one counts from now on.
 pub(crate) async fn resume_run(
     runbook: &Runbook,
     reopened: Reopened,
@@ -73,9 +73,9 @@ pub(crate) async fn resume_run(
         && cx.by.account.is_some()
         && (&story.start.by.account, &story.start.by.region) != (&cx.by.account, &cx.by.region)
     {
-        return Err(Error::new(Kind::Guard, "the run was begun in another AWS account or Region").hint(
+        return Err(Error::new(Kind::Guard, "the run was started in another AWS account or Region").hint(
             format!(
-                "It was begun in account {}, Region {}.",
+                "It was started in account {}, Region {}.",
                 story.start.by.account.as_deref().unwrap_or("unknown"),
                 story.start.by.region.as_deref().unwrap_or("unknown")
             ),
@@ -109,7 +109,7 @@ pub(crate) async fn resume_run(
     run.go_on().await
 }
 
-/// Looks at what the steps that are left need. What is certainly missing is an error; what is doubtful is told and handed back.
+/// Checks what the remaining steps need. What is certainly missing is an error; what is doubtful is reported and returned.
 async fn preflight_run(
     runbook: &Runbook,
     mode: Mode,
@@ -119,7 +119,7 @@ async fn preflight_run(
     what: &str,
 ) -> Result<Vec<String>> {
     if cx.without_preflight {
-        return Ok(vec!["what later steps need was not checked beforehand".to_owned()]);
+        return Ok(vec!["the requirements of later steps were not checked".to_owned()]);
     }
     let ground = PreflightContext {
         runbook,
@@ -197,7 +197,7 @@ impl Run<'_, '_> {
         let mode = self.story.start.mode;
         let result = match ended {
             Ok(Ok(())) => self.close(None).await,
-            // A gate keeps what was made; whatever else stops a rehearsal ends it.
+            // A gate keeps what was created; anything else that stops a rehearsal ends it.
             Ok(Err(stop)) if mode == Mode::Rehearse && stop.state != "waiting" => {
                 self.close(Some(stop)).await
             }
@@ -224,14 +224,14 @@ impl Run<'_, '_> {
         if !made.is_empty() && self.story.start.mode == Mode::Rehearse {
             let names: Vec<&str> = made.iter().map(|(_, made)| made.object.as_str()).collect();
             error = error.hint(format!(
-                "The rehearsal keeps {} meanwhile; `lifeboat runbook undo {run}` removes it.",
+                "Until then, the rehearsal keeps {}; `lifeboat runbook undo {run}` removes it.",
                 names.join(", ")
             ));
         }
         Ok(Some(error))
     }
 
-    /// The end of a run: a rehearsal takes back what it made, whatever came of it.
+    /// The end of a run: a rehearsal always undoes what it did.
     async fn close(&mut self, stop: Option<Stop>) -> Result<Option<Error>> {
         let rto = evidence::measure_rto(self.runbook, &self.story);
         let mut reasons: Vec<String> =
@@ -254,7 +254,7 @@ impl Run<'_, '_> {
             let run = &self.story.start.run;
             let names: Vec<String> = left.iter().map(ToString::to_string).collect();
             let bill = if left.iter().any(|it| it.is_there && it.is_billed) {
-                " It costs money until it is gone."
+                " It is billed until it is removed."
             } else {
                 ""
             };
@@ -266,27 +266,26 @@ impl Run<'_, '_> {
                 ));
             }
             let error = stop.map_or_else(
-                || Error::outside(format!("the rehearsal could not be cleared up: {}", names.join("; "))),
+                || Error::outside(format!("the rehearsal could not be cleaned up: {}", names.join("; "))),
                 |stop| stop.error,
             );
             return Ok(Some(error.hint(format!(
-                "{}. `lifeboat runbook undo {run}` asks again and removes what there is.",
+                "{}. `lifeboat runbook undo {run}` tries again and removes what is left.",
                 names.join("; ")
             ))));
         }
         Ok(match stop {
-            Some(stop) => {
-                Some(stop.error.hint("The rehearsal is over; what it made was removed. Begin a new one."))
-            }
+            Some(stop) => Some(
+                stop.error.hint("The rehearsal has ended; what it created was removed. Start a new one."),
+            ),
             None if reasons.is_empty() => None,
-            None => Some(Error::new(
-                Kind::No,
-                format!("the runbook was run to its end, and {}", reasons.join("; ")),
-            )),
+            None => {
+                Some(Error::new(Kind::No, format!("the runbook ran to its end, but {}", reasons.join("; "))))
+            }
         })
     }
 
-    /// The record for people and machines. That it cannot be written must not hide how the run ended.
+    /// The record for people and machines. A failure to write it must not hide how the run ended.
     pub(super) fn keep_evidence(&self) -> Report {
         let report = self.report();
         let kept = evidence::write_evidence(&report, &self.journal);
@@ -348,7 +347,7 @@ impl Run<'_, '_> {
         Ok(Ok(()))
     }
 
-    /// Secret values are nowhere written down: a step that found one is asked again after a break.
+    /// Secret values are not recorded: a step that set one is run again after a break.
     fn has_its_values(&self, step: &Step) -> bool {
         step.kind.act().is_none_or(|act| act.outputs().all(|name| self.values.get(name).is_some()))
     }

@@ -1,8 +1,8 @@
-//! Running shell and SQL: in a process group of their own, with values as environment variables, never longer than allowed,
-//! and with everything they say passed through the redactor before anybody sees it.
+//! Runs shell and SQL: in their own process group, with values as environment variables, with a timeout,
+//! and with their output redacted before anybody sees it.
 //!
 //! Standard input of a command is an empty file that this process has locked. The lock lives as long as the command and all that
-//! it has started, whatever becomes of this process: who takes up the run knows whether something is still under way.
+//! it has started, even if this process dies: whoever resumes the run knows whether something is still running.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -21,13 +21,13 @@ use super::values::{Values, judge_plain};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 
-/// Most that is kept of what a command says.
+/// How much of a command's output is kept.
 const LONGEST: usize = 256 * 1024;
 
-/// How long a command may take to end when it is told to.
+/// How long a command may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug, Default)]
 pub(super) struct Done {
     pub(super) exit: Option<i32>,
@@ -40,7 +40,7 @@ pub(super) struct Done {
     pub(super) refused: Option<String>,
 }
 
-/// Why it is over.
+/// Why it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Ended {
     #[default]
@@ -50,7 +50,7 @@ pub(super) enum Ended {
 }
 
 impl Done {
-    /// The variables that a step has found, by name.
+    /// The variables that a step has set, by name.
     pub(super) fn found(&self, act: &Act) -> std::result::Result<Vec<(String, String)>, String> {
         let mut found: Vec<(String, String)> =
             act.sets.iter().cloned().zip(self.set.iter().cloned()).collect();
@@ -67,7 +67,7 @@ impl Done {
             }
             found.extend(act.capture.iter().cloned().zip(words.into_iter().map(str::to_owned)));
         }
-        // What is found is not chosen by whoever wrote the runbook either.
+        // Such values are not under the author's control either.
         if !act.secret && !act.free_text {
             for (name, value) in &found {
                 judge_plain(value).map_err(|why| {
@@ -89,7 +89,7 @@ pub(super) struct Settings<'a> {
     pub(super) redactor: &'a Redactor,
 }
 
-/// Runs shell text. `started` hears the process group, `says` every line, redacted.
+/// Runs shell text. `started` is called with the process group, `says` with every line, redacted.
 pub(super) async fn shell(
     text: &str,
     sets: &[String],
@@ -98,7 +98,7 @@ pub(super) async fn shell(
     says: impl FnMut(&str),
 ) -> Result<Done> {
     let mark: String = format!("--{:032x}--", rand::random::<u128>());
-    // A shell started by a step finds this very tool, not another version of it.
+    // A shell started by a step finds this very binary, not another version.
     let mut script =
         String::from("lifeboat() { \"$LIFEBOAT_PROGRAM\" \"$@\"; }; export -f lifeboat; set -euo pipefail\n");
     script.push_str(text);
@@ -114,7 +114,7 @@ pub(super) async fn shell(
     run_script(command, &mark, settings, started, says).await
 }
 
-/// Runs a command that has been made ready.
+/// Runs a prepared command.
 pub(super) async fn run_script(
     mut command: Command,
     mark: &str,
@@ -158,7 +158,7 @@ pub(super) async fn run_script(
             kind = settings.interrupt.wait(1) => { done.end = Ended::Interrupted(kind); break end_child(&mut child, group).await; }
         }
     };
-    // A daemon that it leaves behind may hold its output open for ever.
+    // A daemon that it leaves behind may hold its output open forever.
     let rest = async {
         while let Some((is_err, line)) = heard.recv().await {
             collected.take(is_err, &line, settings.redactor, &mut says);
@@ -191,7 +191,7 @@ fn locked(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Whether a command of an earlier attempt, or something that it has started, is still there.
+/// Whether a command of an earlier attempt, or something that it has started, is still running.
 pub(super) fn is_under_way(path: &Path) -> bool {
     match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => !file.try_lock_exclusive().unwrap_or(true),
@@ -213,7 +213,7 @@ async fn end_child(child: &mut Child, group: u32) -> Option<std::process::ExitSt
     child.wait().await.ok()
 }
 
-/// The line that says what went wrong: the first error, else the last line.
+/// The line that explains the failure: the first error, else the last line.
 pub(super) fn last_words(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.clone().find(is_error).or_else(|| lines.next_back())
@@ -227,7 +227,7 @@ fn is_error(line: &&str) -> bool {
         || line.contains("an error occurred")
 }
 
-/// Why a command failed, in its own words. A report of this tool says its verdict first and then why; its progress says nothing.
+/// Why a command failed, in its own words. A report of lifeboat begins with its verdict, followed by reasons; its progress explains nothing.
 pub(super) fn reason_of(done: &Done) -> Option<String> {
     let error = done.stderr.lines().map(str::trim).find(is_error);
     let mut report = done.stdout.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -256,7 +256,7 @@ async fn listen(from: Option<impl AsyncRead + Unpin>, is_err: bool, to: Lines) {
     }
 }
 
-/// What has been said so far.
+/// The output so far.
 struct Collected<'a> {
     mark: &'a str,
     stdout: Vec<u8>,

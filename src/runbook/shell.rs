@@ -1,25 +1,25 @@
 //! Reading shell text for `runbook check`: which programs it calls, which variables it uses.
 //!
-//! A scanner, no parser: it knows quotes, comments, continuations, substitutions, here-documents and separators. What it misses is a
-//! hint that is not given. Nothing that is run goes by it.
+//! A scanner, not a parser: it knows quotes, comments, continuations, substitutions, here-documents and separators. What it misses costs a
+//! hint. Nothing that is run depends on it.
 
 use std::collections::BTreeSet;
 
 /// One command with its words, quotes taken off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Command {
+pub(crate) struct Command {
     pub(super) words: Vec<String>,
     /// Line in the block, from 0.
-    pub(super) line: usize,
+    pub(crate) line: usize,
 }
 
 /// What a block of shell text does, as far as it can be seen.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
-    pub(super) commands: Vec<Command>,
+pub(crate) struct Scan {
+    pub(crate) commands: Vec<Command>,
     /// Variables that it uses, with the line of the first use.
     pub(super) used: Vec<(String, usize)>,
-    /// Variables that stand outside of double quotes, where the shell would split their value.
+    /// Variables outside double quotes, where the shell would split their value.
     pub(super) bare: Vec<(String, usize)>,
     /// Variables that it sets itself.
     pub(super) set: BTreeSet<String>,
@@ -30,7 +30,7 @@ const KEYWORDS: [&str; 21] = [
     "time", "function", "exec", "command", "builtin", "export",
 ];
 
-/// What the shell does by itself.
+/// Builtins of the shell.
 const BUILTINS: [&str; 39] = [
     ":", ".", "[", "alias", "bg", "break", "cd", "continue", "declare", "echo", "eval", "exit", "false",
     "fg", "getopts", "hash", "jobs", "kill", "let", "local", "mapfile", "printf", "pwd", "read", "readonly",
@@ -39,7 +39,7 @@ const BUILTINS: [&str; 39] = [
 ];
 
 impl Scan {
-    pub(super) fn of_text(text: &str) -> Self {
+    pub(crate) fn of_text(text: &str) -> Self {
         let mut scan = Scan::default();
         Scanner { letters: text.chars().collect(), place: 0, line: 0 }.list(&mut scan, None);
         scan.commands.retain(|command| !command.words.is_empty());
@@ -109,7 +109,7 @@ impl Scanner {
                     self.end_command(&mut command, scan);
                 }
                 '(' if self.peek() == Some(')') && word.is_begun && command.words.is_empty() => {
-                    // A function: what it is called is no program.
+                    // A function: its name is not a program.
                     scan.set.insert(std::mem::take(&mut word).text);
                     self.place += 1;
                 }
@@ -129,7 +129,7 @@ impl Scanner {
                 '<' if self.peek() == Some('<') => here.extend(self.here_tag()),
                 '<' => self.end_word(&mut word, &mut command, scan),
                 '>' => {
-                    // The number of a file before it belongs to it.
+                    // A file descriptor before it belongs to it.
                     if word.text.chars().all(|c| c.is_ascii_digit()) {
                         word = Word::default();
                     }
@@ -219,7 +219,7 @@ impl Scanner {
         }
     }
 
-    /// What stands behind a dollar sign.
+    /// What follows a dollar sign.
     fn expansion(&mut self, word: &mut Word, scan: &mut Scan, is_quoted: bool) {
         word.begin();
         match self.peek() {
@@ -292,7 +292,7 @@ impl Scanner {
         self.letters[start..self.place].iter().collect()
     }
 
-    /// Behind the first `<` of a here-document, or of a here-string, which has no tag.
+    /// After the first `<` of a here-document, or of a here-string, which has no tag.
     fn here_tag(&mut self) -> Option<String> {
         self.place += 1;
         if self.peek() == Some('<') {
@@ -321,7 +321,7 @@ impl Scanner {
         }
     }
 
-    /// Behind `>`: what it goes to is a word of its own, but for the number of a file.
+    /// After `>`: the target is a word of its own, unless it is a file descriptor.
     fn skip_target(&mut self) {
         while self.peek().is_some_and(|c| ">| ".contains(c)) {
             self.place += 1;

@@ -24,7 +24,7 @@ pub(crate) fn read_shipped(name: &str) -> Option<&'static str> {
     SHIPPED.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
-/// The one that somebody may have meant.
+/// The one that was probably meant.
 pub(super) fn nearest_name(name: &str) -> Option<&'static str> {
     let near = names().map(|known| (strsim::damerau_levenshtein(known, name), known)).min()?;
     (near.0 <= 3).then_some(near.1)

@@ -1,8 +1,8 @@
-//! Where SQL steps go, and psql for those that change something: as a person would use it, with the values as its variables (`:'name'`).
+//! Where SQL steps run, and psql for those that change something: as a person would use it, with the values as its variables (`:'name'`).
 
 use std::path::PathBuf;
 
-use super::document::Place;
+use super::document::SqlTarget;
 use super::shell::is_name;
 use super::values::Values;
 use crate::aws::Aws;
@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::postgres::{Psql, Server, Target, Tls, TlsMode, is_connection_string};
 use crate::rds::InstanceId;
 
-/// psql, ready to send `sql` to where a step says.
-pub(super) async fn command(sql: &str, place: &Place, values: &Values, aws: Option<&Aws>) -> Result<Psql> {
-    let database = place.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
+/// A psql command that runs `sql` on the database of a step.
+pub(super) async fn command(sql: &str, to: &SqlTarget, values: &Values, aws: Option<&Aws>) -> Result<Psql> {
+    let database = to.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
     let text = script(sql, values);
-    let Some(on) = &place.on else { return Psql::of_environment(database.as_deref(), &text) };
+    let Some(on) = &to.on else { return Psql::of_environment(database.as_deref(), &text) };
     let name = on.trim_matches(['{', '}', '$', ' ']);
     let on = values.get(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))?;
     if is_connection_string(on) {
@@ -30,11 +30,11 @@ fn user_of_environment() -> Option<String> {
 
 async fn instance_server(id: &str, aws: Option<&Aws>) -> Result<Server> {
     let aws = aws.ok_or_else(|| {
-        Error::request(format!("where `{id}` is cannot be asked: the runbook has no `needs: aws`"))
+        Error::request(format!("the endpoint of `{id}` cannot be looked up: the runbook has no `needs: aws`"))
     })?;
     let instance = aws.existing_instance(&InstanceId::parse(id)?).await?;
     let (host, port) = instance.endpoint.clone().ok_or_else(|| {
-        Error::outside(format!("AWS names no endpoint for `{id}`")).hint("Wait until it is available.")
+        Error::outside(format!("AWS reports no endpoint for `{id}`")).hint("Wait until it is available.")
     })?;
     let user = user_of_environment().unwrap_or(instance.master_user);
     let mut server = Target::of_login(&host, port, &user);
@@ -47,10 +47,10 @@ fn authorities_of_environment() -> Option<PathBuf> {
     std::env::var_os("PGSSLROOTCERT").filter(|path| !path.is_empty()).map(Into::into)
 }
 
-/// The server and the database that a step means, for a connection of our own: what psql would be told, with its password.
-pub(super) async fn server(place: &Place, values: &Values, aws: Option<&Aws>) -> Result<(Server, String)> {
-    let named = place.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
-    let (mut server, database) = match &place.on {
+/// The server and the database that a step means, for a connection of our own: psql's parameters, with the password.
+pub(super) async fn server(to: &SqlTarget, values: &Values, aws: Option<&Aws>) -> Result<(Server, String)> {
+    let named = to.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
+    let (mut server, database) = match &to.on {
         None => {
             let target = Target::of_environment()?.choose_server().await?;
             (target.server, target.database)

@@ -1,4 +1,4 @@
-//! How a run stands, told by its journal alone.
+//! The state of a run, from its journal alone.
 
 use std::collections::BTreeMap;
 
@@ -9,54 +9,52 @@ use super::document::Runbook;
 use super::journal::{Actor, Answer, End, Ending, Event, Line, Made, Output, Start};
 use crate::error::{Error, Kind, Result};
 
-/// How a step stands.
+/// The state of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum StepState {
     /// Not begun.
     #[default]
     Todo,
-    /// Being done by a process that is there.
+    /// Being run by a live process.
     Running,
-    /// Done, and all is as expected.
+    /// Done as expected.
     Done,
-    /// It failed.
     Failed,
-    /// It ran, and something is not as expected.
+    /// It ran, but something is not as expected.
     Unmet,
-    /// It began, and nothing says how it ended.
+    /// It began, but its end was not recorded.
     Unknown,
     /// Not for this mode.
     Skipped,
-    /// Done, and taken back.
+    /// Done, and undone.
     Undone,
 }
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RunState {
-    /// Its process is there.
+    /// Its process is alive.
     Running,
-    /// Its process has ended without a word.
+    /// Its process died.
     Died,
     /// It stopped at a gate.
     Waiting,
     /// A step failed, or something was not as expected.
     Failed,
-    /// It was interrupted.
     Interrupted,
-    /// Somebody must say how it is with a step.
+    /// Somebody must decide whether a step happened.
     Unknown,
-    /// It is over, and all is as it should be.
+    /// It ended as it should.
     Passed,
-    /// It is over, and something is not as it should be.
+    /// It ended, but something is not as it should be.
     Missed,
-    /// What it did was taken back afterwards.
+    /// Everything it did was undone afterwards.
     Undone,
-    /// Some of what it did was taken back, and some was not.
+    /// Some of what it did was undone, and some was not.
     PartlyUndone,
-    /// Something of what it did was to be taken back, and nothing was.
+    /// An undo was attempted, and nothing was undone.
     NotUndone,
 }
 
@@ -93,8 +91,7 @@ impl RunState {
 
 /// What the journal tells of one step.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
-    /// How it stands.
+pub(crate) struct StepHistory {
     pub state: StepState,
     /// How often it has begun.
     pub attempts: u32,
@@ -104,32 +101,29 @@ pub(crate) struct Told {
     pub ended: Option<DateTime<Utc>>,
     /// How long it took, all attempts together.
     pub seconds: f64,
-    /// How it last ended.
+    /// Its last result.
     pub exit: Option<i32>,
-    /// What it last said.
+    /// Its last output.
     pub output: Option<Output>,
-    /// Why it is as it is.
+    /// The reason.
     pub reasons: Vec<String>,
     /// Objects that were not there when it first began.
     pub absent: Vec<String>,
-    /// What it made.
     pub made: Vec<Made>,
     /// What was typed at this gate, and by whom.
     pub answer: Option<(String, Actor)>,
-    /// Process group of a command whose end nobody has seen.
+    /// Process group of a command whose end was not recorded.
     pub group: Option<u32>,
-    /// Whether somebody has said that it may be done again.
+    /// Whether somebody allowed it to be repeated.
     pub may_repeat: bool,
-    /// Whether it was taken back; `Some(false)` if that failed.
+    /// Whether it was undone; `Some(false)` if that failed.
     pub undone: Option<bool>,
 }
 
 /// What the journal tells of an undo.
 #[derive(Clone, Debug)]
-pub(crate) struct ToldUndo {
-    /// When it began.
+pub(crate) struct UndoHistory {
     pub began: DateTime<Utc>,
-    /// Who.
     pub by: Actor,
     /// The newest step that was kept, with all before it.
     pub kept: Option<String>,
@@ -139,40 +133,38 @@ pub(crate) struct ToldUndo {
 
 /// What the journal tells of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Story {
-    /// How it began.
+pub(crate) struct RunHistory {
     pub start: Start,
-    /// When it began.
     pub began: DateTime<Utc>,
-    /// When the last thing of the run itself happened; taking it back does not count.
+    /// When the last event of the run itself happened; an undo does not count.
     pub last: DateTime<Utc>,
     /// Its state, as far as the journal knows: [`RunState::Died`] where no end is written.
     pub state: RunState,
-    /// Why it stands where it stands.
+    /// Why it stopped.
     pub reasons: Vec<String>,
     /// Hash of the runbook that counts.
     pub sha256: String,
     /// Values, without the secret ones.
     pub values: BTreeMap<String, String>,
     /// Steps, by id.
-    pub steps: BTreeMap<String, Told>,
+    pub steps: BTreeMap<String, StepHistory>,
     /// In which order steps have ended.
     pub order: Vec<String>,
-    /// Who took it up again, and when.
+    /// Who resumed it, and when.
     pub resumed: Vec<(DateTime<Utc>, Actor)>,
-    /// Whether it came to its end, and whether it passed.
+    /// Whether it ended, and whether it passed.
     pub passed: Option<bool>,
-    /// The last time that somebody took it back.
-    pub undo: Option<ToldUndo>,
+    /// The last undo.
+    pub undo: Option<UndoHistory>,
 }
 
-impl Story {
+impl RunHistory {
     /// Reads it from the lines.
     pub(crate) fn replay(lines: &[Line]) -> Result<Self> {
         let Some(Line { event: Event::Start(start), t, .. }) = lines.first() else {
             return Err(Error::new(Kind::Bug, "a journal does not begin with its start"));
         };
-        let mut story = Story {
+        let mut story = RunHistory {
             start: (**start).clone(),
             began: *t,
             last: *t,
@@ -192,9 +184,9 @@ impl Story {
         Ok(story)
     }
 
-    /// Takes in one more line.
+    /// Applies one more line.
     pub(super) fn hear(&mut self, line: &Line) {
-        // Whatever is added after an end means that the run goes on.
+        // Any line after an end means that the run was resumed.
         let is_undo = self.undo.is_some()
             || matches!(
                 line.event,
@@ -283,7 +275,7 @@ impl Story {
                 let told = self.step_mut(step);
                 told.undone = Some(*is_undone);
                 match (is_undone, told.state) {
-                    // What failed has failed, also when nothing of it is left.
+                    // A failure stays a failure, even if nothing of it is left.
                     (true, StepState::Done) => told.state = StepState::Undone,
                     (true, _) => {}
                     (false, _) => told.reasons.push(reason.clone()),
@@ -292,7 +284,7 @@ impl Story {
             Event::Undo { by, kept } => {
                 self.state = RunState::PartlyUndone;
                 let (by, kept) = (by.clone(), kept.clone());
-                self.undo = Some(ToldUndo { began: line.t, by, kept, reasons: Vec::new() });
+                self.undo = Some(UndoHistory { began: line.t, by, kept, reasons: Vec::new() });
             }
             Event::Undone { is_whole, reasons } => {
                 let is_any_undone = self.steps.values().any(|step| step.undone == Some(true));
@@ -344,21 +336,21 @@ impl Story {
         self.order.push(step.to_owned());
     }
 
-    fn step_mut(&mut self, id: &str) -> &mut Told {
+    fn step_mut(&mut self, id: &str) -> &mut StepHistory {
         self.steps.entry(id.to_owned()).or_default()
     }
 
-    /// What is known of a step.
-    pub(crate) fn step(&self, id: &str) -> Told {
+    /// The record of a step.
+    pub(crate) fn step(&self, id: &str) -> StepHistory {
         self.steps.get(id).cloned().unwrap_or_default()
     }
 
-    /// How a step stands.
+    /// The state of a step.
     pub(crate) fn state_of(&self, id: &str) -> StepState {
         self.steps.get(id).map_or(StepState::Todo, |told| told.state)
     }
 
-    /// What this run has made and not taken back, newest first, with the step that made it.
+    /// What this run has created and not undone, newest first, with the step that created it.
     pub(crate) fn list_left_behind(&self) -> Vec<(String, Made)> {
         let mut left = Vec::new();
         for step in self.order.iter().rev() {

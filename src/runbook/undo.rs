@@ -1,8 +1,8 @@
-//! Taking back what a run did, newest first, and nothing that its journal does not prove to be the run's own: an object was not
+//! Undoes a run, newest step first, and nothing that its journal does not prove to be the run's own: an object was not
 //! there before the step, it was there after it, and it still is the very same one.
 //!
-//! A real run is taken back only if all of it can be: what stands in the way is found, and every name is typed, before anything is
-//! touched. It stops at the first step that does not go back, since what older steps made may still be used. A rehearsal removes all
+//! A real run is undone only if all of it can be: obstacles are found, and every name is typed, before anything is
+//! touched. It stops at the first step that cannot be undone, since what older steps created may still be in use. A rehearsal removes all
 //! that it can.
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::document::{Mode, Runbook, Step};
 use super::gate::{Gate, Reply};
 use super::journal::{Answer, Event, Made};
-use super::objects::{self, Seen};
+use super::objects::{self, ObjectState};
 use super::preflight;
 use super::redact::Redactor;
 use super::resumption::Reopened;
@@ -20,24 +20,24 @@ use super::state::StepState;
 use super::values::Values;
 use crate::error::{Error, Kind, Result};
 
-/// How long an undo may take that does not say; a DB instance takes minutes to go.
+/// The default timeout of an undo; deleting a DB instance takes minutes.
 const USUAL: Duration = Duration::from_secs(1800);
 
-/// How long the look before an undo may take.
+/// The timeout of the check before an undo.
 const USUAL_CHECK: Duration = Duration::from_secs(60);
 
-/// Something that is to be taken back.
+/// A step to be undone.
 struct Item<'a> {
     step: &'a Step,
     /// What it made and is there; nothing of a step that makes no objects.
     there: Vec<Made>,
     /// Whether all that it made is gone already.
     is_gone: bool,
-    /// What its probe has found meanwhile.
+    /// What its probe has found.
     probed: Option<Event>,
 }
 
-/// Something that was not taken back.
+/// Something that was not undone.
 pub(super) struct Residue {
     step: String,
     why: String,
@@ -53,15 +53,15 @@ impl std::fmt::Display for Residue {
     }
 }
 
-/// How much is taken back.
+/// How much is undone.
 pub(crate) struct Undoing<'a> {
     /// The newest step that is kept, with all before it.
     pub keep: Option<&'a str>,
-    /// Whether it is only looked at.
+    /// Whether it is only checked.
     pub is_dry: bool,
 }
 
-/// Takes back what a run did; on a real run somebody types the name of each thing that goes.
+/// Undoes a run; for a real run, somebody types the name of each object that will be removed.
 pub(crate) async fn undo_run(
     runbook: &Runbook,
     reopened: Reopened,
@@ -73,7 +73,7 @@ pub(crate) async fn undo_run(
     if found.lost_lines > 0 {
         return Err(Error::new(
             Kind::Guard,
-            "the journal has lost lines: it does not prove what the run made",
+            "the journal has lost lines: it does not prove what the run created",
         ));
     }
     values.take_over(&story.values, &runbook.free_names())?;
@@ -82,10 +82,10 @@ pub(crate) async fn undo_run(
     let kept = kept_steps(runbook, undoing.keep)?;
     let items = run.plan_undo(kept).await?;
     for item in &items {
-        run.tell(Progress::Note(&format!("to take back: {}", run.what(item))));
+        run.tell(Progress::Note(&format!("to undo: {}", run.what(item))));
     }
     if items.is_empty() {
-        run.tell(Progress::Note("there is nothing to take back"));
+        run.tell(Progress::Note("there is nothing to undo"));
     }
     if undoing.is_dry || items.is_empty() {
         return Ok(Outcome { report: run.report(), error: None });
@@ -100,7 +100,7 @@ pub(crate) async fn undo_run(
     };
     let mut reasons: Vec<String> = left.iter().map(ToString::to_string).collect();
     if let Some(keep) = undoing.keep {
-        reasons.push(format!("`{keep}` and everything before it was kept, as asked"));
+        reasons.push(format!("`{keep}` and everything before it was kept, as requested"));
     }
     run.add(Event::Undone { is_whole: reasons.is_empty(), reasons: reasons.clone() })?;
     let error = (!left.is_empty()).then(|| run.incomplete(&left));
@@ -115,7 +115,7 @@ fn kept_steps(runbook: &Runbook, keep: Option<&str>) -> Result<usize> {
 }
 
 impl<'r> Run<'r, '_> {
-    /// What is to be taken back of the steps behind the first `kept`, newest first. Nothing is touched; of a real run, whatever stands
+    /// What is to be undone of the steps after the first `kept`, newest first. Nothing is touched; of a real run, whatever stands
     /// in the way is an error, all of it at once.
     async fn plan_undo(&self, kept: usize) -> Result<Vec<Item<'r>>> {
         let (mut items, mut in_the_way) = (Vec::new(), Vec::new());
@@ -136,14 +136,14 @@ impl<'r> Run<'r, '_> {
         if in_the_way.is_empty() || self.story.start.mode == Mode::Rehearse {
             return Ok(items);
         }
-        let what = format!("nothing was undone, since not all of it can be: {}", in_the_way.join("; "));
+        let what = format!("nothing was undone, because not all of it can be: {}", in_the_way.join("; "));
         let run = &self.story.start.run;
         Err(Error::new(Kind::Guard, self.redactor.clean(&what)).hint(format!(
-            "Put that right first, or keep a step and everything before it with `lifeboat runbook undo {run} --keep STEP`."
+            "Fix that first, or keep a step and everything before it with `lifeboat runbook undo {run} --keep STEP`."
         )))
     }
 
-    /// What there is to take back of a step, if anything; otherwise why it cannot be.
+    /// What there is to undo of a step, if anything; otherwise why it cannot be undone.
     async fn look_at_step(&self, step: &'r Step) -> Result<std::result::Result<Option<Item<'r>>, Residue>> {
         let creates = step.kind.act().map(|act| act.creates.as_slice()).unwrap_or_default();
         let mut told = self.story.step(&step.id);
@@ -158,7 +158,7 @@ impl<'r> Run<'r, '_> {
         };
         let is_open =
             told.state == StepState::Unknown || (told.state == StepState::Failed && told.made.is_empty());
-        let (mut probed, mut doubt) = (None, "nothing tells whether it happened".to_owned());
+        let (mut probed, mut doubt) = (None, "nothing shows whether it happened".to_owned());
         if let (true, Some(probe)) = (is_open, &step.probe) {
             let found = self.ask_probe(step, &probe.text, probe.timeout).await?;
             match found.answer {
@@ -187,20 +187,20 @@ impl<'r> Run<'r, '_> {
         for object in objects::fill_names(creates, &self.values)? {
             let seen = objects::find_object(&object, self.cx.aws).await?;
             let made = told.made.iter().find(|made| made.object == object);
-            let unproven = || format!("the journal does not prove that this run made `{object}`");
+            let unproven = || format!("the journal does not prove that this run created `{object}`");
             match (seen, made) {
-                (Seen::Absent, _) => {}
-                (Seen::Untold, None) => match told.state {
+                (ObjectState::Absent, _) => {}
+                (ObjectState::Untold, None) => match told.state {
                     StepState::Unknown | StepState::Failed => {
-                        let why = format!("it is not known whether `{object}` was made: {doubt}");
+                        let why = format!("it is not known whether `{object}` was created: {doubt}");
                         return Ok(Err(residue(why, false)));
                     }
                     _ => {}
                 },
                 (_, None) => return Ok(Err(residue(unproven(), true))),
                 (_, Some(_)) if !told.absent.contains(&object) => return Ok(Err(residue(unproven(), true))),
-                (Seen::There(identity), Some(made)) if identity != made.identity => {
-                    return Ok(Err(residue(format!("`{object}` is another one than this run made"), true)));
+                (ObjectState::There(identity), Some(made)) if identity != made.identity => {
+                    return Ok(Err(residue(format!("`{object}` is not the one this run created"), true)));
                 }
                 (_, Some(made)) => there.push(made.clone()),
             }
@@ -212,10 +212,10 @@ impl<'r> Run<'r, '_> {
         Ok(Ok(Some(Item { step, there, is_gone, probed })))
     }
 
-    /// What keeps a step from being taken back.
+    /// Why a step cannot be undone.
     async fn obstacles(&self, item: &Item<'_>) -> Result<Vec<String>> {
         let Some(undo) = &item.step.undo else {
-            return Ok(vec!["the runbook does not say how to take it back".to_owned()]);
+            return Ok(vec!["the runbook does not say how to undo it".to_owned()]);
         };
         let mut obstacles = preflight::missing_programs(&undo.text, &self.values);
         if let Some(check) = &item.step.undo_check {
@@ -245,7 +245,7 @@ impl<'r> Run<'r, '_> {
                 None => tokio::select! {
                     reply = gate.clone().ask_until_right(self.cx.ask) => reply?,
                     kind = self.cx.interrupt.wait(1) => {
-                        return Err(Error::new(kind, "interrupted before anything was taken back"));
+                        return Err(Error::new(kind, "interrupted before anything was undone"));
                     }
                 },
             };
@@ -275,11 +275,11 @@ impl<'r> Run<'r, '_> {
         let what = format!("nothing was undone{place}, because nobody confirmed it: {}", named.join(" "));
         let run = &self.story.start.run;
         Err(Error::new(Kind::Guard, what)
-            .hint(format!("`lifeboat runbook undo {run} {}` takes it back.", missing.join(" ")))
-            .hint("`--keep STEP` keeps what a step made, and everything before it."))
+            .hint(format!("`lifeboat runbook undo {run} {}` undoes it.", missing.join(" ")))
+            .hint("`--keep STEP` keeps what a step created, and everything before it."))
     }
 
-    /// What somebody is asked before a step is taken back.
+    /// The gate before a step is undone.
     async fn gate_of(&self, item: &Item<'_>) -> Result<Gate> {
         let step = item.step;
         let mut facts = Vec::new();
@@ -306,11 +306,11 @@ impl<'r> Run<'r, '_> {
         let does = item.step.undo.as_ref().and_then(|undo| undo.does.as_deref());
         let objects: Vec<String> = item.there.iter().map(|made| format!("`{}`", made.object)).collect();
         match does {
-            _ if item.is_gone => format!("Step `{}` needs nothing: what it made is gone.", item.step.id),
+            _ if item.is_gone => format!("Step `{}` needs nothing: what it created is gone.", item.step.id),
             Some(does) => format!("Undo of `{}`: {}", item.step.id, self.values.fill_for_display(does)),
             None if objects.is_empty() => format!("Undo of `{}` ({}).", item.step.id, item.step.title),
             None => {
-                format!("Undo of `{}`: removes {}, which this run made.", item.step.id, objects.join(", "))
+                format!("Undo of `{}`: removes {}, which this run created.", item.step.id, objects.join(", "))
             }
         }
     }
@@ -322,7 +322,7 @@ impl<'r> Run<'r, '_> {
             if let Some(residue) = self.undo_item(item).await? {
                 let left = rest.filter(|item| !item.is_gone).map(|item| Residue {
                     step: item.step.id.clone(),
-                    why: "was kept, since a later step was not taken back".to_owned(),
+                    why: "was kept, because a later step was not undone".to_owned(),
                     is_there: true,
                     is_billed: false,
                 });
@@ -362,12 +362,12 @@ impl<'r> Run<'r, '_> {
             self.add(probed)?;
         }
         if item.is_gone {
-            let reason = "it was gone already".to_owned();
+            let reason = "it was already gone".to_owned();
             self.add(Event::UndoEnd { step: step.id.clone(), is_undone: true, reason })?;
             return Ok(None);
         }
         let (why, is_there) = match &step.undo {
-            None => ("the runbook does not say how to take it back".to_owned(), true),
+            None => ("the runbook does not say how to undo it".to_owned(), true),
             Some(undo) => {
                 self.add(Event::UndoBegin { step: step.id.clone() })?;
                 let what = item.there.first().map_or(step.id.clone(), |made| made.object.clone());
@@ -407,7 +407,7 @@ impl<'r> Run<'r, '_> {
         let tell = self.cx.tell;
         let done = script::shell(text, &[], &settings, |_| Ok(()), |line| tell(Progress::Says(line))).await?;
         let is_well = is_well(&done);
-        // A deletion that was asked for before is refused, and goes on.
+        // A second request to delete is refused while the first is in progress.
         let patience = if is_well { timeout } else { Duration::from_secs(20) };
         if !is_well && there.iter().all(|made| !objects::is_billed(&made.object)) {
             return Ok(Err(self.words_of(&done)));
@@ -415,19 +415,19 @@ impl<'r> Run<'r, '_> {
         for made in there {
             loop {
                 match objects::find_object(&made.object, self.cx.aws).await? {
-                    Seen::Absent => break,
-                    Seen::Untold if is_well => break,
+                    ObjectState::Absent => break,
+                    ObjectState::Untold if is_well => break,
                     _ => {}
                 }
                 let is_hasty = !is_well && self.cx.poll.is_some() && began.elapsed() > Duration::from_secs(3);
                 if began.elapsed() > patience || is_hasty {
-                    return Ok(Err(format!("`{}` is still there: {}", made.object, self.words_of(&done))));
+                    return Ok(Err(format!("`{}` still exists: {}", made.object, self.words_of(&done))));
                 }
                 self.tell(Progress::Waits(&format!("`{}` to be gone", made.object)));
                 tokio::select! {
                     () = tokio::time::sleep(self.cx.poll.unwrap_or(Duration::from_secs(15))) => {}
                     // Whoever insists is let go, and told what is left.
-                    _ = self.cx.interrupt.wait(2) => return Ok(Err(format!("`{}` is still there", made.object))),
+                    _ = self.cx.interrupt.wait(2) => return Ok(Err(format!("`{}` still exists", made.object))),
                 }
             }
         }
@@ -465,7 +465,7 @@ impl<'r> Run<'r, '_> {
             Mode::Rehearse => Kind::LeftBehind,
             Mode::Real => Kind::Partial,
         };
-        Error::new(kind, format!("not everything was taken back: {}", names.join("; ")))
+        Error::new(kind, format!("not everything was undone: {}", names.join("; ")))
             .hint(format!("`lifeboat runbook undo {}` resumes once that is fixed.", self.story.start.run))
     }
 }

@@ -41,7 +41,7 @@ impl Values {
             if !free.contains(name) {
                 judge_plain(text).map_err(|why| {
                     let what = format!("the journal has a value of `{name}` that is not free text: {why}");
-                    Error::new(Kind::Guard, what).hint("The run was not resumed. Begin a new one.")
+                    Error::new(Kind::Guard, what).hint("The run was not resumed. Start a new one.")
                 })?;
             }
             self.set(name, text, self.is_secret(name));

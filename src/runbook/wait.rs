@@ -13,7 +13,7 @@ use crate::aws::{Aws, Failure};
 use crate::error::Result;
 use crate::rds::{Health, InstanceId, SnapshotId};
 
-/// What must come true.
+/// The condition.
 #[derive(Clone, Debug)]
 pub(crate) struct Condition {
     /// As it is written.
@@ -40,7 +40,7 @@ enum Goal {
 /// What one look found.
 #[derive(Debug)]
 pub(super) enum PollResult {
-    /// It is so.
+    /// It is met.
     There(String),
     /// It is not yet so.
     NotYet(String),
@@ -135,21 +135,21 @@ impl Condition {
                 Ok(found.map(|found| match found {
                     None => self.judge_absent(&name),
                     Some(found) => self.judge(
-                        &found.reported_status,
-                        found.reported_status == "failed",
-                        "Look at `aws rds describe-events`.",
+                        found.reported_status.as_str(),
+                        found.reported_status.is_broken(),
+                        "Check `aws rds describe-events`.",
                         fails_on,
                     ),
                 }))
             }
-            (_, None) => Ok(Ok(PollResult::Never("AWS is not at hand".to_owned()))),
+            (_, None) => Ok(Ok(PollResult::Never("AWS is not available to this run".to_owned()))),
         }
     }
 
     fn judge_absent(&self, name: &str) -> PollResult {
         match self.goal {
             Goal::Gone => PollResult::There(format!("`{name}` is gone")),
-            _ => PollResult::NotYet(format!("AWS knows no `{name}` yet")),
+            _ => PollResult::NotYet(format!("AWS has no `{name}` yet")),
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn headline(report: &Report) -> Headline {
         RunState::Passed if report.mode == Mode::Rehearse => (
             Tone::Good,
             "PASS",
-            format!("{} The rehearsal has removed what it made.", count.sentence(Mode::Rehearse)),
+            format!("{} The rehearsal has removed what it created.", count.sentence(Mode::Rehearse)),
         ),
         RunState::Passed => {
             (Tone::Good, "PASS", format!("{} Every expectation holds.", count.sentence(Mode::Real)))
@@ -32,17 +32,17 @@ pub(crate) fn headline(report: &Report) -> Headline {
         RunState::Missed if !report.left.is_empty() => (
             Tone::Bad,
             "FAIL",
-            format!("{} Something that the run made is still there.", count.sentence(report.mode)),
+            format!("{} Something that the run created still exists.", count.sentence(report.mode)),
         ),
         RunState::Missed if count.failed > 0 => (
             Tone::Bad,
             "FAIL",
-            format!("A step failed, and the run is over. {}", count.sentence(report.mode)),
+            format!("A step failed, and the run has ended. {}", count.sentence(report.mode)),
         ),
         RunState::Missed => (
             Tone::Bad,
             "FAIL",
-            format!("The run is over and did not reach its objective. {}", count.sentence(report.mode)),
+            format!("The run has ended and did not meet its objective. {}", count.sentence(report.mode)),
         ),
         RunState::Failed => {
             (Tone::Bad, "STOPPED", format!("The run stopped at `{next}` and can be resumed."))
@@ -58,7 +58,7 @@ pub(crate) fn headline(report: &Report) -> Headline {
         RunState::Unknown => (
             Tone::Doubt,
             "UNKNOWN",
-            format!("It is not known whether `{next}` happened. Somebody must say so."),
+            format!("It is not known whether `{next}` happened. Somebody must decide."),
         ),
         RunState::Running => {
             (Tone::Doubt, "RUNNING", "The run was under way when this was written.".to_owned())
@@ -66,18 +66,18 @@ pub(crate) fn headline(report: &Report) -> Headline {
         RunState::Died => (
             Tone::Doubt,
             "DIED",
-            "The process of the run ended without a word. The run can be resumed.".to_owned(),
+            "The process of the run ended unexpectedly. The run can be resumed.".to_owned(),
         ),
         RunState::Undone => {
-            (Tone::Faint, "UNDONE", format!("{} Everything it did was taken back.", before(report)))
+            (Tone::Faint, "UNDONE", format!("{} Everything it did was undone.", before(report)))
         }
         RunState::NotUndone => {
-            (Tone::Doubt, "NOT UNDONE", format!("{} None of its steps was taken back.", before(report)))
+            (Tone::Doubt, "NOT UNDONE", format!("{} None of its steps was undone.", before(report)))
         }
         RunState::PartlyUndone => (
             Tone::Doubt,
             "PARTLY UNDONE",
-            format!("{} {} of its steps {} taken back.", before(report), count.undone, was(count.undone)),
+            format!("{} {} of its steps {} undone.", before(report), count.undone, was(count.undone)),
         ),
     };
     Headline { tone, word, meaning }
@@ -87,27 +87,26 @@ const fn was(count: usize) -> &'static str {
     if count == 1 { "was" } else { "were" }
 }
 
-/// How the run stood before it was taken back.
+/// The state of the run before it was undone.
 fn before(report: &Report) -> &'static str {
     match report.verdict {
         "pass" => "The run had passed.",
         "fail" => "The run had failed.",
-        _ => "The run had not come to its end.",
+        _ => "The run had not finished.",
     }
 }
 
 /// How many steps are done, of how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// All of them.
     pub all: usize,
-    /// Those that were done, whether they were taken back or not.
+    /// Those that were done, whether undone or not.
     pub done: usize,
     /// Those that failed or were not as expected.
     pub failed: usize,
     /// Those that are not for this mode.
     pub skipped: usize,
-    /// Those that were taken back, failed ones included.
+    /// Those that were undone, failed ones included.
     pub undone: usize,
 }
 
@@ -145,33 +144,32 @@ impl Count {
     }
 }
 
-/// Whether a step was done, also if it was taken back later.
+/// Whether a step was done, even if it was undone later.
 pub(crate) const fn is_done(state: StepState) -> bool {
     matches!(state, StepState::Done | StepState::Undone)
 }
 
-/// How a step stands.
+/// The state of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct StepWords {
     pub(crate) tone: Tone,
     /// A mark of one character.
     pub mark: &'static str,
-    /// In a word or two.
     pub word: &'static str,
 }
 
-/// How a step stands; `is_next` if the run goes on with it.
+/// The state of a step; `is_next` if the run continues with it.
 pub(crate) fn step_words(state: StepState, taken_back: Option<bool>, is_next: bool) -> StepWords {
     let (tone, mark, word) = match (state, taken_back) {
-        (StepState::Done, Some(false)) => (Tone::Bad, "✗", "not taken back"),
+        (StepState::Done, Some(false)) => (Tone::Bad, "✗", "not undone"),
         (StepState::Done, _) => (Tone::Good, "✓", "done"),
-        (StepState::Undone, _) => (Tone::Faint, "↶", "taken back"),
-        (StepState::Failed, Some(true)) => (Tone::Bad, "✗", "failed, taken back"),
+        (StepState::Undone, _) => (Tone::Faint, "↶", "undone"),
+        (StepState::Failed, Some(true)) => (Tone::Bad, "✗", "failed, undone"),
         (StepState::Failed, _) => (Tone::Bad, "✗", "failed"),
-        (StepState::Unmet, Some(true)) => (Tone::Bad, "✗", "not as expected, taken back"),
+        (StepState::Unmet, Some(true)) => (Tone::Bad, "✗", "not as expected, undone"),
         (StepState::Unmet, _) => (Tone::Bad, "✗", "not as expected"),
         (StepState::Running, _) => (Tone::Doubt, "▸", "running"),
-        (StepState::Unknown, Some(true)) => (Tone::Doubt, "?", "not known, taken back"),
+        (StepState::Unknown, Some(true)) => (Tone::Doubt, "?", "not known, undone"),
         (StepState::Unknown, _) => (Tone::Doubt, "?", "not known"),
         (StepState::Skipped, _) => (Tone::Faint, "–", "skipped"),
         (StepState::Todo, _) if is_next => (Tone::Doubt, "▸", "next"),
@@ -180,14 +178,14 @@ pub(crate) fn step_words(state: StepState, taken_back: Option<bool>, is_next: bo
     StepWords { tone, mark, word }
 }
 
-/// How the recovery time stands against its objective.
+/// The recovery time compared with its objective.
 pub(crate) fn rto_words(rto: &Rto, is_over: bool) -> (Tone, &'static str) {
     match rto.verdict {
         "pass" => (Tone::Good, "met"),
         "fail" => (Tone::Bad, "missed"),
         _ if rto.objective_seconds.is_none() => (Tone::Faint, "no objective"),
         _ if is_over => (Tone::Doubt, "not reached"),
-        _ => (Tone::Doubt, "not over"),
+        _ => (Tone::Doubt, "not measured yet"),
     }
 }
 
@@ -210,7 +208,7 @@ mod tests {
     use super::super::document::Origin;
     use super::super::journal::{Actor, End, Ending, Event, Line, Start};
     use super::super::parse;
-    use super::super::state::Story;
+    use super::super::state::RunHistory;
     use super::*;
     use crate::vault::Vault;
 
@@ -289,7 +287,7 @@ mod tests {
         let vault = Vault::open(directory.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
         crate::runbook::evidence::build_report(
             &runbook,
-            &Story::replay(&lines).unwrap(),
+            &RunHistory::replay(&lines).unwrap(),
             &vault,
             "",
             lines.len(),
@@ -325,14 +323,14 @@ mod tests {
             prop_assert_eq!(report.verdict == "pass", failed == 0);
             // What failed is never shown as done, and the words never say both.
             for (step, word) in report.steps.iter().zip(&rows) {
-                prop_assert!(!(matches!(step.state, StepState::Failed | StepState::Unmet) && *word == "taken back"));
+                prop_assert!(!(matches!(step.state, StepState::Failed | StepState::Unmet) && *word == "undone"));
             }
             if report.headline == "PASS" || report.headline == "FAIL" {
                 let sentence = format!("{done} of 4 steps");
                 prop_assert!(report.meaning.contains(&sentence), "{}", report.meaning);
             }
             // Nothing that is over says that it is not.
-            prop_assert!(rto_words(&report.rto, report.state.is_over()).1 != "not over");
+            prop_assert!(rto_words(&report.rto, report.state.is_over()).1 != "not measured yet");
         }
     }
 }

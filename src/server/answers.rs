@@ -1,4 +1,4 @@
-//! What the API answers, and what it answers when it refuses.
+//! Answers of the API, and refusals.
 
 use axum::Json;
 use axum::body::Body;
@@ -28,14 +28,14 @@ impl Answer {
         Answer { status, body, headers: Vec::new() }
     }
 
-    /// A refusal in the shape that all of them have.
+    /// A refusal in the common format.
     pub(super) fn refusal(status: StatusCode, error: impl Into<String>) -> Self {
         let body =
             json!({"success": false, "error": redact_urls(&error.into()), "backup_name": null, "hints": []});
         Answer::new(status, body)
     }
 
-    /// A failure of ours as a refusal, with a fitting status.
+    /// One of our errors as a refusal, with its status.
     pub(super) fn of(error: &Error) -> Self {
         let mut answer = Answer::refusal(status_of_kind(error.kind()), error.chain());
         let told: Vec<String> = error.hints().iter().filter_map(|hint| words::for_callers(hint)).collect();
@@ -85,7 +85,7 @@ impl Answer {
         self.with_headers_on((self.status, Json(body)).into_response())
     }
 
-    /// Another form of the same answer.
+    /// The same answer with another body.
     pub(super) fn with_headers_on(&self, mut response: Response) -> Response {
         for (name, value) in &self.headers {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -96,7 +96,7 @@ impl Answer {
     }
 }
 
-/// Too many: when to come back.
+/// 429, with the time to retry.
 pub(super) fn too_many(what: &str, wait: std::time::Duration) -> Answer {
     let seconds = (wait.as_secs_f64().ceil() as u64).max(1);
     Answer::refusal(StatusCode::TOO_MANY_REQUESTS, format!("too many requests: {what}"))
@@ -105,7 +105,7 @@ pub(super) fn too_many(what: &str, wait: std::time::Duration) -> Answer {
         .field("retry_after_seconds", seconds)
 }
 
-/// Whether a status says that nothing was done, so that it takes nothing from a limit. 422 is the answer of work that was done.
+/// Whether a status means that nothing was done, so that it does not count towards a limit. 422 means that work was done.
 pub(super) const fn is_refusal(status: u16) -> bool {
     status >= 400 && status < 500 && status != 422
 }
@@ -124,7 +124,7 @@ fn status_of_kind(kind: Kind) -> StatusCode {
 /// A backup as the API shows it: what was promised, and what its verification says. What was observed in the database is
 /// left out: of a large one it has megabytes.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Shown<'a> {
+pub(super) struct BackupAnswer<'a> {
     success: bool,
     backup_name: &'a str,
     file_path: &'a str,
@@ -145,8 +145,8 @@ pub(super) struct Shown<'a> {
     trigger: &'a str,
 }
 
-pub(super) fn shown(manifest: &Manifest) -> Shown<'_> {
-    Shown {
+pub(super) fn shown(manifest: &Manifest) -> BackupAnswer<'_> {
+    BackupAnswer {
         success: manifest.success,
         backup_name: manifest.backup_name.as_str(),
         file_path: &manifest.file_path,
@@ -168,7 +168,7 @@ pub(super) fn shown(manifest: &Manifest) -> Shown<'_> {
     }
 }
 
-/// A backup in a list: with what became of its file.
+/// A backup in a list, with the state of its file.
 pub(super) fn entry_json(entry: &Entry) -> Value {
     let mut value = json!(shown(&entry.manifest));
     value["state"] = match entry.state {
@@ -192,7 +192,7 @@ pub(super) fn failed(failure: &Failure) -> Value {
     value
 }
 
-/// Text of some type.
+/// Text of a content type.
 pub(super) fn text_response(kind: &'static str, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

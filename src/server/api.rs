@@ -1,4 +1,4 @@
-//! What the endpoints of `/api/` do.
+//! The endpoints of `/api/`.
 
 mod acts;
 mod asked;
@@ -70,7 +70,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Respo
     .await
 }
 
-/// Backups and attempts that failed, newest first: the first entry is the latest attempt, and its `success` what came of it.
+/// Backups and attempts that failed, newest first: the first entry is the latest attempt, and its `success` the result.
 fn listed_with_failures(catalogue: &Catalogue, failures: &[Failure]) -> Vec<Value> {
     let made = catalogue.entries.iter().map(|entry| (entry.manifest.timestamp, entry_json(entry)));
     let mut attempts: Vec<_> = made.chain(failures.iter().map(|it| (it.timestamp, failed(it)))).collect();

@@ -1,4 +1,4 @@
-//! What every call works with.
+//! The context of every call.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use super::readiness::Readiness;
 use super::setup::{BackupTarget, Setup};
 use super::tokens::KnownTokens;
 
-/// What every call works with.
+/// The context of every call.
 pub(super) struct App {
     pub(super) setup: Arc<Setup>,
     /// Databases that a request may name.
     pub(super) databases: Vec<String>,
-    /// The database that a request without a name means, if lifeboat.toml names it.
+    /// The default database, if lifeboat.toml names it.
     pub(super) default_database: Option<String>,
     /// What requests for backups reach.
     pub(super) targets: Vec<BackupTarget>,

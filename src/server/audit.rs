@@ -1,7 +1,7 @@
 //! The lines of calls in the audit log.
 //!
 //! What makes, restores or deletes writes its own lines, before and after, and is not done where the first cannot be written
-//! (`vault::audit`). Every other call has one line, written by a thread of its own, many at a time: a look at a list must not
+//! (`vault::audit`). Every other call has one line, written by a thread of its own, many at a time: reading a list must not
 //! wait for a disk. Of calls that anybody can make, and of those that are refused, only so many have one; the others are counted
 //! ([`super::refusals`]).
 
@@ -58,9 +58,9 @@ struct Line {
     statuses: BTreeMap<u16, u64>,
 }
 
-/// What the thread that writes is told.
+/// Messages to the writing thread.
 #[derive(Debug)]
-enum Word {
+enum WriterMessage {
     Line(Box<Line>),
     /// Write what is known, counts too, and answer.
     Finish(Sender<()>),
@@ -69,7 +69,7 @@ enum Word {
 /// The log.
 #[derive(Debug)]
 pub(super) struct Audit {
-    sender: SyncSender<Word>,
+    sender: SyncSender<WriterMessage>,
     refusals: Arc<Refusals>,
     clock: fn() -> DateTime<Utc>,
     /// Lines that could not be written.
@@ -87,7 +87,7 @@ impl Audit {
         Audit { sender, refusals, clock, lost }
     }
 
-    /// Notes how a call ended, unless its own lines say that.
+    /// Records how a call ended, unless its own lines do.
     pub(super) fn called(&self, call: &Called, status: StatusCode, began: Instant, is_recorded: bool) {
         let is_probe = ["/healthz", "/readyz", "/assets/"].iter().any(|path| call.what.contains(path));
         if is_recorded || (is_probe && status.is_success()) {
@@ -114,7 +114,7 @@ impl Audit {
             addresses: None,
             statuses: BTreeMap::new(),
         };
-        if self.sender.try_send(Word::Line(Box::new(line))).is_err() {
+        if self.sender.try_send(WriterMessage::Line(Box::new(line))).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -122,7 +122,7 @@ impl Audit {
     /// Writes what is left, before the process ends.
     pub(super) fn finish(&self) {
         let (answer, answered) = channel();
-        if self.sender.try_send(Word::Finish(answer)).is_ok() {
+        if self.sender.try_send(WriterMessage::Finish(answer)).is_ok() {
             let _ = answered.recv_timeout(Duration::from_secs(5));
         }
     }
@@ -138,7 +138,7 @@ const TICK: Duration = Duration::from_secs(5);
 
 fn write_all(
     vault: &Vault,
-    receiver: &Receiver<Word>,
+    receiver: &Receiver<WriterMessage>,
     refusals: &Refusals,
     clock: fn() -> DateTime<Utc>,
     lost: &AtomicU64,
@@ -149,14 +149,14 @@ fn write_all(
         let mut until = Instant::now() + TICK;
         while lines.len() < 1000 && finishing.is_none() {
             match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Word::Line(line)) => {
+                Ok(WriterMessage::Line(line)) => {
                     // Many at a time, but none waits for long.
                     if lines.is_empty() {
                         until = Instant::now() + Duration::from_millis(100);
                     }
                     lines.push(*line);
                 }
-                Ok(Word::Finish(answer)) => finishing = Some(answer),
+                Ok(WriterMessage::Finish(answer)) => finishing = Some(answer),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => {
                     is_open = false;

@@ -16,16 +16,16 @@ const NAMED: usize = 6;
 pub(super) enum Health {
     /// Data is at risk.
     AtRisk,
-    /// Something should be mended.
+    /// Something should be fixed.
     Attention,
-    /// There is nothing to judge, or it could not be looked at yet.
+    /// There is nothing to judge, or it has not been checked yet.
     Unknown,
     /// No finding is critical, and none warns.
     Safe,
 }
 
 impl Health {
-    /// As the findings say.
+    /// By the findings.
     pub(super) fn of(findings: &[Finding]) -> Self {
         match worst_severity(findings) {
             None => Health::Safe,
@@ -55,12 +55,12 @@ impl Health {
     }
 }
 
-/// Something that could not be looked at.
+/// Something that could not be checked.
 #[derive(Clone, Debug)]
 pub(super) struct Gap {
     /// As a sentence without its full stop.
     pub(super) words: String,
-    /// Whether somebody should do something about it; otherwise it is a matter of time.
+    /// Whether it needs action; otherwise it resolves with time.
     pub(super) is_fault: bool,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Banner {
     pub(super) health: Health,
     /// Who is at risk, or that nobody is; without a full stop.
     pub(super) headline: String,
-    /// What is to be said besides, in sentences.
+    /// Further sentences.
     pub(super) details: String,
     /// The names of those at risk.
     pub(super) at_risk: Vec<String>,

@@ -10,7 +10,7 @@ use super::tokens::Scope;
 use crate::backup::BackupName;
 use crate::error::{Error, Kind, Result};
 
-/// More than any body that we understand has.
+/// The largest body that is accepted.
 pub(super) const LARGEST_BODY: usize = 64 << 10;
 /// The cookie of a browser that has logged in.
 pub(super) const COOKIE: &str = "lifeboat_token";
@@ -19,7 +19,7 @@ pub(super) const COOKIE: &str = "lifeboat_token";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// Marks a request that says its length in two ways.
+/// Marks a request with both `Content-Length` and `Transfer-Encoding`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ambiguous;
 
@@ -29,7 +29,7 @@ pub(super) struct Caller {
     /// `local`, or the name of a token.
     pub(super) who: String,
     pub(super) scopes: Vec<Scope>,
-    /// Whether a browser that has logged in said so.
+    /// Whether the token came from the cookie of a browser.
     pub(super) is_logged_in: bool,
 }
 
@@ -63,8 +63,8 @@ pub(super) struct Call {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recorded;
 
-/// The call that a request has become in the guard.
+/// The call that the guard made of a request.
 pub(super) fn call_of(request: &Request) -> Result<Call> {
     let call = request.extensions().get::<Call>().cloned();
-    call.ok_or_else(|| Error::new(Kind::Bug, "a call has come past the guard"))
+    call.ok_or_else(|| Error::new(Kind::Bug, "a request bypassed the guard"))
 }

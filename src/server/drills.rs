@@ -1,4 +1,4 @@
-//! The drills of a vault with what became of each, as the terminal says it: the dashboard, the metrics and the overview ask here.
+//! The drills of a vault with their outcomes, in the terminal's words, for the dashboard, the metrics and the overview.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::status::LastDrill;
 use crate::vault::Vault;
 
-/// A drill, and what became of it.
+/// A drill and its outcome.
 #[derive(Debug)]
 pub(super) struct Drill {
     pub(super) report: Report,

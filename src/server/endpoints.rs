@@ -11,7 +11,7 @@ use super::tokens::Scope;
 pub(super) enum Counted {
     /// When it comes.
     AtOnce,
-    /// By its handler, when nothing else speaks against it: what was refused has taken nothing.
+    /// By its handler, once nothing else refuses it: refused calls do not count.
     WhenSound,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Endpoint {
     pub(super) method: Method,
     /// As the router and OpenAPI write it.
     pub(super) path: &'static str,
-    /// What a token must be good for; nothing where anybody may look.
+    /// The scope that a token needs; none for public paths.
     pub(super) scope: Option<Scope>,
     pub(super) limit: Option<(Limit, Counted)>,
     /// What it does, for the document.

@@ -1,9 +1,10 @@
-//! What every call passes before it is heard, in this order: the size of its body, who calls, the grammar of a name, the
-//! limit. Whoever cannot say who they are takes nothing from the limits of those who can.
+//! What every call passes first, in this order: the size of its body, who calls, the syntax of a name, the
+//! limit. Unauthenticated callers do not use up the limits of authenticated ones.
 //!
 //! On a loopback address nobody needs a token, as long as the call was addressed to this machine by a local name (a page
-//! elsewhere whose name was made to point here is not) and does not come from a page of another site. On any other address
-//! a token is demanded. `X-Forwarded-For` and its like are believed from nobody: they are text that the caller wrote.
+//! elsewhere whose name was made to point here is not), does not come from a page of another site, and did not come through
+//! a proxy: behind one, everybody would be a local caller. On any other address a token is required. What `X-Forwarded-For`
+//! and the like say is ignored: the caller can write anything there.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -87,7 +88,7 @@ async fn judge(
 ) -> Result<Call, Answer> {
     let (headers, uri) = (&parts.headers, &parts.uri);
     check_size(headers)?;
-    let caller = authenticate(app, headers, uri, endpoint, called.peer, &parts.method).await?;
+    let caller = authenticate(app, parts, endpoint, called.peer).await?;
     called.who.clone_from(&caller.who);
     if let Some(scope) = endpoint.scope.filter(|scope| !caller.may(*scope)) {
         let words = format!("the token `{}` lacks the scope `{}`", caller.who, scope.as_str());
@@ -114,7 +115,7 @@ fn is_read_by_a_person(parts: &Parts) -> bool {
     is_page && parts.method.is_safe() && accepted.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// Who asks for what is not there, for the audit log.
+/// The caller of an unknown path, for the audit log.
 async fn name_caller(app: &Arc<App>, parts: &Parts) -> String {
     let presented = bearer(&parts.headers).ok().flatten().or_else(|| cookie(&parts.headers));
     let found = match presented {
@@ -123,7 +124,10 @@ async fn name_caller(app: &Arc<App>, parts: &Parts) -> String {
             let found = run_blocking(move || asked.known.holder(&asked.setup.vault, &token)).await;
             found.ok().flatten().map(|token| token.name)
         }
-        None => (app.is_local && local(&parts.headers, &parts.uri).is_ok()).then(|| Caller::local().who),
+        None => {
+            let is_local = app.is_local && !is_proxied(parts) && local(&parts.headers, &parts.uri).is_ok();
+            is_local.then(|| Caller::local().who)
+        }
     };
     found.unwrap_or_else(|| NOBODY.to_owned())
 }
@@ -159,12 +163,11 @@ fn check_size(headers: &HeaderMap) -> Result<(), Answer> {
 
 async fn authenticate(
     app: &Arc<App>,
-    headers: &HeaderMap,
-    uri: &Uri,
+    parts: &Parts,
     endpoint: &Endpoint,
     peer: IpAddr,
-    method: &Method,
 ) -> Result<Caller, Answer> {
+    let (headers, uri) = (&parts.headers, &parts.uri);
     let by_cookie = cookie(headers);
     let presented = match bearer(headers)? {
         Some(token) => Some(token),
@@ -176,7 +179,7 @@ async fn authenticate(
     }
     if let Some(token) = presented {
         let is_logged_in = by_cookie.is_some() && headers.get(header::AUTHORIZATION).is_none();
-        if is_logged_in && !method.is_safe() {
+        if is_logged_in && !parts.method.is_safe() {
             same_origin(headers, uri)?;
         }
         let asked = Arc::clone(app);
@@ -189,23 +192,31 @@ async fn authenticate(
             None => Err(unauthorized(app, peer, "unknown token: it was mistyped or revoked")),
         };
     }
-    if app.is_local {
+    if app.is_local && !is_proxied(parts) {
         local(headers, uri)?;
         return Ok(Caller::local());
     }
     if is_open {
         return Ok(Caller::nobody());
     }
-    Err(unauthorized(app, peer, "a token is needed"))
+    let words = if app.is_local { "a call through a proxy needs a token" } else { "a token is required" };
+    Err(unauthorized(app, peer, words))
 }
 
-/// Whoever tries tokens is told so a few times, and then to come back later. A token that is known is heard all the same:
+/// Whether a proxy has passed a call on. Most say so in a header; nginx as it comes says nothing, but speaks HTTP/1.0.
+fn is_proxied(parts: &Parts) -> bool {
+    const HEADERS: [&str; 6] =
+        ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+    parts.version < Version::HTTP_11 || HEADERS.iter().any(|name| parts.headers.contains_key(*name))
+}
+
+/// Wrong tokens are refused a few times, and then rate limited. A known token is accepted even so:
 /// 256 bits are not guessed, and others behind the same address must not be locked out.
 fn unauthorized(app: &App, peer: IpAddr, words: &str) -> Answer {
     match app.limits.failed(peer, Instant::now()) {
         Err(wait) => answers::too_many("too many calls without a valid token", wait),
         Ok(()) => Answer::refusal(StatusCode::UNAUTHORIZED, words)
-            .hint("Send `Authorization: Bearer TOKEN`; `lifeboat serve token add NAME` makes one.")
+            .hint("Send `Authorization: Bearer TOKEN`; `lifeboat serve token add NAME` creates one.")
             .header(header::WWW_AUTHENTICATE, "Bearer realm=\"lifeboat\""),
     }
 }
@@ -215,7 +226,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, Answer> {
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
         return Err(Answer::refusal(
             StatusCode::BAD_REQUEST,
-            "the call has more than one `Authorization` header",
+            "the request has more than one `Authorization` header",
         ));
     }
     let text = value.to_str().unwrap_or_default();
@@ -239,16 +250,16 @@ fn forbidden(words: &str) -> Answer {
         .hint("Call it as 127.0.0.1 or localhost, or with a token: `lifeboat serve token add NAME`.")
 }
 
-/// Whether a call that carries no token was meant for this machine and comes from it.
+/// Whether a call without a token is addressed to this machine and comes from it.
 fn local(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
     let hosts: Vec<&str> =
         headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?")).collect();
     let authority = uri.authority().map(axum::http::uri::Authority::as_str);
     if hosts.len() > 1 || (hosts.is_empty() && authority.is_none()) {
-        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the call needs exactly one `Host` header"));
+        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the request needs exactly one `Host` header"));
     }
     if !hosts.into_iter().chain(authority).all(is_local_host) {
-        return Err(forbidden("without a token, only calls to a local host name are accepted"));
+        return Err(forbidden("without a token, only requests to a local host name are accepted"));
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
         let host = origin
@@ -266,10 +277,10 @@ fn local(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
 }
 
 /// A page of another site must not log a browser in: what its user then does would be done as somebody else. Browsers say where a
-/// form comes from; whoever says nothing is no browser.
+/// form comes from; a request without that is not from a browser.
 fn not_from_elsewhere(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
     match headers.get("sec-fetch-site").map(|site| site.to_str().unwrap_or("?")) {
-        // A proxy in front may have changed the name of the host, and cannot have changed this.
+        // A proxy in front may have changed `Host`, but not this.
         Some("same-origin" | "none") => Ok(()),
         Some(_) => Err(foreign()),
         None if headers.contains_key(header::ORIGIN) => same_origin(headers, uri),
@@ -278,7 +289,7 @@ fn not_from_elsewhere(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
 }
 
 fn foreign() -> Answer {
-    Answer::refusal(StatusCode::FORBIDDEN, "the call comes from a page of another site")
+    Answer::refusal(StatusCode::FORBIDDEN, "the request comes from a page of another site")
 }
 
 /// A browser that has logged in sends its cookie for pages of this site only; its word for where it is must agree.
@@ -328,7 +339,7 @@ fn name_in(uri: &Uri) -> Result<BackupName, Answer> {
     text.parse().map_err(|error: crate::error::Error| wrong(error.to_string()))
 }
 
-/// What the audit log says was called: not the query, and not more than a line of it.
+/// The path for the audit log: without the query, and shortened.
 fn shown_path(uri: &Uri) -> String {
     let path = uri.path();
     let end = path.char_indices().nth(200).map_or(path.len(), |(at, _)| at);

@@ -1,4 +1,4 @@
-//! What the heads of requests say of their length, read as they come: hyper drops `Content-Length` beside `Transfer-Encoding`
+//! The lengths in the heads of requests, read as they arrive: hyper drops `Content-Length` beside `Transfer-Encoding`
 //! before anybody sees it, and a proxy in front that goes by the other one of the two can be made to smuggle a request.
 //!
 //! After a head that has both, or that is chunked, nothing more is read of a connection: hyper closes it after the former,
@@ -17,12 +17,12 @@ use tokio::net::TcpStream;
 /// Longer lines are cut: what counts stands at their beginning.
 const LONGEST_LINE: usize = 256;
 
-/// For each head that was read and not yet asked for, whether its length is said twice.
+/// For each head that was read and not yet queried, whether its length is given twice.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heads(Arc<Mutex<VecDeque<bool>>>);
 
 impl Heads {
-    /// Whether the next request says its length in two ways.
+    /// Whether the next request gives its length in two ways.
     pub(super) fn next_is_ambiguous(&self) -> bool {
         self.0.lock().pop_front().unwrap_or(false)
     }
@@ -96,7 +96,7 @@ struct Scanner {
 }
 
 impl Scanner {
-    /// Reads on; for each head that ends, whether its length is said twice.
+    /// Reads on; for each complete head, whether its length is given twice.
     fn read(&mut self, mut bytes: &[u8]) -> Vec<bool> {
         let mut found = Vec::new();
         while !bytes.is_empty() && !self.is_over {
@@ -128,7 +128,7 @@ impl Scanner {
         let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         if self.is_begun && name.eq_ignore_ascii_case(b"content-length") {
             let value = str::from_utf8(value.trim_ascii()).ok();
-            // What is no number is refused by hyper, and the connection is over.
+            // hyper refuses anything but a number, and closes the connection.
             self.length = Some(value.and_then(|value| value.parse().ok()).unwrap_or(u64::MAX));
         }
         self.is_chunked |= self.is_begun && name.eq_ignore_ascii_case(b"transfer-encoding");

@@ -14,10 +14,10 @@ use crate::status::Report;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(45);
 
-/// What AWS says, or why it is not known.
+/// AWS's answer, or why there is none.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Instances {
-    /// Whether a Region is settled at all.
+    /// Whether a Region is configured.
     pub(super) is_watched: bool,
     #[serde(serialize_with = "shared")]
     pub(super) report: Option<Arc<Report>>,
@@ -31,12 +31,12 @@ impl Instances {
         self.report.iter().flat_map(|report| &report.databases)
     }
 
-    /// Whether several accounts or Regions are looked at.
+    /// Whether several accounts or Regions are checked.
     pub(super) fn is_over_several(&self) -> bool {
         self.report.as_ref().is_some_and(|report| report.is_over_several())
     }
 
-    /// What people call one of them: two accounts may have one of the same name.
+    /// The display name of an instance: two accounts may have the same id.
     pub(super) fn label(&self, it: &crate::status::Database) -> String {
         match self.all().filter(|other| other.id == it.id).count() {
             ..=1 => it.id.clone(),
@@ -67,7 +67,7 @@ impl WatchedInstances {
     }
 }
 
-/// Checks the instances from now on, where a Region is settled.
+/// Checks the instances from now on, if a Region is configured.
 pub(super) fn watch_instances(setup: &Arc<Setup>, watched: &WatchedInstances) {
     let Some(check) = setup.instances.clone() else { return };
     let (setup, watched) = (Arc::clone(setup), watched.clone());

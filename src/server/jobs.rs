@@ -1,7 +1,7 @@
-//! Jobs: backups, restores and proofs that go on whether or not somebody waits for them.
+//! Jobs: backups, restores and proofs that run whether or not somebody waits for them.
 //!
 //! A job has a record in the vault, `jobs/<id>.json`, from before anything is done. Its server holds a lock, which the kernel
-//! lets go when the process dies, however it dies: whoever starts next on this vault finds the records that say *running*
+//! releases when the process dies, however it dies: whoever starts next on this vault finds the records that say *running*
 //! under a free lock, and marks them *interrupted*. Each job runs on a thread of its own, off those that answer calls.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -48,7 +48,7 @@ impl Task {
     }
 }
 
-/// How far it is.
+/// The phase it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
@@ -67,14 +67,13 @@ pub(super) struct Job {
     pub(super) state: State,
     pub(super) backup_name: Option<String>,
     pub(super) database: Option<String>,
-    /// What tells it from another one of that name.
+    /// Distinguishes it from others of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) identity: Option<String>,
     pub(super) who: String,
     pub(super) request_id: String,
     pub(super) started_at: DateTime<Utc>,
     pub(super) finished_at: Option<DateTime<Utc>>,
-    /// What it is at.
     pub(super) phase: Option<String>,
     /// Bytes of content that have passed in this phase.
     pub(super) bytes: u64,
@@ -91,11 +90,11 @@ pub(super) struct Job {
     asked: String,
 }
 
-/// A job that is wanted.
+/// A job to be started.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct JobRequest {
     pub(super) task: Task,
-    /// What nobody else may be at meanwhile.
+    /// What no other job may use at the same time.
     pub(super) lane: String,
     pub(super) name: Option<String>,
     pub(super) database: Option<String>,
@@ -115,16 +114,16 @@ enum Stage {
 
 /// A job of this process, or one that is remembered.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct LiveJob {
     record: Mutex<Job>,
     bytes: AtomicU64,
     stage: watch::Sender<Stage>,
 }
 
-impl Live {
+impl LiveJob {
     fn new(record: Job, stage: Stage) -> Arc<Self> {
         let bytes = AtomicU64::new(record.bytes);
-        Arc::new(Live { record: Mutex::new(record), bytes, stage: watch::Sender::new(stage) })
+        Arc::new(LiveJob { record: Mutex::new(record), bytes, stage: watch::Sender::new(stage) })
     }
 
     fn change(&self, change: impl FnOnce(&mut Job)) -> Job {
@@ -158,13 +157,13 @@ impl Live {
         let _ = self.stage.subscribe().wait_for(|stage| *stage >= Stage::Recorded).await;
     }
 
-    /// Waits until it is over, and returns what it was answered with.
+    /// Waits until it has ended, and returns its answer.
     pub(super) async fn ended(&self) -> Answer {
         let _ = self.stage.subscribe().wait_for(|stage| *stage == Stage::Ended).await;
         self.answer()
     }
 
-    /// What it was answered with; of a job that was broken off, that.
+    /// Its answer; for an interrupted job, a refusal.
     pub(super) fn answer(&self) -> Answer {
         let job = self.shown();
         let status = job.status.and_then(|status| StatusCode::from_u16(status).ok());
@@ -179,7 +178,7 @@ fn interrupted(job: &Job) -> Answer {
     Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "the server was stopped before the job was done")
         .named(job.backup_name.as_deref())
         .field("job", job.job.as_str())
-        .hint("Nothing was left half done. Send the request again.")
+        .hint("No partial result was left. Send the request again.")
 }
 
 /// The jobs of a vault.
@@ -194,13 +193,13 @@ pub(super) struct Jobs {
 #[derive(Debug, Default)]
 struct Inner {
     /// Newest first.
-    jobs: VecDeque<Arc<Live>>,
-    /// What is being worked at, by which job.
+    jobs: VecDeque<Arc<LiveJob>>,
+    /// What is in use, by which job.
     lanes: BTreeMap<String, String>,
 }
 
 impl Jobs {
-    /// Takes up what lies in the vault; records of dead servers become *interrupted*. Says how many.
+    /// Reads the records in the vault; those of dead servers become *interrupted*. Returns how many.
     pub(super) fn open(setup: &Arc<Setup>) -> Result<(Self, usize)> {
         let (vault, now) = (&setup.vault, (setup.clock)());
         let server = format!("{:016x}", rand::random::<u64>());
@@ -227,13 +226,13 @@ impl Jobs {
                 found += 1;
             }
         }
-        // Nobody waits for the lock of a server that is dead: it is only looked at, here.
+        // Nobody waits for the lock of a dead server: it is only tested here.
         for of in of_dead.iter().filter(|(_, is_dead)| **is_dead).map(|(of, _)| of) {
             if vault.contains(&lock_of(of)).unwrap_or(false) {
                 vault.forget(&lock_of(of))?;
             }
         }
-        let jobs = records.into_iter().map(|record| Live::new(record, Stage::Ended)).collect();
+        let jobs = records.into_iter().map(|record| LiveJob::new(record, Stage::Ended)).collect();
         let inner = Mutex::new(Inner { jobs, lanes: BTreeMap::new() });
         Ok((Jobs { setup: Arc::clone(setup), server, _alive: alive, inner }, found))
     }
@@ -244,14 +243,14 @@ impl Jobs {
         inner.jobs.iter().map(|job| job.shown()).collect()
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<Arc<Live>> {
+    pub(super) fn find(&self, id: &str) -> Option<Arc<LiveJob>> {
         let inner = self.inner.lock();
         inner.jobs.iter().find(|live| live.shown().job == id).cloned()
     }
 
-    /// The job that was asked for with the same key, and whether it was asked for the same. One that failed or was broken off
-    /// does not count: to ask again is to try again.
-    pub(super) fn with_key(&self, key: &str, asked: &str) -> Option<(Arc<Live>, bool)> {
+    /// The job that was requested with the same key, and whether the request was the same. One that failed or was interrupted
+    /// does not count: the same request again is a retry.
+    pub(super) fn with_key(&self, key: &str, asked: &str) -> Option<(Arc<LiveJob>, bool)> {
         let inner = self.inner.lock();
         let live = inner.jobs.iter().find(|live| {
             let job = live.shown();
@@ -266,13 +265,13 @@ impl Jobs {
         inner.lanes.len()
     }
 
-    fn enter(&self, job: &Job, lane: &str) -> std::result::Result<Arc<Live>, String> {
+    fn enter(&self, job: &Job, lane: &str) -> std::result::Result<Arc<LiveJob>, String> {
         let mut inner = self.inner.lock();
         if let Some(other) = inner.lanes.get(lane) {
             return Err(other.clone());
         }
         inner.lanes.insert(lane.to_owned(), job.job.clone());
-        let live = Live::new(job.clone(), Stage::Begun);
+        let live = LiveJob::new(job.clone(), Stage::Begun);
         inner.jobs.push_front(Arc::clone(&live));
         inner.jobs.truncate(MOST);
         Ok(live)
@@ -289,23 +288,23 @@ impl Jobs {
     }
 }
 
-/// Why a job was not begun.
+/// Why a job was not started.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// Another job is at it.
+    /// Another job is using it.
     Busy(String),
-    /// As the one who was to admit it said.
+    /// Refused by `admit`.
     Not(Answer),
 }
 
 impl Jobs {
-    /// Begins a job, if nobody is at the same and `admit` has nothing against it.
+    /// Starts a job, unless another is using the same or `admit` refuses.
     pub(super) fn begin(
         self: &Arc<Self>,
-        order: Order,
+        order: JobRequest,
         admit: impl FnOnce() -> std::result::Result<Instant, Answer>,
-        work: impl FnOnce(&Live, Instant) -> Answer + Send + 'static,
-    ) -> std::result::Result<Arc<Live>, Refused> {
+        work: impl FnOnce(&LiveJob, Instant) -> Answer + Send + 'static,
+    ) -> std::result::Result<Arc<LiveJob>, Refused> {
         let now = (self.setup.clock)();
         let job = Job {
             schema: "lifeboat.job/1".to_owned(),
@@ -358,8 +357,8 @@ impl Jobs {
         Ok(live)
     }
 
-    /// Notes how a job ended.
-    fn close(&self, live: &Live, answer: Answer) {
+    /// Records how a job ended.
+    fn close(&self, live: &LiveJob, answer: Answer) {
         let now = (self.setup.clock)();
         let ended = live.change(|job| {
             job.finished_at = Some(now);
@@ -393,7 +392,7 @@ fn save(vault: &Vault, job: &Job) -> Result<()> {
     vault.write(&format!("{FOLDER}/{}.json", job.job), &text)
 }
 
-/// Newest first. Records that cannot be read tell nothing of a backup, and are passed over.
+/// Newest first. Records that cannot be read are skipped.
 fn read(vault: &Vault) -> Result<Vec<Job>> {
     let files = vault.list(FOLDER)?.files;
     let names = files.iter().rev().filter(|file| file.name.ends_with(".json")).take(MOST);

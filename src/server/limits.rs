@@ -75,7 +75,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// How long a principal has to wait for an endpoint, if it has to; takes nothing.
+    /// How long a principal has to wait for an endpoint, if at all; counts nothing.
     pub(super) fn full_for(
         &self,
         who: &str,
@@ -87,7 +87,7 @@ impl Limits {
         calls.get_mut(&(who.to_owned(), what)).and_then(|log| log.full_for(limit, now))
     }
 
-    /// Takes one of what a principal has, or says how long it has to wait.
+    /// Admits a call of a principal, or returns how long it has to wait.
     pub(super) fn admit(
         &self,
         who: &str,
@@ -99,7 +99,7 @@ impl Limits {
         calls.entry((who.to_owned(), what)).or_default().admit(limit, now)
     }
 
-    /// Gives back what was taken at an instant, for something that was refused after all.
+    /// Uncounts a call at an instant that was refused after all.
     pub(super) fn give_back(&self, who: &str, what: &'static str, taken: Instant) {
         let mut calls = self.calls.lock();
         let Some(Log(instants)) = calls.get_mut(&(who.to_owned(), what)) else { return };
@@ -125,7 +125,7 @@ impl Limits {
         instants.insert(at, then);
     }
 
-    /// Notes that an address could not say who it is, or says how long it has to wait before it is told so again.
+    /// Counts a failed authentication of an address, or returns how long it has to wait.
     pub(super) fn failed(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut failures = self.failures.lock();
         if failures.len() >= ADDRESSES && !failures.contains_key(&peer) {

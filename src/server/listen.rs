@@ -1,7 +1,7 @@
-//! Connections: so many at once, each with a time to say what it wants.
+//! Connections: a limited number, each with a timeout for its request.
 //!
-//! hyper is driven here rather than through axum's own server, which waits for a request for ever: a thousand clients that
-//! send one byte a minute would be all that it ever served.
+//! hyper is driven here rather than through axum's own server, which waits for a request forever: a thousand clients that
+//! send one byte a minute would block everyone else.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use super::call::{Ambiguous, Peer};
 use super::heads::Watched;
 use crate::interrupt::Interrupt;
 
-/// A request has this long to name what it wants; a connection may be idle as long.
+/// How long the head of a request may take; a connection may be idle as long.
 const HEAD: Duration = Duration::from_secs(10);
 /// How long calls and jobs may take to end after a signal.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const OTHER_FILES: u64 = 128;
 const CONNECTIONS: u64 = 12_000;
 
-/// Takes an address. Many may knock at once: whoever finds the queue full tries again only after a second or more.
+/// Binds an address, with a long queue: clients that find it full retry only after a second or more.
 pub(super) fn bind_listener(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -68,7 +68,7 @@ pub(super) async fn run(listener: TcpListener, router: Router, interrupt: &Inter
     }
 }
 
-/// As many as there may be files, after asking for as many as we may have.
+/// As many as the limit of open files allows, after raising it to the hard limit.
 fn connections() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

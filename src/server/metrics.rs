@@ -1,4 +1,4 @@
-//! `/metrics`: what Prometheus is told. Names and labels are a promise to dashboards and alarms.
+//! `/metrics` for Prometheus. Names and labels are a contract with dashboards and alarms.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Page {
     }
 }
 
-/// A label with what may not stand in it escaped.
+/// A label, escaped.
 fn label(key: &str, value: &str) -> String {
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!("{{{key}=\"{escaped}\"}}")
@@ -112,7 +112,7 @@ fn of_databases(page: &mut Page, overview: &Overview) {
     let labels = |it: &Database| {
         let own = label("database", &it.database);
         let namesakes = overview.databases.iter().filter(|other| other.database == it.database);
-        // The name alone would be that of two, and Prometheus would keep one of them.
+        // The name alone would not be unique, and Prometheus would keep only one.
         match (namesakes.count(), &it.identity) {
             (..=1, _) => own,
             (_, Some(identity)) => {
@@ -200,7 +200,7 @@ fn of_drills(page: &mut Page, drills: &Drills) {
         if let Some(first) = of.first() {
             let which = first.report.database_key();
             labels = label("instance", &which.id);
-            // The name alone would be that of two.
+            // The name alone would not be unique.
             if name != which.id {
                 let account = which.account.unwrap_or_default();
                 labels = with(labels, &[("account", &account), ("region", &which.region)]);
@@ -213,7 +213,7 @@ fn of_drills(page: &mut Page, drills: &Drills) {
     }
 }
 
-/// The last drill that is over; one that goes on has found out nothing yet.
+/// The last drill that has ended.
 fn last<'a>(drills: &[&'a Drill]) -> Option<&'a Drill> {
     drills.iter().find(|drill| drill.is_over()).copied()
 }

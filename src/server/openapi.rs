@@ -1,4 +1,4 @@
-//! `/api/openapi.json`: OpenAPI 3.1, made from the table of endpoints, so that neither says what the other does not.
+//! `/api/openapi.json`: OpenAPI 3.1, generated from the table of endpoints, so that the two always agree.
 
 use std::sync::Arc;
 
@@ -161,16 +161,16 @@ fn responses(endpoint: &Endpoint) -> Value {
     let mut refusals =
         vec![("400", "The request is wrong."), ("403", "Not allowed from this host or with this token.")];
     if endpoint.scope.is_some() {
-        refusals.push(("401", "A token is needed."));
+        refusals.push(("401", "A token is required."));
     }
     if endpoint.limit.is_some() || endpoint.scope.is_some() {
         refusals.push(("429", "Too many requests; `Retry-After` says when to try again."));
     }
     if body_schema(endpoint.act).is_some() {
-        responses.insert("202".to_owned(), answer("Begun: look at the job.", "Accepted"));
+        responses.insert("202".to_owned(), answer("Accepted: poll the job.", "Accepted"));
         refusals.extend([
             ("408", "The body did not arrive in time."),
-            ("409", "Another job is working on it, or the name is taken."),
+            ("409", "Another job is using it, or the name is taken."),
             ("413", "The body is too large."),
             ("415", "The content type of the body is not JSON."),
             ("422", "The backup is damaged, or the key was used for another request."),
@@ -190,7 +190,7 @@ fn responses(endpoint: &Endpoint) -> Value {
         refusals.push(("502", "The vault could not be read."));
     }
     if endpoint.act == Act::Ready {
-        refusals.push(("503", "Backups cannot be made now."));
+        refusals.push(("503", "Backups are not possible now."));
     }
     for (status, description) in refusals {
         responses.entry(status).or_insert_with(|| answer(description, "Error"));

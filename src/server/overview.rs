@@ -41,12 +41,12 @@ pub(super) struct Copy {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Database {
     pub(super) database: String,
-    /// What people call it: its name, and what tells it from another one of that name here.
+    /// Its display name: its name, and what distinguishes it from others of that name.
     pub(super) label: String,
     pub(super) database_type: Option<DatabaseType>,
-    /// What tells it from other databases of its name.
+    /// Distinguishes it from other databases of its name.
     pub(super) identity: Option<Identity>,
-    /// As what a backup of it is asked for, if it can be backed up from here.
+    /// The name to request a backup by, if it can be backed up from here.
     #[serde(skip)]
     pub(super) target: Option<BackupTarget>,
     pub(super) health: Health,
@@ -67,15 +67,15 @@ pub(super) struct Database {
     pub(super) findings: Vec<Finding>,
 }
 
-/// A finding, its databases, and the account and Region where they are, if several are looked at.
+/// A finding, its databases, and their account and Region, if several are checked.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Told {
+pub(super) struct Located {
     pub(super) place: Option<String>,
     #[serde(flatten)]
     pub(super) shared: Shared,
 }
 
-/// A database of which nothing is known but its drills.
+/// A database known only by its drills.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Drilled {
     pub(super) label: String,
@@ -92,7 +92,7 @@ pub(super) struct Overview {
     pub(super) health: Health,
     pub(super) banner: Banner,
     /// The findings of all of them, each once, with one command for its databases.
-    pub(super) findings: Vec<Told>,
+    pub(super) findings: Vec<Located>,
     pub(super) databases: Vec<Database>,
     /// Databases that were drilled, and of which AWS is not asked here.
     pub(super) drilled: Vec<Drilled>,
@@ -103,7 +103,7 @@ pub(super) struct Overview {
     pub(super) jobs_running: usize,
 }
 
-/// Looks at the vault.
+/// Reads the vault.
 pub(super) fn read_overview(app: &App) -> Result<Overview> {
     let catalogue = catalogue::read(&app.setup.vault)?;
     let failures = failures::read(&app.setup.vault)?;
@@ -150,7 +150,7 @@ pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure], drills:
     }
 }
 
-/// What could not be looked at.
+/// What could not be checked.
 fn list_gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
     let fault = |words: String| Gap { words, is_fault: true };
     let mut gaps = Vec::new();
@@ -160,7 +160,7 @@ fn list_gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
         count => gaps.push(fault(format!("{count} manifests in the vault cannot be read"))),
     }
     match (&instances.error, &instances.report) {
-        (Some(_), Some(_)) => gaps.push(fault("AWS could not be reached: this is older".to_owned())),
+        (Some(_), Some(_)) => gaps.push(fault("AWS could not be reached: old data shown".to_owned())),
         (Some(_), None) => gaps.push(fault("AWS could not be reached".to_owned())),
         (None, None) if instances.is_watched => {
             gaps.push(Gap { words: "DB instances are being checked".to_owned(), is_fault: false });
@@ -173,7 +173,7 @@ fn list_gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
     gaps
 }
 
-/// Gives each database what people call it here.
+/// Gives each database its display name.
 fn label_databases(databases: &mut [Database]) {
     let known: Vec<Identity> = databases.iter().filter_map(|it| it.identity.clone()).collect();
     let mut names = identity::name_databases(&known).into_iter();
@@ -187,7 +187,7 @@ fn label_databases(databases: &mut [Database]) {
 
 /// Databases whose drills are known and whose findings AWS has not given.
 fn drilled_elsewhere(drills: &Drills, instances: &Instances, now: DateTime<Utc>) -> Vec<Drilled> {
-    // Whoever asks AWS knows which of the databases that were once drilled are still there.
+    // If AWS is checked, it says which of the drilled databases still exist.
     if instances.report.is_some() {
         return Vec::new();
     }
@@ -201,17 +201,17 @@ fn drilled_elsewhere(drills: &Drills, instances: &Instances, now: DateTime<Utc>)
 }
 
 /// Each finding once: those of the vault, and those of each account and Region, the worst first.
-fn shared_findings(databases: &[Database], instances: &Instances, drilled: &[Drilled]) -> Vec<Told> {
+fn shared_findings(databases: &[Database], instances: &Instances, drilled: &[Drilled]) -> Vec<Located> {
     let of_vault = databases.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
     let of_drills = drilled.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
-    let here = |shared: Shared| Told { place: None, shared };
-    let mut told: Vec<Told> = group_findings(of_vault.chain(of_drills)).into_iter().map(here).collect();
+    let here = |shared: Shared| Located { place: None, shared };
+    let mut told: Vec<Located> = group_findings(of_vault.chain(of_drills)).into_iter().map(here).collect();
     let places: BTreeSet<&Place> = instances.all().map(|it| &it.place).collect();
     for place in places {
         let of_place = instances.all().filter(|it| it.place == *place);
         let shared = group_findings(of_place.map(|it| (it.id.as_str(), it.findings.as_slice())));
         let shown = Some(place.to_string()).filter(|_| instances.is_over_several());
-        told.extend(shared.into_iter().map(|shared| Told { place: shown.clone(), shared }));
+        told.extend(shared.into_iter().map(|shared| Located { place: shown.clone(), shared }));
     }
     told.sort_by_key(|it| (it.shared.finding.severity, std::cmp::Reverse(it.shared.databases.len())));
     told
@@ -303,7 +303,7 @@ fn judge_database(
     let measured = newest_proven.as_ref().map(|copy| copy.age_seconds as f64);
     let is_of_it = |job: &Job| match (&job.identity, &job.backup_name) {
         (Some(identity), _) => stats.identity.as_ref().is_some_and(|own| own.distinction() == *identity),
-        // A record from before that was written down: the backup says which database it was.
+        // An older record lacks it: the backup says which database it was.
         (None, Some(name)) => entries.iter().any(|entry| entry.manifest.backup_name.as_str() == name),
         (None, None) => false,
     };
@@ -368,7 +368,7 @@ fn findings(
             1 => format!("the last backup failed{why}"),
             count => format!("the last {count} backups failed{why}"),
         };
-        // It is as grave as what it leads to.
+        // Its severity is that of its consequence.
         findings.push(match findings.is_empty() {
             true => Finding::warning("backups_fail", words, create),
             false => Finding::critical("backups_fail", words, create),
@@ -406,12 +406,12 @@ fn findings(
     findings
 }
 
-/// Runs of runbooks, newest first, those that are going on among them; and what is wrong with those that cannot be read.
+/// Runs of runbooks, newest first, including running ones; and why others cannot be read.
 pub(super) fn runs(app: &App) -> Result<(Vec<RunReport>, Vec<String>)> {
     record::list_reports(&app.setup.vault)
 }
 
-/// What is free where the vault is, if that is a disk of this machine.
+/// Free space of the vault, if it is on a local disk.
 pub(super) fn free_bytes(app: &App) -> Option<u64> {
     let found = rustix::fs::statvfs(app.setup.vault.directory()?).ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))

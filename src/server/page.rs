@@ -70,7 +70,7 @@ pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> 
     }
 }
 
-/// Something that is not to be had, and the way back.
+/// A page for something that is not available, with a link back.
 fn draw_notice(title: &str, words: &str, hints: &[String]) -> Markup {
     html! {
         main.told {
@@ -84,7 +84,7 @@ fn draw_notice(title: &str, words: &str, hints: &[String]) -> Markup {
     }
 }
 
-/// A refusal as a person reads it.
+/// A refusal as a page.
 pub(super) fn refusal_page(answer: &Answer, asked: &str) -> Response {
     let words = answer.body["error"].as_str().unwrap_or_default();
     if answer.status == StatusCode::FORBIDDEN {
@@ -99,7 +99,7 @@ pub(super) fn refusal_page(answer: &Answer, asked: &str) -> Response {
     }
     let hints = answer.body["hints"].as_array().into_iter().flatten();
     let hints: Vec<String> = hints.filter_map(|hint| hint.as_str().map(str::to_owned)).collect();
-    let title = "This cannot be shown";
+    let title = "This page is not available";
     answer.with_headers_on(html_page(answer.status, "lifeboat", &draw_notice(title, words, &hints)))
 }
 
@@ -147,13 +147,13 @@ fn with_policy(mut response: Response, policy: &'static str) -> Response {
     response
 }
 
-/// Asks a browser for its token; then it is shown what it asked for.
+/// The login page; after it, the browser gets the page it asked for.
 pub(super) fn login_page(refusal: Option<&str>, asked: &str) -> Response {
     let form = html! {
         main.login {
             div.answer {
                 h1 { "lifeboat" }
-                p { "A token is needed here. " code { "lifeboat serve token add NAME --scope read" } " makes one." }
+                p { "A token is required here.  " code { "lifeboat serve token add NAME --scope read" } " creates one." }
                 form method="post" action="/login" {
                     label { "Token" input type="password" name="token" autocomplete="current-password" required autofocus; }
                     input type="hidden" name="to" value=(page_of_ours(asked));
@@ -221,7 +221,7 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
     }
 }
 
-/// The evidence of a drill or of a run. What the path names is looked for among what there is, and never joined.
+/// The evidence of a drill or of a run. The name in the path is looked up among the existing ones, and never joined to a path.
 pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let as_written = request.uri().query() == Some("as-written");
@@ -247,7 +247,7 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
             with_policy(text_response("text/html; charset=utf-8", shown), EVIDENCE_POLICY)
         }
         Ok(None) => {
-            let words = "The vault holds no evidence of this run. It may have been removed, or the run may still be going on.";
+            let words = "The vault holds no evidence of this run. It may have been removed, or the run may still be in progress.";
             html_page(StatusCode::NOT_FOUND, "lifeboat", &draw_notice("Evidence not found", words, &[]))
         }
         Err(error) => {
@@ -261,7 +261,7 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
     }
 }
 
-/// The page as it was written, under a line that leads back. The chain holds the page as it was written, so that is to be had too.
+/// The page under a link back to the dashboard. The chain covers the original page, so that is available too.
 fn with_way_back(evidence: &str, section: &str) -> String {
     let style = "nav.way-back{font:14px/1.5 system-ui,sans-serif;padding:12px 20px;display:flex;flex-wrap:wrap;gap:4px 20px}\
                  nav.way-back a{color:inherit}@media print{nav.way-back{display:none}}";
@@ -269,7 +269,7 @@ fn with_way_back(evidence: &str, section: &str) -> String {
         style { (style) }
         nav.way-back aria-label="lifeboat" {
             a href={ "/#" (section) } { "Back to the dashboard" }
-            a href="?as-written" { "This page as it was written" }
+            a href="?as-written" { "The original page" }
         }
     };
     match evidence.split_once("<body>") {

@@ -1,4 +1,4 @@
-//! Whether backups can be made, for whoever asks, as often as they like: the vault is asked once in some seconds for all of them.
+//! Whether backups can be made. The answer is cached for some seconds, so that anyone can ask often.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::audit::Audit;
 use super::blocking::run_blocking;
 use crate::vault::Vault;
 
-/// How long an answer is good for.
+/// How long an answer is cached.
 const GOOD_FOR: Duration = Duration::from_secs(5);
 /// How long the vault may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Readiness(Mutex<Option<(Instant, Option<String>)>>);
 
 impl Readiness {
-    /// What keeps backups from being made; whoever comes while the vault is being asked waits for that answer.
+    /// What keeps backups from being made; concurrent callers share one answer.
     pub(super) async fn problem(&self, vault: &Vault, audit: &Audit) -> Option<String> {
         if audit.lost() > 0 {
             return Some("lines of the audit log could not be written".to_owned());

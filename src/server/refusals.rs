@@ -1,4 +1,4 @@
-//! How many lines of the audit log calls may have that anybody can make: those of callers whom nobody knows, and those that are refused.
+//! Limits the audit log lines of calls that anybody can make: those of unknown callers, and those that are refused.
 //!
 //! A disk that is full of such lines would keep backups from being made, restored and deleted. So the lines of an hour have a ceiling
 //! for all unknown callers together, wherever they come from; what is beyond it is counted, and a count is one line a minute.

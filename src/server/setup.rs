@@ -1,4 +1,4 @@
-//! What the server is started with, and which databases that reaches.
+//! The setup of the server, and the databases that it reaches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) struct Objectives {
     pub rpo: Duration,
 }
 
-/// What the server is started with.
+/// The setup of the server.
 pub(crate) struct Setup {
     /// Where backups, jobs and the audit log are.
     pub vault: Vault,
@@ -34,25 +34,24 @@ pub(crate) struct Setup {
     pub config: Config,
     /// How backups are opened and databases are reached.
     pub access: AccessOptions,
-    /// Checks the DB instances of a Region, where a Region is settled.
+    /// Checks the DB instances of a Region, if a Region is configured.
     pub instances: Option<CheckInstances>,
     /// Signals.
     pub interrupt: Interrupt,
-    /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Name of this machine.
     pub host: String,
-    /// Hears what connection URLs have to say, and other warnings that no caller sees.
+    /// Gets warnings that no caller sees, such as those about connection URLs.
     pub tell: Box<dyn Fn(Event<'_>) + Send + Sync>,
 }
 
 impl Setup {
-    /// A backup as a call asks for it that says nothing of how.
+    /// A backup with default settings.
     pub(super) fn asked(&self) -> Asked {
         Asked { access: self.access.clone(), ..Asked::default() }
     }
 
-    /// What was settled for a database, or the defaults.
+    /// The objectives of a database, or the defaults.
     pub(super) fn objectives_of(&self, database: &str) -> Objectives {
         let drill = self.config.drill.of(database);
         Objectives { rto: drill.rto, rpo: drill.rpo.unwrap_or(DEFAULT_RPO) }
@@ -86,7 +85,7 @@ impl std::fmt::Debug for Setup {
 pub(crate) struct BackupTarget {
     /// Its name in lifeboat.toml; `None` for the database that a request without a name means.
     pub name: Option<String>,
-    /// Which database it is, where that could be found out.
+    /// Which database it is, if known.
     pub identity: Option<Identity>,
 }
 

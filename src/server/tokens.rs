@@ -1,6 +1,6 @@
 //! Who may do what from elsewhere: tokens of 256 random bits, of which the vault keeps only the SHA-256.
 //!
-//! They lie in `serve/tokens.json` (0600). The file is read anew for every call, so that a token that was revoked is refused
+//! They are in `serve/tokens.json` (0600). The file is read for every call, so that a revoked token is refused
 //! from then on. A file that cannot be read admits nobody.
 
 use chrono::{DateTime, Utc};
@@ -12,10 +12,10 @@ use crate::vault::Vault;
 
 const FILE: &str = "serve/tokens.json";
 const SCHEMA: &str = "lifeboat.tokens/1";
-/// What tokens begin with, so that people and scanners for leaked secrets know one when they see it.
+/// The prefix of tokens, by which people and secret scanners recognise one.
 const PREFIX: &str = "lifeboat_";
 
-/// What a token is good for.
+/// The scope of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Scope {
@@ -33,7 +33,7 @@ impl Scope {
     /// All of them.
     pub(crate) const ALL: [Scope; 4] = [Scope::Read, Scope::Create, Scope::Restore, Scope::Delete];
 
-    /// The word as it stands in files.
+    /// Its word in files.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Scope::Read => "read",
@@ -44,16 +44,14 @@ impl Scope {
     }
 }
 
-/// A token, without what is secret about it.
+/// A token, without its secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Token {
-    /// What it is called.
     pub name: String,
     /// SHA-256 of the token.
     pub sha256: String,
-    /// What it is good for.
+    /// Its scopes.
     pub scopes: Vec<Scope>,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
 }
 
@@ -118,7 +116,7 @@ fn holder(vault: &Vault, presented: &str) -> Result<Option<Token>> {
 
 fn find_holder(tokens: Vec<Token>, presented: &str) -> Option<Token> {
     let digest = digest(presented);
-    // Digests are compared, and wholly: how long that takes tells nothing of a token.
+    // Whole digests are compared, so that timing reveals nothing about a token.
     let is_same = |token: &Token| {
         let pairs = token.sha256.bytes().zip(digest.bytes());
         token.sha256.len() == digest.len() && pairs.fold(0, |seen, (left, right)| seen | (left ^ right)) == 0
@@ -126,8 +124,8 @@ fn find_holder(tokens: Vec<Token>, presented: &str) -> Option<Token> {
     tokens.into_iter().find(is_same)
 }
 
-/// The tokens as they were a moment ago, to refuse by: on an object store every look is a request that is paid for, and whoever has no
-/// token could make any number of them. Admitted is only who is in the file now.
+/// Recently read tokens, used only to refuse: on an object store every read is billed, and callers without a
+/// token could cause any number of them. Only tokens in the current file are admitted.
 #[derive(Debug, Default)]
 pub(super) struct KnownTokens(parking_lot::Mutex<Option<(std::time::Instant, Vec<Token>)>>);
 
@@ -137,7 +135,7 @@ const STALE: std::time::Duration = std::time::Duration::from_secs(2);
 impl KnownTokens {
     /// Whose token it is.
     pub(super) fn holder(&self, vault: &Vault, presented: &str) -> Result<Option<Token>> {
-        // Any call may come with any text: what cannot be a token is not looked for.
+        // Text that cannot be a token is not looked up.
         let is_token = |rest: &str| rest.len() < 200 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !presented.strip_prefix(PREFIX).is_some_and(is_token) {
             return Ok(None);
@@ -153,7 +151,7 @@ impl KnownTokens {
             *seen() = Some((std::time::Instant::now(), tokens.clone()));
             return Ok(find_holder(tokens, presented));
         }
-        // One at a time: whoever comes meanwhile is answered by what was just read.
+        // One read at a time: concurrent callers use what was just read.
         let mut seen = seen();
         if let Some((_, tokens)) = seen.as_ref().filter(|(at, _)| at.elapsed() < STALE) {
             return Ok(find_holder(tokens.clone(), presented));

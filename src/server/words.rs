@@ -1,8 +1,8 @@
-//! What our errors say to whoever calls the API: they speak of flags of the command line, which a request does not have. A flag
-//! that a field of the API stands for becomes that field, one that `lifeboat serve` takes is named as one of the server, and a
-//! sentence about any other gives way to the command that has it.
+//! Our errors in the terms of the API: they name flags of the command line, which a request does not have. A flag
+//! with a matching field becomes that field, one that `lifeboat serve` takes is named as one of the server, and a
+//! sentence about any other is replaced by the command that has it.
 
-/// Flags, and how a request says the same.
+/// Flags, and their fields in a request.
 const FIELDS: [(&str, &str); 4] = [
     ("pass `--allow-last-copy`", "ask with `?allow_last_copy=true`"),
     ("`--name`", "`backup_name`"),
@@ -10,7 +10,7 @@ const FIELDS: [(&str, &str); 4] = [
     ("`--level`", "`level`"),
 ];
 
-/// Flags of `lifeboat serve` itself: whoever runs the server can set them.
+/// Flags of `lifeboat serve` itself.
 pub(crate) const OF_THE_SERVER: [&str; 8] = [
     "--identity",
     "--pg-bin",
@@ -22,7 +22,7 @@ pub(crate) const OF_THE_SERVER: [&str; 8] = [
     "--vault",
 ];
 
-/// A hint in the terms of the API; nothing, where only the command line can do what it says.
+/// A hint in the terms of the API; none if only the command line can do it.
 pub(super) fn for_callers(hint: &str) -> Option<String> {
     let mut kept: Vec<String> = Vec::new();
     for sentence in sentences(hint) {
@@ -41,7 +41,7 @@ pub(super) fn for_callers(hint: &str) -> Option<String> {
     (!kept.is_empty()).then(|| kept.join(" "))
 }
 
-/// What is said in place of hints that only the command line can follow.
+/// Replaces hints that only the command line can follow.
 pub(super) const ELSEWHERE: &str =
     "Only a flag of `lifeboat backup` helps here: run it on the machine of the server.";
 
@@ -56,7 +56,7 @@ fn sentences(text: &str) -> Vec<&str> {
     found
 }
 
-/// Flags that do not stand in a whole command.
+/// Flags outside a whole command.
 fn bare_flags(text: &str) -> Vec<String> {
     let outside_of_commands = text.split('`').enumerate().filter(|(at, part)| {
         let is_code = at % 2 == 1;

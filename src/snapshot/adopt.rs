@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Report, class_of};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
-use crate::rds::{Place, Snapshot, SnapshotId, Tags, tag};
+use crate::rds::{Place, Snapshot, SnapshotId, SnapshotType, Tags, tag};
 use crate::retention::{Proof, Proofs, Rules};
 use crate::when::format_time;
 
@@ -43,7 +43,7 @@ pub(crate) async fn plan_adoption(
 ) -> Result<Plan> {
     let rule = rules.of(class)?;
     let snapshot = super::existing_snapshot(aws, id).await?;
-    if snapshot.snapshot_type != "manual" {
+    if snapshot.snapshot_type != SnapshotType::Manual {
         let kind = &snapshot.snapshot_type;
         return Err(Error::new(
             Kind::Guard,

@@ -13,7 +13,7 @@ use super::create::{Taken, quota_error};
 use super::{Event, Tell, class_of, is_restorable};
 use crate::aws::{Aws, CopySnapshot, Creation, Failure, Fault};
 use crate::error::{Error, Kind, Result};
-use crate::rds::{InstanceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
+use crate::rds::{InstanceId, RunId, Settings, Snapshot, SnapshotId, SnapshotType, Tags, tag};
 use crate::retention::Rules;
 use crate::when::format_time;
 
@@ -188,7 +188,7 @@ async fn find_source(here: &Aws, request: &Request) -> Result<(Snapshot, Tags)> 
                 .snapshots_of(id)
                 .await?
                 .into_iter()
-                .filter(|it| it.snapshot_type == "automated" && is_restorable(it))
+                .filter(|it| it.snapshot_type == SnapshotType::Automated && is_restorable(it))
                 .filter(|it| it.resource_id.as_ref() == Some(&instance.resource_id))
                 .max_by_key(Snapshot::moment);
             let newest = newest.ok_or_else(|| {
@@ -227,8 +227,7 @@ async fn find_existing_copy(
     let is_copy = found.tags.get(tag::COPIED_FROM) == Some(&source.arn)
         || found.copied_from.as_ref() == Some(&source.arn);
     let is_archive = is_archive && class_of(&found).is_some() && found.resource_id == source.resource_id;
-    let is_sound =
-        is_restorable(&found) || found.reported_status == "creating" || found.reported_status == "copying";
+    let is_sound = is_restorable(&found) || found.is_being_made();
     if (is_copy || is_archive) && is_sound {
         return Ok(Some(found));
     }

@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use super::{Event, Report, Source, Tell, is_restorable};
 use crate::aws::{Aws, Creation, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
 use crate::error::{Error, Kind, Result};
-use crate::rds::{Health, Instance, InstanceId, Place, RunId, Snapshot, SnapshotId, Tags, tag};
+use crate::rds::{
+    Health, Instance, InstanceId, Place, RunId, Snapshot, SnapshotId, SnapshotStatus, Tags, tag,
+};
 use crate::retention::{Lifetime, Rules};
 use crate::when::format_time;
 
@@ -176,7 +178,7 @@ pub(crate) async fn plan_snapshot(
         .collect();
     let max_age = TimeDelta::from_std(request.idempotency_max_age).unwrap_or(TimeDelta::MAX);
     let not_before = now.checked_sub_signed(max_age).unwrap_or(DateTime::<Utc>::MIN_UTC);
-    let usable = |it: &&&Snapshot| is_restorable(it) || it.reported_status == "creating";
+    let usable = |it: &&&Snapshot| is_restorable(it) || it.reported_status == SnapshotStatus::Creating;
     let newest = of_key.iter().filter(usable).max_by_key(|it| begun_at(it)).copied();
     let existing = newest.filter(|it| begun_at(it).is_some_and(|at| at >= not_before)).cloned();
     let stale = newest.filter(|_| existing.is_none()).map(|found| describe_stale(found, max_age, now));
@@ -422,25 +424,23 @@ pub(crate) async fn wait_until_complete(
                 }
             };
             missing = 0;
-            let status = snapshot.reported_status.as_str();
+            let status = &snapshot.reported_status;
             let percent = snapshot.percent.unwrap_or(0);
-            if status != said.0 {
-                tell(Event::Status { what: format!("snapshot `{id}`"), status });
+            if status.as_str() != said.0 {
+                tell(Event::Status { what: format!("snapshot `{id}`"), status: status.as_str() });
             }
             if percent != said.1 {
                 tell(Event::Progress { percent });
             }
-            said = (status.to_owned(), percent);
+            said = (status.to_string(), percent);
             match status {
-                "available" => Some(Ok(snapshot.clone())),
-                "creating" | "copying" => {
+                SnapshotStatus::Available => Some(Ok(snapshot.clone())),
+                SnapshotStatus::Creating | SnapshotStatus::Copying => {
                     taken.snapshot = snapshot.clone();
                     None
                 }
-                "deleting" => Some(Err("it is being deleted".to_owned())),
-                _ if status.starts_with("failed") || status.starts_with("incompatible") => {
-                    Some(Err(format!("it ended as `{status}`")))
-                }
+                SnapshotStatus::Deleting => Some(Err("it is being deleted".to_owned())),
+                _ if status.is_broken() => Some(Err(format!("it ended as `{status}`"))),
                 // The list of statuses may grow.
                 _ => None,
             }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Report, class_of, is_restorable};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
-use crate::rds::{InstanceId, Place, Snapshot, SnapshotId, tag};
+use crate::rds::{InstanceId, Place, Snapshot, SnapshotId, SnapshotStatus, SnapshotType, tag};
 use crate::retention::{Proof, Proofs};
 
 /// Whether the newest good snapshot of a database may go.
@@ -65,7 +65,7 @@ pub(crate) async fn plan_deletion(
         let others = aws.snapshots_of(&instance).await?;
         let others = others.iter().filter(|other| {
             other.id != snapshot.id
-                && other.snapshot_type == "manual"
+                && other.snapshot_type == SnapshotType::Manual
                 && is_restorable(other)
                 && other.resource_id == snapshot.resource_id
         });
@@ -97,15 +97,15 @@ pub(crate) async fn plan_deletion(
 fn check_kind(snapshot: &Snapshot) -> Result<()> {
     let id = &snapshot.id;
     let refused = |why: String| Error::new(Kind::Guard, format!("snapshot `{id}` was kept: {why}"));
-    match snapshot.snapshot_type.as_str() {
-        "manual" => {}
-        "automated" => {
+    match &snapshot.snapshot_type {
+        SnapshotType::Manual => {}
+        SnapshotType::Automated => {
             return Err(refused(
                 "it is an automated one, which AWS keeps for the retention of its instance".into(),
             )
             .hint(format!("`lifeboat policy set {} --retention-days N` changes that.", snapshot.instance)));
         }
-        "awsbackup" => {
+        SnapshotType::AwsBackup => {
             return Err(refused("it belongs to AWS Backup".into()).hint("Delete its recovery point there."));
         }
         other => return Err(refused(format!("it is a {other} one, of another account"))),
@@ -116,7 +116,7 @@ fn check_kind(snapshot: &Snapshot) -> Result<()> {
              giving it that tag."
         )));
     }
-    if snapshot.reported_status == "creating" {
+    if snapshot.reported_status == SnapshotStatus::Creating {
         return Err(Error::outside(format!("snapshot `{id}` is still being made"))
             .hint("AWS deletes only finished ones: run it again when it is available."));
     }
@@ -144,6 +144,6 @@ pub(crate) async fn apply_deletion(plan: Plan, aws: &Aws) -> Result<DeleteReport
         None => {}
     }
     report.dry_run = false;
-    report.snapshot.status = "deleted".to_owned();
+    report.snapshot.status = "deleted".into();
     Ok(report)
 }

@@ -12,7 +12,9 @@ use super::{Event, Tell, class_of, expiry_of, is_restorable};
 use crate::aws::{Aws, Fault};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::rds::{InstanceId, ResourceId, Snapshot, SnapshotId, Unreached, tag};
+use crate::rds::{
+    InstanceId, ResourceId, Snapshot, SnapshotId, SnapshotStatus, SnapshotType, Unreached, tag,
+};
 use crate::retention::{Copy, Proof, Proofs, PruneFailure, PruneReport, Rules, Verdict, judge};
 
 /// What is to be removed, and why the rest stays. By value: it is applied once.
@@ -105,9 +107,11 @@ fn copy_of_snapshot(snapshot: &Snapshot, instances: &BTreeMap<ResourceId, Instan
 }
 
 fn exemption_of(snapshot: &Snapshot, is_living: bool) -> Option<String> {
-    match snapshot.snapshot_type.as_str() {
-        "manual" => {}
-        "automated" => return Some("it is automated: AWS removes it by the instance's retention".to_owned()),
+    match &snapshot.snapshot_type {
+        SnapshotType::Manual => {}
+        SnapshotType::Automated => {
+            return Some("it is automated: AWS removes it by the instance's retention".to_owned());
+        }
         other => return Some(format!("it is of type {other}, not a manual one of this account")),
     }
     if class_of(snapshot).is_none() {
@@ -116,7 +120,7 @@ fn exemption_of(snapshot: &Snapshot, is_living: bool) -> Option<String> {
     if snapshot.tags.get(tag::EXPIRES).is_some_and(|_| expiry_of(snapshot).is_none()) {
         return Some(format!("its `{}` tag is not a time", tag::EXPIRES));
     }
-    if snapshot.reported_status == "creating" {
+    if snapshot.reported_status == SnapshotStatus::Creating {
         return Some("it is still being made".to_owned());
     }
     (!is_living).then(|| "its database no longer exists: it may be all that is left of it".to_owned())

@@ -105,13 +105,13 @@ pub(super) async fn list_tables(session: &Session) -> Result<Vec<Table>> {
         let counted = if kind == "f" {
             Counted::Skipped("a foreign table: its rows are not in this database".to_owned())
         } else if row.get(11) {
-            Counted::Skipped("a materialised view that has never been filled".to_owned())
+            Counted::Skipped("a materialized view that has never been populated".to_owned())
         } else if row.get::<_, Option<bool>>(6) == Some(false) {
             let large_objects = row.get::<_, u32>(0) == LARGE_OBJECT_PAGES;
             let way_out = if large_objects { LARGE_OBJECTS } else { "" };
             Counted::Unreadable(format!("permission denied{way_out}"))
         } else if has_raw_names || !schema.is_utf8() || !name.is_utf8() {
-            Counted::Unreadable("its name, or that of a column, is not UTF-8".to_owned())
+            Counted::Unreadable("its name or the name of a column is not valid UTF-8".to_owned())
         } else {
             Counted::Rows(0)
         };

@@ -19,7 +19,7 @@ use super::schema::{self, Definitions, Sequences, Touched};
 use crate::error::{Error, Result};
 use crate::postgres::{AS_IT_IS, ConnectFailure, Refusal, Server, Session, user_databases};
 
-/// What is said to every session. The empty search path makes names mean one thing; with `row_security = off` a policy
+/// Run in every session. The empty search path makes names mean one thing; with `row_security = off` a policy
 /// that would hide rows is an error instead of a low count; `lock_timeout` keeps a migration's lock from stopping us, and
 /// us from queueing up in front of others. Compiling (`jit`) takes longer than it saves: the queries over the catalog look
 /// dear to the planner and are not.
@@ -102,7 +102,7 @@ impl Deref for Visit<'_> {
 
 impl Databases {
     /// Finds the user databases of a server, or those named in `only`. A name that the server does not have is simply
-    /// absent; a database that does not let us in is kept as unreadable: what it holds is then unknown.
+    /// absent; a database that refuses the login is kept as unreadable: its content is unknown.
     pub(crate) async fn connect(server: &Server, only: &[String], look: &Look) -> Result<Self> {
         let first = Self::first_session(server, only).await?;
         let mut wanted = user_databases(&first).await?;
@@ -111,8 +111,9 @@ impl Databases {
         }
         let at_most = connections_allowed(&first, server, look.connections).await?;
         let refused = wanted.iter().filter(|(_, may_connect)| !may_connect);
-        let unreadable =
-            refused.map(|(name, _)| (name.clone(), format!("user `{}` may not connect to it", server.user)));
+        let unreadable = refused.map(|(name, _)| {
+            (name.clone(), format!("user `{}` is not allowed to connect to it", server.user))
+        });
         Ok(Databases {
             server: server.clone(),
             look: look.clone(),
@@ -156,7 +157,7 @@ impl Databases {
         &self.look
     }
 
-    /// Databases that do not let us in, with the reason.
+    /// Databases that refuse the login, with the reason.
     pub(super) fn unreadable(&self) -> &BTreeMap<String, String> {
         &self.unreadable
     }
@@ -182,7 +183,7 @@ impl Databases {
             self.database_names().filter(|name| *name != database).map(str::to_owned).collect();
         let session = match Self::first_session(&self.server, &others).await {
             Ok(session) => session,
-            // The only one that lets us in may be the one that is asked about.
+            // The only database that accepts the login may be the one in question.
             Err(_) => Self::first_session(&self.server, &[database.to_owned()]).await?,
         };
         let sql = "select exists (select from pg_database where datname = $1)";
@@ -230,7 +231,7 @@ impl Databases {
         Ok(Visit::Own(session))
     }
 
-    /// A connection to any database that lets us in, for questions about the whole server.
+    /// A connection to any database that accepts the login, for queries about the whole server.
     pub(crate) async fn visit_any(&self) -> Result<Visit<'_>> {
         let mut refused = None;
         for name in &self.names {
@@ -307,8 +308,8 @@ impl Databases {
         Ok(super::read::read_reference(&*self.visit_any().await?).await?.next_id())
     }
 
-    /// Calls `read` for each database with a connection outside of a transaction. A database that is dropped meanwhile, or
-    /// cannot be read, is left out: then nothing is known of it.
+    /// Calls `read` for each database with a connection outside of a transaction. A database that is dropped in between, or
+    /// cannot be read, is left out.
     async fn read_each<T>(&self, read: impl AsyncFn(&Session) -> Result<T>) -> Result<BTreeMap<String, T>> {
         self.read_each_of(self.names.iter(), read).await
     }
@@ -453,7 +454,7 @@ async fn fix_instant(session: &Session) -> Result<Instant> {
 
 /// How many connections we may have at once: `wanted`, and at most a share of those that are free.
 async fn connections_allowed(session: &Session, server: &Server, wanted: usize) -> Result<usize> {
-    // Without rights to see what others do, their rows are there all the same.
+    // Without the right to see what others run, their rows are still listed.
     let sql = "select current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8
                       - coalesce(current_setting('reserved_connections', true)::int8, 0)
                       - (select count(*) from pg_stat_activity where coalesce(backend_type, 'client backend') = 'client backend')";
@@ -461,7 +462,7 @@ async fn connections_allowed(session: &Session, server: &Server, wanted: usize) 
     let free = session.row(sql, &[]).await?.get::<_, i64>(0) + 1;
     if free <= LEFT_FREE {
         return Err(Error::outside(format!(
-            "PostgreSQL at {} has {} free, and lifeboat leaves the last {LEFT_FREE} to others",
+            "PostgreSQL at {} has {} free, and lifeboat leaves the last {LEFT_FREE} to other clients",
             server.place(),
             match free.max(0) {
                 1 => "1 connection".to_owned(),

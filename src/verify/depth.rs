@@ -37,7 +37,7 @@ impl FromStr for Depth {
         [Depth::Schema, Depth::Counts, Depth::Content].into_iter().find(|depth| depth.as_str() == text).ok_or_else(
             || {
                 Error::request(format!("`{}` is not a depth", text.escape_default()))
-                    .hint("Depths are content, counts and schema; `TABLE=DEPTH` sets that of some tables, as in `audit.*=counts`.")
+                    .hint("Depths are content, counts and schema; `TABLE=DEPTH` sets the depth of matching tables, such as `audit.*=counts`.")
             },
         )
     }
@@ -56,7 +56,7 @@ impl FromStr for DepthRule {
     fn from_str(text: &str) -> Result<Self> {
         match text.rsplit_once('=') {
             None => Ok(DepthRule { pattern: None, depth: text.parse()? }),
-            Some(("", _)) => Err(Error::request(format!("`{text}` names no table before `=`"))),
+            Some(("", _)) => Err(Error::request(format!("`{text}` has no table name before `=`"))),
             Some((pattern, depth)) => {
                 Ok(DepthRule { pattern: Some(pattern.to_owned()), depth: depth.parse()? })
             }
@@ -132,7 +132,7 @@ fn matches_glob(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// How a server is looked at.
+/// How a server is checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Look {
     /// How deep.
@@ -141,18 +141,18 @@ pub(crate) struct Look {
     pub connections: usize,
     /// How long the server may work on one table; zero means as long as it takes.
     pub statement_timeout: Duration,
-    /// What kind of copies it may be held against.
+    /// Which kind of copy it may be compared with.
     pub copies: Copies,
 }
 
-/// What kind of copies an observation may be held against.
+/// Which kind of copy an observation may be compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Copies {
     /// Physical ones.
     #[default]
     Physical,
-    /// Those that came about by a dump, too: what a dump carries of a table is then looked at besides, and unlogged tables,
-    /// which a dump carries as well.
+    /// Copies made with a dump, too: the rows that a dump includes are then read as well, and unlogged tables,
+    /// which a dump includes.
     Dumped,
 }
 

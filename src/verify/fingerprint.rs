@@ -27,7 +27,6 @@ pub(crate) const SETTINGS: &str = "set timezone = 'UTC'; set datestyle = 'ISO, Y
 /// A column, as far as its hash depends on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Column {
-    /// Name.
     pub name: String,
     /// Name of its type in `pg_catalog`, domains resolved; `None` for types of other schemas, arrays, enums and so on.
     pub built_in_type: Option<String>,

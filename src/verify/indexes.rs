@@ -3,7 +3,7 @@
 //!
 //! PostgreSQL's own amcheck does it: structure, order, and that each row of the table has an entry. It may have to be
 //! created in the copy, so this comes last, and only ever in a copy. It knows B-trees only. An index over text depends on
-//! the collations of the host; where their version is not the recorded one, nothing can be said of it.
+//! the collations of the host; where their version is not the recorded one, the index cannot be checked.
 
 use super::connections::Databases;
 use super::judge::{DefinitionVerdict, Word};
@@ -13,11 +13,11 @@ use crate::postgres::Session;
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Indexes {
-    /// Indexes that do not hold.
+    /// Indexes that are damaged.
     pub damaged: Vec<DefinitionVerdict>,
     /// What was not checked, and why.
     pub not_tested: Vec<String>,
-    /// How many hold.
+    /// How many are sound.
     pub sound: usize,
 }
 
@@ -25,7 +25,7 @@ struct Index {
     oid: u32,
     name: String,
     is_b_tree: bool,
-    /// It orders text by a collation of the host.
+    /// Whether it orders text by a collation of the host.
     depends_on_host: bool,
 }
 
@@ -73,7 +73,7 @@ impl Indexes {
             Ok(check) => check,
             Err(reason) => {
                 self.not_tested.push(format!(
-                    "indexes of database `{database}`: {} could not be checked, since amcheck is not available: {reason}",
+                    "indexes of database `{database}`: {} could not be checked, because amcheck is not available: {reason}",
                     format_indexes(indexes.len())
                 ));
                 return Ok(());
@@ -91,8 +91,8 @@ impl Indexes {
             trees.into_iter().partition(|index| index.depends_on_host && !collations.is_empty());
         if !collations.is_empty() {
             self.not_tested.push(format!(
-                "indexes of database `{database}`: {} over text, since the collations of the copy's host have another version \
-                 than the database records ({}): run REINDEX before you use such a copy",
+                "indexes of database `{database}`: {} on text columns, because the collations of the copy's host have other \
+                 versions than the database records ({}): run REINDEX before you use such a copy",
                 format_indexes(unsure.len()),
                 collations.join(", ")
             ));
@@ -109,7 +109,7 @@ impl Indexes {
                 }),
                 Err(failure) if failure.session_survives() => self
                     .not_tested
-                    .push(format!("index `{database}.{}`: it could not be checked: {failure}", index.name)),
+                    .push(format!("index `{database}.{}` could not be checked: {failure}", index.name)),
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -121,7 +121,7 @@ fn format_indexes(indexes: usize) -> String {
     if indexes == 1 { "1 index".to_owned() } else { format!("{indexes} indexes") }
 }
 
-/// The name of amcheck's function, which is created with its extension if that is to be had.
+/// The name of amcheck's function, which is created with its extension where the server offers it.
 async fn find_amcheck(session: &Session) -> std::result::Result<String, String> {
     const FIND: &str = "
         select format('%I.bt_index_check', n.nspname), has_function_privilege(p.oid, 'execute')
@@ -132,7 +132,7 @@ async fn find_amcheck(session: &Session) -> std::result::Result<String, String> 
         let rows = session.rows(FIND, &[]).await.map_err(|failure| failure.to_string())?;
         match rows.first() {
             Some(row) if row.get(1) => return Ok(row.get(0)),
-            Some(_) => return Err("the user may not execute its functions".to_owned()),
+            Some(_) => return Err("the user lacks EXECUTE on its functions".to_owned()),
             None if attempt == 0 => {
                 let create = "begin read write; create extension amcheck schema public; commit";
                 if let Err(failure) = session.execute(create).await {
@@ -146,7 +146,7 @@ async fn find_amcheck(session: &Session) -> std::result::Result<String, String> 
             None => {}
         }
     }
-    Err("its extension has no function for indexes".to_owned())
+    Err("the extension has no bt_index_check".to_owned())
 }
 
 /// Collations whose version on this host is not the one that the database records.
@@ -162,7 +162,7 @@ async fn collations_apart(session: &Session) -> Result<Vec<String>> {
             "select 1 from pg_database where datname = current_database() and datcollversion is not null
                    and datcollversion is distinct from pg_database_collation_actual_version(oid)";
         if !session.rows(sql, &[]).await?.is_empty() {
-            apart.push("the database's own".to_owned());
+            apart.push("the database's default".to_owned());
         }
     }
     Ok(apart)

@@ -1,4 +1,4 @@
-//! Whether a restored copy holds what it ought to. Pure: observations in, verdicts with reasons out.
+//! Whether a restored copy contains what it should. Pure: observations in, verdicts with reasons out.
 
 mod alike;
 mod definitions;
@@ -26,7 +26,7 @@ use super::depth::Depth;
 use super::narrow::Differences;
 use super::observe::{Counted, Observation, Table};
 
-/// Whether two fingerprints are of the same content; `None` where there are none.
+/// Whether two fingerprints are of the same content; `None` if one is missing.
 fn same_content(left: Option<&String>, right: Option<&String>) -> Option<bool> {
     left.zip(right).map(|(left, right)| left == right)
 }
@@ -44,7 +44,7 @@ fn judge_uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
     match (expected, observed) {
         (Counted::Unreadable(reason), _) => (Word::Unknown, format!("not readable in the source: {reason}")),
         (Counted::Damaged(reason), _) => (Word::Unknown, format!("the source itself is damaged: {reason}")),
-        // The server says that it stores what it never wrote: that is an answer, not a failure to find one.
+        // The server reports content that it never wrote: that is a result, not a failure to get one.
         (_, Counted::Damaged(reason)) => (Word::Differs, format!("damaged in the copy: {reason}")),
         (_, Counted::Unreadable(reason)) => (Word::Unknown, format!("not readable in the copy: {reason}")),
         (Counted::Skipped(reason), _) | (_, Counted::Skipped(reason)) => (Word::Skipped, reason.clone()),
@@ -52,12 +52,12 @@ fn judge_uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
     }
 }
 
-/// Gathers the verdicts and weighs them.
-struct Bench {
+/// Collects the verdicts and derives the overall one.
+struct Verdicts {
     tables: Vec<TableVerdict>,
     missing_databases: Vec<String>,
     extra_databases: Vec<String>,
-    /// What else speaks against the copy.
+    /// Other evidence against the copy.
     failures: Vec<String>,
     unreadable: Vec<String>,
     definitions: Vec<DefinitionVerdict>,
@@ -65,11 +65,11 @@ struct Bench {
     notes: Vec<Note>,
     /// Databases of the copy that the baseline does not cover.
     uncovered: BTreeSet<String>,
-    /// Any table was to be read.
+    /// Whether any table was to be read.
     rows_were_asked: bool,
 }
 
-impl Bench {
+impl Verdicts {
     fn new(expected: &Observation, observed: &Observation) -> Self {
         let side = |side: &str, observation: &Observation| -> Vec<String> {
             let told = observation.unreadable.iter();
@@ -79,7 +79,7 @@ impl Bench {
             .collect()
         };
         let unreadable = [side("source", expected), side("restored copy", observed)].concat();
-        Bench {
+        Verdicts {
             tables: Vec::new(),
             missing_databases: Vec::new(),
             extra_databases: Vec::new(),
@@ -148,12 +148,11 @@ impl Bench {
         }
     }
 
-    /// Adds the tables of a database that the copy lacks, and that may have been made since.
+    /// Adds the tables of a database that the copy lacks, and that may have been created since.
     fn database_may_be_missing<'a>(&mut self, database: &str, tables: impl Iterator<Item = &'a Table>) {
-        let reason =
-            "its database is not in the restored copy, and nothing proves that it was made after the backup";
+        let reason = "its database is not in the restored copy, and nothing proves that it was created after the backup";
         self.unreadable.push(format!(
-            "database `{database}` is not in the restored copy, and nothing proves that it was made after the backup: drill a newer backup, or name the other databases with `--dbname`"
+            "database `{database}` is not in the restored copy, and nothing proves that it was created after the backup: drill a newer backup, or name the other databases with `--dbname`"
         ));
         for table in tables {
             self.add(database, Some(table), None, Word::Unknown, reason);
@@ -190,7 +189,7 @@ impl Bench {
         }
     }
 
-    /// Another major version deparses views and rules in other words.
+    /// Another major version deparses views and rules differently.
     fn leave_out_what_versions_write_differently(&mut self, left: &Observation, right: &Observation) {
         const WORDS: [&str; 4] = ["view", "rule", "aggregate", "publication columns"];
         if left.major_version() == right.major_version() {
@@ -201,7 +200,7 @@ impl Bench {
         };
         let left_out = self.definitions.extract_if(.., |found| of_words(found)).map(|found| {
             format!(
-                "{} `{}.{}`: PostgreSQL {} and {} write it down in different words",
+                "{} `{}.{}`: PostgreSQL {} and {} print it differently",
                 found.kind,
                 found.database,
                 found.name,
@@ -231,7 +230,7 @@ impl Bench {
         let proven = || self.tables.iter().filter_map(|table| table.matched_rows.zip(table.observed_rows));
         if is_all_well && proven().all(|(matched, _)| matched == 0) && proven().any(|(_, held)| held > 0) {
             other_doubts.push(
-                "no row of the copy could be compared by its values, since the source has replaced all of them: drill a newer backup"
+                "no row of the copy could be compared by its values, because the source has replaced all of them: drill a newer backup"
                     .to_owned(),
             );
         }

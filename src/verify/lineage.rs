@@ -105,7 +105,7 @@ pub(crate) async fn find_horizon(copy: &Databases, observed: &Observation) -> Re
 async fn list_ended_before(copy: &Databases, surely_before: u64) -> Result<BTreeMap<String, u64>> {
     let (mut ended, mut shared) = (BTreeMap::new(), 3);
     for name in copy.database_names() {
-        // That one does not let us in is said elsewhere.
+        // A database that refuses the login is reported elsewhere.
         let Ok(session) = copy.visit_database(name).await else { continue };
         let reference = super::read::read_reference(&session).await?;
         let sql = "select relisshared, min(age(relfrozenxid))::int8 from pg_class
@@ -232,7 +232,7 @@ pub(crate) enum Recency {
 
 /// How far the moment that a backup claims may be from that of its content.
 const CLAIM: TimeDelta = TimeDelta::minutes(5);
-/// So many transactions after the horizon are looked at.
+/// So many transactions after the horizon are checked.
 const LOOKED_AT: u64 = 10_000;
 
 /// Holds the copy's horizon against the commit timestamps of its source, where it keeps any
@@ -257,7 +257,7 @@ pub(crate) async fn judge_recency(
     Ok(match earliest {
         Some(earliest) if earliest < moment - CLAIM => Recency::Contradicted(format!(
             "the copy is older than its backup claims: the source committed a transaction at {} that the copy does not have, \
-             and the backup is said to be of {}",
+             but the backup is dated {}",
             crate::when::format_time(earliest),
             crate::when::format_time(moment)
         )),

@@ -14,9 +14,9 @@ use super::fingerprint::{Column, Hashed, hash_of_row};
 use super::observe::Table;
 use crate::postgres::{QueryFailure, Session};
 
-/// Rows that a part of a table has about.
+/// About how many rows a part of a table has.
 const ROWS_OF_A_PART: u64 = 512;
-/// Rows of differing parts that are fetched from a side at most, about.
+/// About how many rows of differing parts are fetched from a side at most.
 const ROWS_FETCHED: u64 = 40_000;
 
 /// How a row differs.
@@ -34,7 +34,6 @@ pub(crate) enum HowRowsDiffer {
 /// A row that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowDifference {
-    /// How.
     pub how: HowRowsDiffer,
     /// Its key, as `id 1042` or `(region, id) (eu, 7)`; none where the table has no key.
     pub key: Option<String>,
@@ -52,11 +51,11 @@ pub(crate) struct RowDifference {
 /// The rows of a table that differ.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Differences {
-    /// So many of them as were asked for, in the order of their keys.
+    /// As many of them as requested, in the order of their keys.
     pub rows: Vec<RowDifference>,
     /// How many there are.
     pub found: usize,
-    /// There are more, in parts that were not looked into.
+    /// Whether there are more, in parts that were not read.
     pub more: bool,
     /// Names of the key's columns.
     pub key: Vec<String>,
@@ -67,36 +66,33 @@ pub(crate) struct Differences {
 pub(crate) struct Side<'a> {
     /// A session in the transaction that saw the difference.
     pub session: &'a Session,
-    /// The table.
     pub table: &'a Table,
     /// SQL condition on its rows.
     pub only: Option<&'a str>,
 }
 
-/// How much is told.
+/// How much is reported.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
-    /// So many rows at most.
+    /// At most so many rows.
     pub rows: usize,
-    /// Whether their contents are told too.
+    /// Whether their content is reported too.
     pub show_rows: bool,
-    /// Which of them.
-    pub told: Told,
+    pub told: RowsNamed,
 }
 
-/// Which of the rows that differ are told.
+/// Which of the differing rows are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum RowsNamed {
     /// Every one.
     All,
-    /// Those of the left: missing and changed ones. What only the right has may be nobody's fault.
+    /// Those of the left: missing and changed ones. What only the right has may not be an error.
     OfTheLeft,
 }
 
 /// The columns that both sides have, as their hashes can be compared, for one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Compared {
-    /// All of them.
     pub columns: Vec<Hashed>,
     /// Those of a key that identifies a row; without one, a row is its own.
     pub key: Vec<Hashed>,
@@ -105,9 +101,7 @@ pub(crate) struct Compared {
 /// Columns as they are compared on the left and on the right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Common {
-    /// On the left.
     pub left: Compared,
-    /// On the right.
     pub right: Compared,
 }
 
@@ -148,7 +142,7 @@ impl Compared {
             let text = column.text();
             format!("case when length({text}) > 200 then left({text}, 200) || '…' else {text} end")
         };
-        // One of several values is in quotes where its end could not be seen.
+        // One of several values is quoted if its end would be unclear.
         let one_of_many = |column: &Hashed| {
             let text = text(column);
             format!("case when {} ~ '[,'' ]' then quote_literal({text}) else {text} end", column.text())
@@ -162,7 +156,7 @@ impl Compared {
         }
     }
 
-    /// The row for people. Not as JSON, which would call casts of users' own.
+    /// The row for people. Not as JSON, which would call user-defined casts.
     fn row_text(&self) -> String {
         let told = |column: &Hashed| {
             let name = column.name.replace('\'', "''");
@@ -188,14 +182,14 @@ impl Compared {
 pub(crate) struct Budget {
     /// Rows of both sides together, about.
     pub rows: u64,
-    /// So many rows surely differ: with more parts than these, most parts do not.
+    /// So many rows certainly differ: with more parts than these, most parts do not.
     pub surely_differ: u64,
 }
 
 /// Parts of a table at most: their sums are held in memory, on the server too.
 const PARTS: u64 = 65_536;
 
-/// What the rows of two sides have in common, and what not.
+/// How the rows of two sides compare.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Rows of the left that the right has with the same values.
@@ -280,16 +274,16 @@ pub(crate) async fn compare_sums(
     tally.changed += changed;
     tally.added += count(HowRowsDiffer::Added);
     let mut differing = differing;
-    differing.retain(|differing| extent.told == Told::All || differing.how != HowRowsDiffer::Added);
+    differing.retain(|differing| extent.told == RowsNamed::All || differing.how != HowRowsDiffer::Added);
     tally.differences.found = differing.iter().map(|differing| differing.rows as usize).sum();
     tally.differences.rows = describe_rows(left, right, common, differing, extent).await?;
     Ok(tally)
 }
 
-/// So many rows that differ are looked at again, for the first ones in the order of their keys.
+/// How many differing rows are read again, to name the first ones in the order of their keys.
 const DESCRIBED: usize = 2_000;
 
-/// Says of some rows what they are called and how they differ, those that are missing or changed first.
+/// Names some rows and how they differ, missing or changed ones first.
 async fn describe_rows(
     left: Side<'_>,
     right: Side<'_>,
@@ -335,7 +329,7 @@ fn row_difference(
         }
         _ => Vec::new(),
     };
-    // A row that moved out of the part of the table that counts is there all the same.
+    // A row that moved out of the part of the table that counts still exists.
     let how = match (how, common.key.is_empty(), left, right) {
         (HowRowsDiffer::Missing, false, Some(_), Some(_)) => HowRowsDiffer::Changed,
         _ => how,
@@ -411,7 +405,7 @@ struct Differing {
     rows: u64,
 }
 
-/// Takes away what is on both sides, and says what is left.
+/// Removes what is on both sides, and returns the rest.
 fn pair_up(left: &mut Rows, right: &mut Rows) -> Vec<Differing> {
     let mut differing = Vec::new();
     let mut add = |key, how, rows: i64| {
@@ -453,7 +447,7 @@ fn in_order(left: &Option<String>, right: &Option<String>) -> std::cmp::Ordering
     }
 }
 
-/// What is told of one row.
+/// The details of one row.
 struct Detail {
     /// Its key, for people.
     key: Option<String>,

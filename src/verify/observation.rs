@@ -1,4 +1,4 @@
-//! What databases were seen to contain: plain data, as it is judged and as it is kept in a baseline.
+//! What databases were seen to contain: plain data, as it is judged and as a baseline stores it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use super::fingerprint::Column;
 use super::schema::{Definitions, Sequences};
 use crate::postgres::quote_identifier;
 
-/// How many rows a table has, or why that is not known.
+/// How many rows a table has, or why that is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Counted {
@@ -21,7 +21,7 @@ pub(crate) enum Counted {
     Skipped(String),
     /// It could not be read, with the reason.
     Unreadable(String),
-    /// What it holds is damaged, by the server's own word.
+    /// The server reports that it is damaged.
     Damaged(String),
 }
 
@@ -39,12 +39,11 @@ pub(crate) struct WriteCounters {
     pub deleted: i64,
 }
 
-/// One look at what was written to a table.
+/// One reading of the writes to a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Written {
-    /// Its write counters.
     pub counters: WriteCounters,
-    /// Its file; another one means that it was truncated or rewritten.
+    /// Its file; a different one means that it was truncated or rewritten.
     pub filenode: Option<u32>,
 }
 
@@ -54,7 +53,6 @@ pub(crate) type WrittenTables = BTreeMap<String, BTreeMap<u32, Written>>;
 /// Some of the rows of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stratum {
-    /// How many.
     pub rows: u64,
     /// Sum of their fingerprints; 0 where no content was read.
     #[serde(with = "as_text")]
@@ -87,7 +85,7 @@ impl Strata {
     }
 }
 
-/// What a table's files and statistics say of it, apart from its rows.
+/// What a table's files and statistics show, apart from its rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Vessel {
     /// Rows by the last ANALYZE or VACUUM, if there was one and this server has made none since it was started.
@@ -101,7 +99,7 @@ pub(crate) struct Vessel {
 }
 
 impl Vessel {
-    /// Whether it looks as TRUNCATE leaves a table: a row that was ever there would have left a page in it or an index.
+    /// Whether it looks as after TRUNCATE: any row would have left a page in it or in an index.
     pub(crate) fn shows_no_page(&self) -> bool {
         const META_PAGE: u64 = 8192;
         self.bytes == 0 && self.index_bytes <= META_PAGE && self.estimate.unwrap_or_default() == 0
@@ -111,17 +109,16 @@ impl Vessel {
 /// Rows as they were seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Portion {
-    /// How many.
     pub rows: u64,
     /// The fingerprint of their content, where that was taken.
     pub fingerprint: Option<String>,
 }
 
-/// What a dump carries of a table, where that is not every value that it holds.
+/// What a dump includes of a table, if not every value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Carried {
-    /// All but generated columns, which a restore computes anew, and XML without the declarations that its output leaves out.
+    /// All but generated columns, which a restore recomputes, and XML without the declarations that its output leaves out.
     Columns {
         /// The generated ones.
         computed: Vec<String>,
@@ -130,23 +127,19 @@ pub(crate) enum Carried {
     },
     /// The bytes of large objects; pages in which nothing was ever written come back as pages of zeros.
     LargeObjects {
-        /// Their content, whatever pages it lies in.
+        /// Their content, whatever its pages.
         seen: Option<Portion>,
     },
-    /// Rows of an extension's table that fulfil the condition which the extension has given.
+    /// Rows of an extension's table that meet the extension's condition.
     Condition {
-        /// The extension.
         extension: String,
         /// SQL that follows the name of the table.
         condition: String,
         /// Those rows.
         seen: Option<Portion>,
     },
-    /// No row: the extension makes them.
-    Nothing {
-        /// The extension.
-        extension: String,
-    },
+    /// No row: the extension creates them.
+    Nothing { extension: String },
 }
 
 impl Carried {
@@ -169,7 +162,7 @@ impl Carried {
         }
     }
 
-    /// The same without what was seen: what of a table is meant.
+    /// The same without the observed content.
     pub(super) fn kind(&self) -> Carried {
         let mut kind = self.clone();
         match &mut kind {
@@ -183,11 +176,10 @@ impl Carried {
 }
 
 /// Why an unlogged table is not compared with a physical copy.
-pub(super) const UNLOGGED: &str =
-    "unlogged: PostgreSQL empties it in every restore, so it is not recoverable";
+pub(super) const UNLOGGED: &str = "unlogged: PostgreSQL empties it on restore, so it cannot be recovered";
 
 /// Large objects by their content: pages without the zeros at their end, and the length of each object. A page that was
-/// never written is no other content than one of zeros.
+/// never written is the same content as one of zeros.
 const LARGE_OBJECTS: &str = "
     select loid, pageno, rtrim(data, '\\x00'::bytea) as data from pg_catalog.pg_largeobject
     where rtrim(data, '\\x00'::bytea) <> ''::bytea
@@ -195,20 +187,18 @@ const LARGE_OBJECTS: &str = "
     select loid, -1, int8send(max(pageno * (current_setting('block_size')::int8 / 4) + octet_length(data)))
     from pg_catalog.pg_largeobject group by loid";
 
-/// A table as it was seen.
+/// An observed table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Table {
     /// Object id; a physical copy has the same.
     pub oid: u32,
-    /// Schema.
     pub schema: String,
-    /// Name.
     pub name: String,
-    /// Whether it is a materialised view.
+    /// Whether it is a materialized view.
     pub is_view: bool,
     /// Size of its rows on disk.
     pub bytes: u64,
-    /// How deep it was looked into.
+    /// How deeply it was read.
     pub depth: Depth,
     /// Its rows.
     pub counted: Counted,
@@ -226,13 +216,13 @@ pub(crate) struct Table {
     pub key: Vec<usize>,
     /// The fingerprint of its content, where that was taken.
     pub fingerprint: Option<String>,
-    /// What its files and statistics say.
+    /// What its files and statistics show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vessel: Option<Vessel>,
-    /// Whether it is unlogged: no physical copy holds its rows, and every dump does.
+    /// Whether it is unlogged: physical copies lack its rows, dumps include them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_unlogged: bool,
-    /// What a dump carries of it, where that is not all and was asked.
+    /// What a dump includes of it, if not everything and if it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried: Option<Carried>,
 }
@@ -243,7 +233,7 @@ impl Table {
         matches!(self.counted, Counted::Rows(_)) && self.depth != Depth::Schema
     }
 
-    /// Takes out the rows that no physical copy holds.
+    /// Removes the rows that physical copies lack.
     pub(super) fn skip_if_unlogged(&mut self) {
         if self.is_unlogged && !matches!(self.counted, Counted::Skipped(_)) {
             self.counted = Counted::Skipped(UNLOGGED.to_owned());
@@ -258,7 +248,7 @@ impl Table {
         }
     }
 
-    /// What follows FROM to read what a dump carries of it.
+    /// What follows FROM to read what a dump includes of it.
     pub(super) fn carried_rows(&self) -> String {
         match &self.carried {
             Some(Carried::LargeObjects { .. }) => format!("({LARGE_OBJECTS}) as objects"),
@@ -267,7 +257,7 @@ impl Table {
         }
     }
 
-    /// The columns that a dump carries.
+    /// The columns that a dump includes.
     pub(super) fn carried_columns(&self) -> Vec<Column> {
         let is_computed = |name: &String| match &self.carried {
             Some(Carried::Columns { computed, .. }) => computed.contains(name),
@@ -286,9 +276,8 @@ impl Table {
 /// What the databases of a server were seen to contain.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Observation {
-    /// Tables by database.
     pub databases: BTreeMap<String, Vec<Table>>,
-    /// Databases that could not be looked into, with the reason.
+    /// Databases that could not be read, with the reason.
     pub unreadable: BTreeMap<String, String>,
     /// Databases that were dropped while they were being read.
     #[serde(default)]
@@ -319,7 +308,7 @@ pub(crate) struct Observation {
     pub counting_since: Option<DateTime<Utc>>,
     /// `server_version_num`.
     pub server_version: u32,
-    /// Identifier of the cluster, which a physical copy has too; where the server tells.
+    /// Identifier of the cluster, which a physical copy has too; if the server reports it.
     pub system_identifier: Option<i64>,
 }
 
@@ -342,7 +331,7 @@ impl Observation {
         self.unreadable.remove(database);
     }
 
-    /// The same without any databases but some.
+    /// The same, restricted to some databases.
     pub(crate) fn restrict_to(&self, databases: &[String]) -> Observation {
         let mut seen = self.clone();
         let is_one = |name: &String| databases.contains(name);
@@ -367,7 +356,7 @@ impl Observation {
         self.databases.values().flatten().filter_map(Table::counted_rows).sum()
     }
 
-    /// Whether a database is the same in both, or a physical copy: a dump makes another one even in the same cluster.
+    /// Whether a database is the same in both, or a physical copy: a dump creates another one even in the same cluster.
     pub(crate) fn is_same_database(&self, other: &Observation, database: &str) -> bool {
         let id = |seen: &Observation| seen.database_oids.get(database).copied();
         self.system_identifier.is_some()

@@ -1,7 +1,7 @@
 //! What the databases of a server contain.
 //!
 //! One REPEATABLE READ, READ ONLY transaction per database, so that all tables of a database are seen at one
-//! instant ([`super::connections`]). Leaf tables and materialised views are counted, partition parents not a second time; what cannot be
+//! instant ([`super::connections`]). Leaf tables and materialized views are counted, partition parents not a second time; what cannot be
 //! compared is listed with the reason.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use super::schema::RECIPE;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
 
-/// What is asked of the rows of each table besides their number and content.
+/// What is read of the rows of each table, besides their number and content.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Question {
     /// Where to divide the rows by age, for each database.
@@ -45,16 +45,16 @@ pub(crate) struct Progress {
     pub of_bytes: u64,
 }
 
-/// What is known of an observation while it is being made.
+/// An observation in progress.
 pub(super) struct Observing<'a> {
-    seen: Seen,
+    seen: ReadSoFar,
     question: &'a Question,
     progress: &'a (dyn Fn(Progress) + Sync),
 }
 
 impl<'a> Observing<'a> {
     pub(super) fn new(question: &'a Question, progress: &'a (dyn Fn(Progress) + Sync)) -> Self {
-        Observing { seen: Seen::default(), question, progress }
+        Observing { seen: ReadSoFar::default(), question, progress }
     }
 }
 
@@ -78,7 +78,7 @@ impl Databases {
             };
             match observed {
                 Ok(observed) => observation.add_database(name, observed),
-                // Its owner may have dropped it, even WITH (FORCE); the other databases are none the worse for it.
+                // Its owner may have dropped it, even WITH (FORCE); the other databases are unaffected.
                 Err(error) => match self.still_exists(name).await? {
                     true => {
                         observation.unreadable.insert(name.to_owned(), error.chain());
@@ -117,7 +117,7 @@ impl Databases {
         }
         let instant = &opened.instant.boundary;
         observation.boundaries.insert(name.clone(), instant.clone());
-        // What is settled at this very instant is recorded along, where that is not simply everything.
+        // The boundary of this very instant is recorded too, unless no transaction was running.
         let boundary = observing.question.boundaries.get(&name).cloned();
         let boundary = boundary.or_else(|| instant.has_running().then(|| instant.clone()));
         let mut tables = catalog::list_tables(session).await?;
@@ -125,7 +125,8 @@ impl Databases {
         for table in &mut tables {
             table.depth = self.read_settings().depths.depth_of(&name, &table.schema, &table.name);
             if table.depth == Depth::Schema && !matches!(table.counted, Counted::Skipped(_)) {
-                table.counted = Counted::Skipped("no rows were asked for (depth schema)".to_owned());
+                table.counted =
+                    Counted::Skipped("rows were not compared, as requested (depth schema)".to_owned());
             }
             if self.read_settings().copies == Copies::Physical || is_standby {
                 table.skip_if_unlogged();
@@ -183,7 +184,7 @@ impl Databases {
 
 /// What was read so far.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+struct ReadSoFar {
     tables: usize,
     of_tables: usize,
     rows: u64,
@@ -191,7 +192,7 @@ struct Seen {
     of_bytes: u64,
 }
 
-impl Seen {
+impl ReadSoFar {
     fn add(&mut self, table: &Table) {
         self.tables += 1;
         self.rows += table.counted_rows().unwrap_or_default();
@@ -199,18 +200,18 @@ impl Seen {
     }
 
     fn progress(self) -> Progress {
-        let Seen { tables, of_tables, rows, bytes, of_bytes } = self;
+        let ReadSoFar { tables, of_tables, rows, bytes, of_bytes } = self;
         Progress { tables, of_tables, rows, bytes, of_bytes }
     }
 }
 
 impl Observation {
-    /// What concerns the whole server.
+    /// Reads what concerns the whole server.
     async fn add_server(&mut self, session: &Session) -> Result<()> {
         self.next_transaction = self.next_transaction.max(read::read_reference(session).await?.next_id());
         let row = session
             .row(
-                // A crash or a reset makes the counters start anew.
+                // A crash or a reset sets the counters to zero.
                 "select greatest((select stats_reset from pg_stat_database where datname = current_database()),
                                  (select stats_reset from pg_stat_bgwriter), (select stats_reset from pg_stat_wal)),
                         current_setting('server_version_num')::int4, has_function_privilege('pg_control_system()', 'execute')",
@@ -226,7 +227,7 @@ impl Observation {
         Ok(())
     }
 
-    /// What concerns the database of a session as a whole.
+    /// Reads what concerns the database of a session as a whole.
     async fn read_database(&mut self, session: &Session) -> Result<()> {
         let reference = read::read_reference(session).await?;
         let made = "select age(xmin)::int8, oid from pg_database where datname = current_database()";

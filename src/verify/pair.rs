@@ -1,4 +1,4 @@
-//! Comparing any two databases, or one with a baseline that was kept.
+//! Compares any two databases, or one with a saved baseline.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,51 +15,44 @@ use crate::postgres::Target;
 /// One side of a comparison.
 #[derive(Debug)]
 pub(crate) enum Operand {
-    /// A database that is there.
+    /// A live database.
     Server(Box<Target>),
-    /// What one was seen to contain.
+    /// A recorded observation.
     Kept(Box<Recorded>),
 }
 
-/// What is compared, and how much is told.
+/// What is compared, and how much is reported.
 #[derive(Debug)]
 pub(crate) struct Comparison {
-    /// What ought to be.
+    /// The expected side.
     pub left: Operand,
-    /// What is.
     pub right: Operand,
-    /// How to look.
     pub look: Look,
-    /// Kinds of definitions that do not matter.
+    /// Kinds of definitions to ignore.
     pub ignored: Vec<String>,
-    /// How many rows that differ are told, and how.
+    /// How many differing rows are reported, and how.
     pub extent: Extent,
 }
 
-/// What was found: `lifeboat.verify/1`.
+/// The report, `lifeboat.verify/1`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    /// Which document this is.
+    /// The schema of this document.
     pub schema: &'static str,
     /// Overall.
     pub verdict: Verdict,
-    /// What it rests on, worst first.
+    /// The reasons, worst first.
     pub reasons: Vec<String>,
-    /// What ought to be.
+    /// The expected side.
     pub left: SideReport,
-    /// What is.
     pub right: SideReport,
-    /// Table by table.
     pub tables: Vec<TableReport>,
-    /// Definitions.
     pub definitions: PartReport,
-    /// Sequences.
     pub sequences: PartReport,
-    /// Extensions.
     pub extensions: PartReport,
     /// What was not compared, and why.
     pub not_tested: Vec<String>,
-    /// What is otherwise and speaks against neither side, and why.
+    /// Differences that count against neither side, and why.
     pub notes: Vec<judge::Note>,
     /// How long it took.
     pub seconds: f64,
@@ -74,14 +67,12 @@ pub(crate) struct SideReport {
     pub kind: &'static str,
     /// Version of PostgreSQL, as `15.8`.
     pub server_version: String,
-    /// Rows in all.
     pub rows: u64,
 }
 
 /// One table.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct TableReport {
-    /// What was found.
     #[serde(flatten)]
     pub verdict: TableVerdict,
     /// Rows on the right.
@@ -92,7 +83,7 @@ pub(crate) struct TableReport {
     pub expected_fingerprint: Option<String>,
 }
 
-/// Everything of a kind.
+/// The summary of one kind.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct PartReport {
     /// Whether it is the same; unknown where it was not compared.
@@ -103,16 +94,16 @@ pub(crate) struct PartReport {
     pub differences: Vec<DefinitionVerdict>,
 }
 
-/// A server that is looked at, until it is no longer needed.
+/// A server that is being read.
 struct Opened<'a> {
     target: &'a Target,
     databases: Databases,
     looks: Looks,
-    /// What the right side calls the database that the left side calls otherwise.
+    /// The name on the right of a database with another name on the left.
     own_name: Option<(String, String)>,
 }
 
-/// Compares. `progress` is told which side is being read.
+/// Compares. `progress` is called with the side that is being read.
 pub(crate) async fn compare_operands(
     comparison: &Comparison,
     progress: &(dyn Fn(&'static str, Progress) + Sync),
@@ -152,7 +143,7 @@ pub(crate) async fn compare_operands(
     let mut judgement =
         judge_pair(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
     if judgement.tables.iter().any(|table| table.verdict == Word::Differs) {
-        // Before rows are called different, the writes that would explain them get the time to be counted.
+        // Before rows count as different, the writes that would explain them get time to be counted.
         for open in [&mut left_open, &mut right_open].into_iter().flatten() {
             open.look_again(look, begun).await?;
         }
@@ -178,7 +169,7 @@ fn skip_unlogged_of_kin(left: &mut Observation, right: &mut Observation) {
     }
 }
 
-/// Of a baseline of several databases, the one that the other side is.
+/// Of a baseline of several databases, the one that matches the other side.
 fn restrict_to_database(mut seen: Observation, only: Option<&str>) -> Observation {
     if let Some(only) = only {
         seen.databases.retain(|database, _| database == only);
@@ -227,7 +218,7 @@ impl Opened<'_> {
         Ok(())
     }
 
-    /// What the server calls what the report calls `database`.
+    /// The server's name for the `database` of the report.
     fn name_on_the_server<'b>(&'b self, database: &'b str) -> &'b str {
         match &self.own_name {
             Some((own, theirs)) if theirs == database => own,
@@ -235,7 +226,7 @@ impl Opened<'_> {
         }
     }
 
-    /// The connection that sees what the report calls `database`.
+    /// The connection to the `database` of the report.
     async fn visit(&self, database: &str) -> Result<Visit<'_>> {
         self.databases.visit_database(self.name_on_the_server(database)).await
     }
@@ -249,7 +240,7 @@ async fn observe_operand(
 ) -> Result<Observation> {
     match (operand, open) {
         (Operand::Kept(recorded), _) => Ok(recorded.seen.clone()),
-        (Operand::Server(_), None) => Err(Error::outside("there is no database to look into")),
+        (Operand::Server(_), None) => Err(Error::outside("no database was opened")),
         (Operand::Server(_), Some(open)) => {
             let boundaries = match other {
                 Operand::Kept(recorded) => recorded.seen.boundaries.clone(),
@@ -261,7 +252,7 @@ async fn observe_operand(
     }
 }
 
-/// What the right side holds, under the names of the left one.
+/// The content of the right side, under the names of the left one.
 fn rename_databases(mut seen: Observation, (left, right): (Option<&str>, Option<&str>)) -> Observation {
     fn rename<T>(of: &mut BTreeMap<String, T>, right: &str, left: &str) {
         if let Some(value) = of.remove(right) {
@@ -283,11 +274,11 @@ fn rename_databases(mut seen: Observation, (left, right): (Option<&str>, Option<
     seen
 }
 
-type Seen<'a> = (&'a Observation, Option<&'a Opened<'a>>);
+type Half<'a> = (&'a Observation, Option<&'a Opened<'a>>);
 
-async fn judge_pair(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Result<Judgement> {
+async fn judge_pair(comparison: &Comparison, left: Half<'_>, right: Half<'_>) -> Result<Judgement> {
     let is_kin = left.0.databases.keys().all(|database| left.0.is_same_database(right.0, database));
-    // A physical copy of what was recorded around a backup may hold what was written around it.
+    // A physical copy of a source recorded around a backup may contain writes around it.
     if let (Operand::Kept(recorded), Some(open)) = (&comparison.left, right.1)
         && is_kin
         && !recorded.movement.after.is_empty()
@@ -308,8 +299,8 @@ async fn judge_pair(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) ->
     Ok(judge::judge_alike(left, right, &comparison.ignored))
 }
 
-/// Takes out what only reads otherwise on the other side, in databases that are no physical copies of each other.
-async fn forgive_wordings(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>) -> Result<()> {
+/// Removes definitions that are only worded differently, in databases that are not physical copies of each other.
+async fn forgive_wordings(judgement: &mut Judgement, left: Half<'_>, right: Half<'_>) -> Result<()> {
     let (Some(left_open), Some(right_open)) = (left.1, right.1) else { return Ok(()) };
     let different = judgement.definitions.iter().filter(|found| found.verdict == Word::Differs);
     let databases: BTreeSet<String> = different
@@ -330,8 +321,8 @@ async fn forgive_wordings(judgement: &mut Judgement, left: Seen<'_>, right: Seen
     Ok(())
 }
 
-/// Says which rows differ, where both sides can still be asked.
-async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, extent: Extent) -> Result<()> {
+/// Names the rows that differ, if both sides can still be queried.
+async fn name_rows(judgement: &mut Judgement, left: Half<'_>, right: Half<'_>, extent: Extent) -> Result<()> {
     let opened = (left.1, right.1);
     let is_open = |table: &&mut TableVerdict| matches!(table.verdict, Word::Differs | Word::Within);
     for table in judgement.tables.iter_mut().filter(is_open) {
@@ -340,7 +331,7 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
             (side_of(left.0, visits.0.as_ref(), table), side_of(right.0, visits.1.as_ref(), table))
         else {
             if table.verdict == Word::Differs {
-                table.reason.push_str("; which rows cannot be told, since a baseline holds none");
+                table.reason.push_str("; the rows cannot be named, because a baseline does not contain them");
             }
             continue;
         };
@@ -361,7 +352,7 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
             }
             Ok(found) => add_rows(table, found),
             Err(failure) if failure.session_survives() => {
-                table.reason.push_str(&format!("; which rows could not be found out: {failure}"));
+                table.reason.push_str(&format!("; the rows could not be identified: {failure}"));
                 for side in [left, right] {
                     side.session.execute("rollback").await?;
                 }
@@ -381,7 +372,7 @@ async fn visit_table<'a>(open: Option<&'a Opened<'_>>, table: &TableVerdict) -> 
     }
 }
 
-/// Where a table of the report is read on one side.
+/// One side of a table of the report.
 fn side_of<'a>(
     seen: &'a Observation,
     visit: Option<&'a Visit<'_>>,
@@ -391,11 +382,11 @@ fn side_of<'a>(
     Some(narrow::Side { session: visit?, table, only: None })
 }
 
-/// Puts the rows that differ into a table's verdict.
+/// Adds the differing rows to a table's verdict.
 pub(crate) fn add_rows(table: &mut TableVerdict, found: Differences) {
     match found.summary() {
         Some(told) => table.reason = told,
-        None => table.reason.push_str("; in the columns that both have, every row is the same"),
+        None => table.reason.push_str("; every row is identical in the columns that both have"),
     }
     table.differences = found.rows;
 }

@@ -1,4 +1,4 @@
-//! Holding a physical copy against its source as it is now.
+//! Compares a physical copy with its source as it is now.
 //!
 //! What the two can prove about each other, since a restore keeps transaction ids, object ids and column numbers:
 //!
@@ -8,10 +8,10 @@
 //! | of the copy without such a counterpart | *bounded*: the source has updated or deleted them since; its write counters bound how many, if they have counted since before the moment. Their values cannot be known |
 //! | of the source that are newer | *bounded*: inserted since, or older ones that were updated. Those whose key the copy has were updated. Of the others, a sequence of the copy that had not handed out their keys yet proves that they were inserted since; what remains may be missing from the copy |
 //! | of the copy that the source has deleted since and the copy has lost | *not at all* |
-//! | objects | *exactly*: what a transaction before the moment made must be there, by object id; a database's own row is written anew by a GRANT, so its age goes by the order of object ids |
+//! | objects | *exactly*: what a transaction before the moment made must be there, by object id; a database's own row is rewritten by a GRANT, so its age goes by the order of object ids |
 //! | anything written in the copy itself | *exactly*: its counters began at its recovery; an id beyond the horizon is its own |
 //!
-//! Rows are not held against each other one by one where sums do: a table that is whole by its fingerprint is read once.
+//! Rows are not compared one by one where sums suffice: a table that is whole by its fingerprint is read once.
 //! Otherwise both sides are summed up in parts by the hash of the key, and only parts that differ are read row by row, so a
 //! row that was updated since leaves open its own part and no other.
 
@@ -24,7 +24,7 @@ use super::depth::Look;
 use super::fingerprint::Hashed;
 use super::judge::{Counterparts, Evidence, NewerRows, RowEvidence, name_in_copy};
 use super::lineage::{self, Horizon, Recency};
-use super::narrow::{self, Budget, Common, Extent, Side, Told};
+use super::narrow::{self, Budget, Common, Extent, RowsNamed, Side};
 use super::observe::{Counted, Databases, Observation, Observing, Progress, Question, Table, Visit};
 use super::shape::{self, Paired, Shapes};
 use crate::error::{Error, Result};
@@ -35,11 +35,11 @@ type Queried<T> = std::result::Result<T, QueryFailure>;
 /// Rows of both sides that are read one by one in a table at most.
 const ROWS_READ: u64 = 2_000_000;
 /// Rows of a table that are named in a report.
-const ROWS_NAMED: Extent = Extent { rows: 100, show_rows: false, told: Told::OfTheLeft };
+const ROWS_NAMED: Extent = Extent { rows: 100, show_rows: false, told: RowsNamed::OfTheLeft };
 /// Keys of newer rows that are looked for in the copy at most; of more, a share is.
 const KEYS_READ: u64 = 1_000_000;
 
-/// What was found by holding a copy against its source.
+/// The result of comparing a copy with its source.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     /// The source as it is now.
@@ -127,7 +127,7 @@ async fn hold_database(
     let open: BTreeSet<u64> = copy.horizon.open_in(name, &held.open).collect();
     let boundary = copy.horizon.boundary_of(name, &open);
     let older = lineage::older_than_sql(&opened.session, &boundary).await?;
-    let mut against: Option<Against<'_>> = None;
+    let mut against: Option<DatabasePair<'_>> = None;
     let mut failed = BTreeMap::new();
     let tables = seen.databases.get(name).map(Vec::as_slice).unwrap_or_default();
     let counterparts = Counterparts::physical(tables, copies);
@@ -149,7 +149,8 @@ async fn hold_database(
             Found::MustBeRead { is_whole } => is_whole,
         };
         if against.is_none() {
-            against = Some(Against::open(&opened.session, copy, &in_copy, (tables, copies), &older).await?);
+            against =
+                Some(DatabasePair::open(&opened.session, copy, &in_copy, (tables, copies), &older).await?);
         }
         let Some(against) = &against else { continue };
         let evidence = match against.read(table, copied, is_whole, (copy.horizon, &open)).await {
@@ -180,13 +181,13 @@ struct Placed {
     is_sharp: bool,
 }
 
-/// What the sums of a table say.
+/// What the sums of a table show.
 enum Found {
     /// Nothing is counted on one of the sides.
     Nothing,
     /// All there is to know.
     Evidence(RowEvidence),
-    /// Rows have to be held against each other; `is_whole`: only the newer ones.
+    /// Rows have to be compared; `is_whole`: only the newer ones.
     MustBeRead { is_whole: bool },
 }
 
@@ -219,8 +220,8 @@ impl Found {
     }
 }
 
-/// One database of the source beside that of the copy.
-struct Against<'a> {
+/// A database of the source paired with that of the copy.
+struct DatabasePair<'a> {
     source: &'a Session,
     copy: Visit<'a>,
     shapes: (Shapes, Shapes),
@@ -228,7 +229,7 @@ struct Against<'a> {
     older: &'a str,
 }
 
-impl<'a> Against<'a> {
+impl<'a> DatabasePair<'a> {
     async fn open(
         source: &'a Session,
         copy: PhysicalCopy<'a>,
@@ -241,7 +242,7 @@ impl<'a> Against<'a> {
         let shapes = (Shapes::read(source, &oids(tables)).await?, Shapes::read(&copy, &oids(copies)).await?);
         source.execute("savepoint rows").await?;
         copy.execute("savepoint rows").await?;
-        Ok(Against { source, copy, shapes, older })
+        Ok(DatabasePair { source, copy, shapes, older })
     }
 
     async fn recover(&self) -> Result<()> {

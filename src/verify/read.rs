@@ -1,7 +1,7 @@
-//! Reading tables: one pass over each for everything that is asked of its rows.
+//! Reading tables: one pass over each for everything that is needed of its rows.
 //!
 //! Small tables are read many to a statement, since round trips would cost more than their rows. Every statement
-//! stands in a savepoint that is rolled back: that lets go of its locks, of which a transaction over ten thousand
+//! runs in a savepoint that is rolled back, which releases its locks: a transaction over ten thousand
 //! tables and their indexes would otherwise take more than the server has for everyone
 //! (`max_locks_per_transaction`).
 
@@ -15,9 +15,9 @@ use crate::postgres::{QueryFailure, Session};
 
 /// Tables up to this size are read together.
 const SMALL: u64 = 256 * 1024;
-/// So many of them at most: each takes a few locks.
+/// At most so many of them: each takes a few locks.
 const TOGETHER: usize = 50;
-/// So many columns of theirs at most: statements have a length that the parser likes.
+/// At most so many of their columns, which keeps statements short enough for the parser.
 const COLUMNS_TOGETHER: usize = 1600;
 
 /// Tables that wait to be read, largest first.
@@ -102,12 +102,12 @@ impl<'a> Reader<'a> {
         Ok(Reader { session, reference, stratum, newest_write })
     }
 
-    /// Reads tables, and tells of each one that was read.
+    /// Reads tables, and reports each one that was read.
     pub(super) async fn read_group(&self, group: &mut [Table], tell: &(dyn Fn(&Table) + Sync)) -> Result<()> {
         let were_countable: Vec<bool> = group.iter().map(Table::is_countable).collect();
         match self.read_together(group).await {
             Ok(()) => {}
-            // One of them is at fault: each by itself then.
+            // One of them failed: each is then read alone.
             Err(failure) if failure.session_survives() && group.len() > 1 => {
                 self.session.execute("rollback to savepoint tables").await?;
                 for table in group.iter_mut().filter(|table| table.is_countable()) {
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Another pass over what a dump carries of a table, where that is not all of it.
+    /// Another pass over what a dump includes of a table, if that is not all of it.
     async fn read_what_a_dump_carries(&self, table: &mut Table) -> Result<()> {
         if matches!(table.carried, Some(Carried::Nothing { .. })) {
             return Ok(());
@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
                 }
                 Ok(())
             }
-            // What the dump carries of it stays unknown; the table itself was read.
+            // What a dump includes of it stays unknown; the table itself was read.
             Err(failure) if failure.session_survives() => {
                 Ok(self.session.execute("rollback to savepoint tables").await?)
             }
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
 
     async fn find_culprit(&self, table: &mut Table, failure: &QueryFailure) -> Result<()> {
         table.counted = match failure.sqlstate.as_deref() {
-            // Its owner wanted it gone, so nothing is lost with it.
+            // Its owner dropped it, so nothing is lost.
             Some("42P01" | "3F000") => Counted::Skipped(DROPPED_MEANWHILE.to_owned()),
             Some("42501") if failure.message.contains("row-level security") => {
                 Counted::Unreadable(format!("{} (read it as its owner, or with BYPASSRLS)", failure.message))
@@ -238,7 +238,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// One pass over a table for everything that is asked: position, stratum, rows, sum of fingerprints, age of the
+    /// One pass over a table for everything that is needed: position, stratum, rows, sum of fingerprints, age of the
     /// newest row.
     fn count_expression(&self, position: usize, table: &Table) -> String {
         let name = table.quoted_name();
@@ -265,7 +265,7 @@ struct Read {
 }
 
 /// The files that were read. The locks of the reading are still held, so they cannot have been replaced since: but
-/// TRUNCATE and ALTER TABLE empty a table for every older snapshot, so whoever judges must know that it was this file.
+/// TRUNCATE and ALTER TABLE empty a table for every older snapshot, so the judge must know which file was read.
 fn from_files_sql(group: &[Table]) -> String {
     let file = |(position, table): (usize, &Table)| format!("({position}, {}::oid)", table.oid);
     let read = group.iter().enumerate().filter(|(_, table)| table.is_countable());

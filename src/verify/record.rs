@@ -1,13 +1,13 @@
-//! Recording what a source contains, so that a copy can be judged by it later, without the source.
+//! Records what a source contains, so that a copy can be judged later without the source.
 //!
 //! ```text
-//! begin       the first look at the write counters, then the instant: seconds, however large the source is
+//! begin       the first reading of the write counters, then the instant: seconds, however large the source is
 //! observe     every table as it was at that instant
-//! look_again  the second look, after the moment of the copy
+//! look_again  the second reading, after the moment of the copy
 //! ```
 //!
-//! A baseline that is kept is one JSON document whose last field is the SHA-256 of everything before it, its *seal*.
-//! Nothing in it is a row: names, numbers, hashes.
+//! A saved baseline is one JSON document whose last field is the SHA-256 of everything before it, its *seal*.
+//! It contains no rows: only names, numbers and hashes.
 
 use chrono::{DateTime, Timelike as _, Utc};
 use serde::{Deserialize, Serialize};
@@ -36,9 +36,8 @@ pub(crate) struct Recording {
     /// When the source was seen, by its own clock: nothing that was committed later is in the record.
     pub instant: DateTime<Utc>,
     begun: Instant,
-    /// What was seen.
     pub seen: Observation,
-    /// What was written to it meanwhile.
+    /// Writes to it during the comparison.
     pub movement: Movement,
 }
 
@@ -96,7 +95,7 @@ impl Recording {
         Ok(())
     }
 
-    /// Looks at the source once more, after the moment of the copy: as soon as its sessions have reported what they
+    /// Reads the counters of the source again, after the moment of the copy: as soon as its sessions have reported what they
     /// wrote up to `since`, because all that is written later only widens the bounds.
     pub(crate) async fn read_counters_again(&mut self, since: Instant) -> Result<()> {
         let databases = Databases::connect(&self.server, &self.only, &self.look).await?;
@@ -118,7 +117,7 @@ impl Recording {
         self.databases.as_ref().and_then(|databases| databases.exported_snapshot(database))
     }
 
-    /// Why a database could not be looked into.
+    /// Why a database could not be read.
     pub(crate) fn why_unreadable(&self, database: &str) -> Option<&str> {
         self.databases.as_ref()?.unreadable().get(database).map(String::as_str)
     }
@@ -128,7 +127,7 @@ impl Recording {
         self.begun
     }
 
-    /// The baseline to keep.
+    /// The baseline to save.
     pub(crate) fn into_baseline(self, of: Origin, now: DateTime<Utc>) -> Recorded {
         Recorded {
             schema: SCHEMA.to_owned(),
@@ -156,9 +155,7 @@ pub(crate) struct Origin {
     pub instance: Option<String>,
     /// Its immutable id.
     pub resource_id: Option<String>,
-    /// Host.
     pub host: String,
-    /// Port.
     pub port: u16,
     /// The one database that was recorded, if it was one by name.
     pub database: Option<String>,
@@ -195,7 +192,7 @@ impl Origin {
     }
 }
 
-/// A baseline that can be kept.
+/// A baseline that can be saved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Recorded {
     schema: String,
@@ -207,9 +204,8 @@ pub(crate) struct Recorded {
     pub instant: DateTime<Utc>,
     /// What it was recorded from.
     pub of: Origin,
-    /// What was seen.
     pub seen: Observation,
-    /// What was written meanwhile; without a second look, nothing is known to have been.
+    /// Writes during the recording; none are known without a second reading.
     pub movement: Movement,
 }
 
@@ -227,7 +223,7 @@ impl Recorded {
         Ok((seal, document))
     }
 
-    /// Reads a document that `name` has been given. `expected`: the seal that it must have.
+    /// Parses the document called `name`. `expected`: the seal that it must have.
     pub(crate) fn from_sealed_json(
         name: &str,
         document: &[u8],
@@ -251,19 +247,19 @@ impl Recorded {
             });
         }
         let sealed = text.strip_suffix("\"}").and_then(|text| text.rsplit_once(SEAL));
-        let (content, seal) = sealed.ok_or_else(|| broken("it ends early"))?;
+        let (content, seal) = sealed.ok_or_else(|| broken("it is truncated"))?;
         if hex::encode(Sha256::digest(content.as_bytes())) != seal {
-            return Err(broken("its content does not have the SHA-256 that it was sealed with"));
+            return Err(broken("its content does not match its SHA-256"));
         }
         if let Some(expected) = expected.filter(|expected| *expected != seal) {
-            return Err(broken(&format!("its seal is not the expected {expected}")));
+            return Err(broken(&format!("its SHA-256 is not the expected {expected}")));
         }
         let recorded: Recorded = serde_json::from_str(&format!("{content}}}"))
             .map_err(|error| broken("it cannot be read").caused_by(error))?;
         if recorded.recipe != RECIPE {
             let (its, ours) = (recorded.recipe, RECIPE);
             return Err(Error::request(format!(
-                "baseline `{name}` has fingerprints of recipe {its}, and this version of lifeboat takes recipe {ours}"
+                "baseline `{name}` has fingerprints of version {its}, and this version of lifeboat computes version {ours}"
             ))
             .hint(format!("Use lifeboat {} to verify it, or record a new one.", recorded.lifeboat)));
         }
@@ -271,7 +267,7 @@ impl Recorded {
     }
 }
 
-/// Where baselines lie in the vault.
+/// The path of baselines in the vault.
 pub(crate) fn vault_name(seal: &str) -> String {
     format!("baselines/{seal}.json")
 }
@@ -319,7 +315,7 @@ mod tests {
             assert!(error.contains("`b.json`") && error.contains(part), "{error}");
         };
         says(&flipped, None, "SHA-256");
-        says(&document[..at], None, "ends early");
+        says(&document[..at], None, "truncated");
         says(b"", None, "empty");
         says(b"{}", None, "not a baseline");
         says(&document, Some(&"0".repeat(64)), "not the expected");

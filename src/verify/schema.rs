@@ -82,7 +82,7 @@ const NEW_IN_THE_SECOND: [&str; 12] = [
     "instance setting",
 ];
 
-/// The kind of every role of a server, whether anything in the database names it or not.
+/// The kind of every role of a server, whether the database refers to it or not.
 pub(super) const SERVER_ROLE: &str = "server role";
 
 /// Whether a record of `recipe` has definitions of a kind.
@@ -279,7 +279,7 @@ pub(super) async fn read_sequences(session: &Session) -> Result<Sequences> {
                         }
                     }
                 }
-                // One of them was dropped meanwhile: each by itself then, and that one is left out.
+                // One of them was dropped in between: each is read alone, without that one.
                 Err(failure) if failure.session_survives() => {
                     if group.len() > 1 {
                         groups.extend(group.chunks(1));

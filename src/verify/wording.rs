@@ -1,6 +1,6 @@
 //! What definitions say, in whichever of its forms PostgreSQL writes an expression.
 //!
-//! Expressions are kept as trees and written down anew whenever somebody asks. When a dump is loaded, PostgreSQL reads what
+//! Expressions are stored as trees and deparsed on demand. When a dump is loaded, PostgreSQL reads what
 //! it wrote and may build another tree from it. Its parser has rules of its own for that, and the same is done here, to the text:
 //!
 //! - A cast that follows `ARRAY[…]` is made of each element (`transformArrayExpr`): `(ARRAY['a'::varchar, 'b'::varchar])::text[]`
@@ -10,8 +10,8 @@
 //! - Brackets around a name or a string that is cast make no difference, and not every function of PostgreSQL writes them.
 //! - A natural join without a column in common reads `ON TRUE`, and comes back as `ON (true)`.
 //!
-//! No cast is passed over: another one
-//! is another definition. It is asked only of definitions that do differ, and only of copies that came about by a dump:
+//! No cast is ignored: a different cast
+//! is another definition. It is used only for definitions that differ, and only for copies made with a dump:
 //! physical copies have the same trees, and so the same words.
 
 use super::judge::{DefinitionVerdict, Word};

@@ -437,7 +437,11 @@ async fn the_audit_finds_every_broken_alarm_of_a_corpus_and_accuses_no_good_one(
     let audit = async || alarms(&world, &["audit", "--json"]).await.assert_code(1).json();
     // Until an alarm has gone off, nothing shows whether the key of its topic lets CloudWatch in.
     let before = audit().await;
-    assert_eq!(before["unknown"].to_string().matches("may shut CloudWatch out").count(), 2, "{before:#}");
+    assert_eq!(
+        before["unknown"].to_string().matches("may not allow CloudWatch to use it").count(),
+        2,
+        "{before:#}"
+    );
     for name in ["key-of-a-team-shuts-out", "good-key-of-a-team"] {
         let off = world.cloudwatch.set_alarm_state().alarm_name(name).state_value("ALARM".into());
         off.state_reason("a trial").send().await.unwrap();

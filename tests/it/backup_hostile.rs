@@ -278,7 +278,7 @@ async fn a_role_of_the_source_is_asked_for_by_its_name_whoever_made_the_server()
     for (left, right) in [(&app, &other.url("app")), (&other.url("app"), &app)] {
         let report = verify(left, right).await.assert_code(0).json();
         assert!(
-            report["not_tested"].to_string().contains("roles belong to a server"),
+            report["not_tested"].to_string().contains("roles belong to the server"),
             "{:#}",
             report["not_tested"]
         );

@@ -242,7 +242,7 @@ async fn rows_that_the_source_has_changed_since_are_not_counted_as_if_they_had_b
     world.sql("orders-prod", "app", "update users set name = 'newer' where id = 42").await;
     let damage = "update users set name = 'changed' where id in (42, 44); delete from users where id = 450";
     for (flags, tail) in [
-        (&["--from", "base"][..], "nobody wrote to it meanwhile"),
+        (&["--from", "base"][..], "nothing wrote to it in between"),
         (&["--from", "base", "--baseline", "live"], "the source still has 499 rows from before the backup"),
     ] {
         world.control("POST", "restored-sql", json!({"database": "app", "sql": damage})).await;

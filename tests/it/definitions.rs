@@ -178,12 +178,9 @@ const DAMAGES: [(&str, &str); 36] = [
     ("alter publication notes set table audit (note)", "publication columns `app.notes` is different"),
     (
         "select setval('tickets', 9223372036854775806)",
-        "sequence `app.public.tickets` is different: it stands at 9223372036854775806",
+        "sequence `app.public.tickets` is different: it is at 9223372036854775806",
     ),
-    (
-        "select setval('tight', 2147483646)",
-        "sequence `app.public.tight` is different: it stands at 2147483646",
-    ),
+    ("select setval('tight', 2147483646)", "sequence `app.public.tight` is different: it is at 2147483646"),
     (
         "update pg_aggregate set aggminitval = '7' where aggfnoid = 'added(int)'::regprocedure",
         "aggregate `app.public.added(integer)` is different",

@@ -63,7 +63,7 @@ async fn a_machine_where_all_is_well_is_told_so_and_nothing_is_changed() {
     let table = world.lifeboat(&["doctor", "drill", "status"]).await;
     for words in [
         "credentials",
-        "AWS knows us as arn:aws:iam::123456789012:user/local",
+        "authenticated as arn:aws:iam::123456789012:user/local",
         "actions are allowed",
         "`orders-prod` at",
         "works here: status, drill",

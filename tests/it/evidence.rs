@@ -364,7 +364,7 @@ async fn what_is_not_as_it_was_recorded_proves_nothing(world: &World, passed: &s
     let mut record = like.clone();
     record.as_object_mut().unwrap().remove("chain");
     fs::write(elsewhere.join("evidence.json"), record.to_string()).unwrap();
-    check(&["--year", &year]).await.assert_code(3).assert_says(&["not where it belongs"]);
+    check(&["--year", &year]).await.assert_code(3).assert_says(&["in the wrong place"]);
     fs::remove_dir_all(world.path("vault/drills/elsewhere")).unwrap();
 
     // A verdict that was altered counts nowhere.

@@ -160,7 +160,7 @@ async fn what_becomes_of_each_database_is_in_the_exit_code_and_in_the_report() {
     let run = world.drill_all(&["--concurrency", "1", "--max-hours", "0.000001"]).await;
     let report = run.json();
     assert!(matches!(run.code, Some(3 | 5)), "{run:?}");
-    assert!(report.to_string().contains("ceiling of 0.000001 instance-hours"), "{report:#}");
+    assert!(report.to_string().contains("limit of 0.000001 instance-hours"), "{report:#}");
     world.assert_no_throwaway().await;
 
     // SIGTERM ends all drills with their throwaways, and lets the leases go.

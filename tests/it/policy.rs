@@ -87,7 +87,7 @@ async fn turning_backups_off_is_refused_unless_it_is_confirmed_by_name() {
     assert_eq!(world.calls("ModifyDBInstance").await, 1, "only ours");
 
     let done = world.lifeboat(&[&confirmed[..], &["--apply-pending", "--json"]].concat()).await;
-    done.assert_code(0).assert_says(&["outage", "no point-in-time restore any more"]);
+    done.assert_code(0).assert_says(&["outage", "point-in-time restore is no longer possible"]);
     assert_eq!(done.json()["databases"][0]["after"]["retention_days"], 0);
     let check = world.lifeboat(&["policy", "check", "orders-prod", "--json"]).await.assert_code(1).json();
     let finding = &check["databases"][0]["findings"][0];

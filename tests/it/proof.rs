@@ -426,7 +426,7 @@ async fn a_baseline_that_covers_less_is_never_a_pass_for_the_rest() {
     // What the record does not cover is held against the source.
     let run = world.drill(&["--from", "one-database"]).await;
     run.assert_code(0);
-    assert_eq!(verdict(&run, "users"), ("identical".into(), "the recorded baseline does not cover its database, so it was held against the source as it is now".into()));
+    assert_eq!(verdict(&run, "users"), ("identical".into(), "the recorded baseline does not cover its database, so it was compared with the source as it is now".into()));
     for damage in ["drop table jobs", "delete from jobs", "update users set name = 'x'"] {
         world.in_next_copy("app", damage).await;
         let run = world.drill(&["--from", "one-database"]).await;
@@ -503,7 +503,7 @@ async fn indexes_are_checked_where_amcheck_is_to_be_had_and_said_not_to_be_other
     assert!(
         is_not_tested(
             &run.json(),
-            "indexes of database `app`: 3 indexes could not be checked, since amcheck"
+            "indexes of database `app`: 3 indexes could not be checked, because amcheck"
         ),
         "{}",
         run.stdout
@@ -522,7 +522,7 @@ async fn indexes_are_checked_where_amcheck_is_to_be_had_and_said_not_to_be_other
     world.in_next_copy("app", "update pg_database set datcollversion = '1.0' where datname = 'app'").await;
     let run = world.drill(&["--from", "with"]).await;
     assert!(
-        is_not_tested(&run.json(), "collations of the copy's host have another version"),
+        is_not_tested(&run.json(), "collations of the copy's host have other versions"),
         "{}",
         run.stdout
     );

@@ -163,7 +163,7 @@ async fn the_last_snapshot_that_a_drill_proved_outlives_a_newer_one_that_it_foun
     assert!(copied.unwrap().success());
     let forged = world.lifeboat(&prune("forged")).await.json();
     assert!(verdicts(&forged)["z-old"].0 && verdicts(&forged)["z-new"].0, "{forged:#}");
-    assert!(verdicts(&forged)["z-old"].1.contains("not as it was recorded"), "{forged:#}");
+    assert!(verdicts(&forged)["z-old"].1.contains("its evidence was altered"), "{forged:#}");
 
     let pruned = world.lifeboat(&["snapshot", "prune", "--json"]).await;
     pruned.assert_code(0);

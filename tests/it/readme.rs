@@ -1,5 +1,6 @@
-//! README's commands are run as they are written, in their order, by a shell. What belongs to the reader, a host or a path, is
-//! exchanged by a table; every command is run by one of these tests or stands in `NOT_RUN` with the reason.
+//! The book's commands are run as they are written, in their order, by a shell. What belongs to the reader, a host or a path, is
+//! exchanged by a table; every command in a `console` block is run by one of these tests or stands in `NOT_RUN` with the reason.
+//! Guides that are runbooks are rehearsed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +15,8 @@ use crate::stores::Bucket;
 use crate::support::{PASSWORD, REGION, World, binary, finish, program, root, wait};
 
 /// What a test cannot run, by its beginning, and why.
-const NOT_RUN: [(&str, &str); 8] = [
+const NOT_RUN: [(&str, &str); 9] = [
+    ("cargo install", "it would replace the reader's own binary"),
     ("cargo run -p lifeboat-localstack", "the local stack is started in this process"),
     (
         "aws --endpoint-url $AWS_ENDPOINT_URL rds wait",
@@ -31,21 +33,40 @@ const NOT_RUN: [(&str, &str); 8] = [
     ),
 ];
 
-fn readme() -> String {
-    std::fs::read_to_string(root().join("README.md")).unwrap()
+/// A page: README, or one of the book.
+fn page(name: &str) -> String {
+    let folder = if name == "README.md" { root().to_path_buf() } else { root().join("docs") };
+    std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// The commands below a heading, or of the whole file, with what continues them.
-fn commands(heading: Option<&str>) -> Vec<String> {
-    let text = readme();
-    let (mut commands, mut is_here, mut is_open) = (Vec::<String>::new(), heading.is_none(), false);
-    for line in text.lines() {
-        if let (Some(wanted), Some(title)) = (heading, line.strip_prefix("## ")) {
-            is_here = title == wanted;
+/// All pages of the book, by their paths below `docs`.
+fn pages() -> Vec<String> {
+    let docs = root().join("docs");
+    let mut folders = vec![docs.clone()];
+    let mut pages = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                pages.push(path.strip_prefix(&docs).unwrap().to_str().unwrap().to_owned());
+            }
         }
-        if is_open {
+    }
+    pages.sort();
+    pages
+}
+
+/// The commands in the `console` blocks of a page, with what continues them.
+fn commands(name: &str) -> Vec<String> {
+    let (mut commands, mut is_console, mut is_open) = (Vec::<String>::new(), false, false);
+    for line in page(name).lines() {
+        if line.starts_with("```") {
+            is_console = line == "```console";
+        } else if is_open {
             commands.last_mut().unwrap().push_str(&format!("\n{line}"));
-        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| is_here) {
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| is_console) {
             commands.push(command.to_owned());
         } else {
             continue;
@@ -53,6 +74,10 @@ fn commands(heading: Option<&str>) -> Vec<String> {
         is_open = line.ends_with('\\');
     }
     commands
+}
+
+fn first_sample_of_a_configuration(name: &str) -> String {
+    page(name).split("```toml\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
 }
 
 /// A shell that keeps its environment and its directory from command to command.
@@ -119,60 +144,101 @@ fn reason_not_to_run(command: &str) -> Option<&'static str> {
     NOT_RUN.iter().find(|(start, _)| command.starts_with(start)).map(|(_, reason)| *reason)
 }
 
-/// Runs the commands of a section; those of which the exit code is not 0 are named by their beginning.
-async fn run_section(shell: &mut Shell, heading: &str, expected: &[(&str, i32)]) -> String {
+/// Runs the commands of a page; those of which the exit code is not 0 are named by their beginning.
+async fn run_page(shell: &mut Shell, name: &str, expected: &[(&str, i32)]) -> String {
     let mut said = String::new();
-    for command in commands(Some(heading)).iter().filter(|command| reason_not_to_run(command).is_none()) {
+    for command in commands(name).iter().filter(|command| reason_not_to_run(command).is_none()) {
         let code = expected.iter().find(|(start, _)| command.starts_with(start)).map_or(0, |(_, code)| *code);
         said.push_str(&shell.run(command, code).await);
     }
     said
 }
 
-#[test]
-fn every_command_of_readme_is_in_a_section_that_is_run() {
-    let run = [
-        "Two commands",
-        "A tour",
-        "Fleets",
-        "Every day",
-        "Several accounts and Regions",
-        "A year for the auditor",
-        "Any two databases",
-        "Backups of databases you can reach",
-        "The API and the dashboard",
-        "Alarms",
-        "Notifications",
-        "Running it on a schedule",
-        "Runbooks",
-        "Does it work here?",
+/// A guide that goes back a second and not a minute, and looks at AWS five times a second.
+fn in_a_hurry(guide: &str) -> String {
+    let waiting = [
+        "drill run",
+        "snapshot create",
+        "snapshot copy",
+        "restore snapshot",
+        "restore point-in-time",
+        "restore table",
     ];
-    let in_sections: Vec<String> = run.iter().flat_map(|heading| commands(Some(heading))).collect();
-    assert_eq!(in_sections, commands(None));
+    let lines = guide.lines().map(|line| {
+        let waits = line
+            .strip_prefix("lifeboat ")
+            .is_some_and(|rest| waiting.iter().any(|start| rest.starts_with(start)));
+        if waits { format!("{line} --poll 200ms\n") } else { format!("{line}\n") }
+    });
+    lines.collect::<String>().replace("1 minute ago", "1 second ago")
+}
+
+#[test]
+fn every_command_of_the_book_is_in_a_page_that_is_run() {
+    let run = [
+        "README.md",
+        "guides/accounts.md",
+        "guides/adopt.md",
+        "guides/alarms.md",
+        "guides/api.md",
+        "guides/audit.md",
+        "guides/bucket.md",
+        "guides/dashboard.md",
+        "guides/doctor.md",
+        "guides/fleets.md",
+        "guides/iam.md",
+        "guides/notifications.md",
+        "guides/postgresql-backups.md",
+        "guides/retention.md",
+        "guides/runbooks.md",
+        "guides/schedule.md",
+        "guides/sqlite-backups.md",
+        "guides/status.md",
+        "guides/two-databases.md",
+        "install.md",
+        "tutorials/first-drill.md",
+        "tutorials/first-week.md",
+    ];
+    let with_commands: Vec<String> = std::iter::once("README.md".to_owned())
+        .chain(pages())
+        .filter(|name| !commands(name).is_empty())
+        .collect();
+    assert_eq!(run.as_slice(), with_commands);
     for (start, _) in NOT_RUN {
-        assert!(in_sections.iter().any(|command| command.starts_with(start)), "{start} is not in README");
+        let is_there = run.iter().any(|name| commands(name).iter().any(|command| command.starts_with(start)));
+        assert!(is_there, "{start} is not in the book");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tour_and_every_day_run_as_they_are_written() {
+async fn the_tutorials_and_the_guides_of_rds_run_as_they_are_written() {
     let world = World::new().await;
     let mut shell = Shell::new(&world);
-    run_section(&mut shell, "Two commands", &[]).await;
+    // Nobody has to wait for 15 seconds between two looks.
+    shell.exchange("lifeboat drill run orders-prod", "lifeboat drill run --poll 200ms orders-prod");
+    run_page(&mut shell, "install.md", &[]).await;
     assert!(shell.directory.join(".local/share/man/man1/lifeboat-drill-run.1").is_file());
 
     // The instance has to be there before what follows; a person reads on meanwhile.
-    let tour = commands(Some("A tour"));
-    let mut said = String::new();
-    for command in tour.iter().filter(|command| reason_not_to_run(command).is_none()) {
-        said.push_str(&shell.run(command, 0).await);
+    let (mut said, mut drills) = (String::new(), 0);
+    for command in commands("tutorials/first-drill.md") {
+        if reason_not_to_run(&command).is_some() {
+            continue;
+        }
+        drills += usize::from(command == "lifeboat drill run orders-prod");
+        // The third copy is damaged.
+        let is_damaged = drills == 3 && command == "lifeboat drill run orders-prod";
+        said.push_str(&shell.run(&command, i32::from(is_damaged)).await);
         if command.contains("create-db-instance") {
             world.until_status("orders-prod", "available").await;
         }
     }
-    assert!(said.contains("PASS"), "{said}");
+    assert!(
+        said.contains("PASS") && said.contains("FAIL") && said.contains("(id 1042, 1043, 7781"),
+        "{said}"
+    );
 
-    let said = run_section(&mut shell, "Fleets", &[]).await;
+    let said = run_page(&mut shell, "guides/fleets.md", &[]).await;
     assert!(said.contains("pass") && !said.contains("FAIL"), "{said}");
 
     wait("a moment to go back to", async || {
@@ -181,22 +247,36 @@ async fn the_tour_and_every_day_run_as_they_are_written() {
         answer.db_instances()[0].latest_restorable_time().is_some()
     })
     .await;
+    let url = format!("postgresql://app@localhost:{}/orders", shell.environment["PORT"]);
+    for name in pages().iter().filter(|name| page(name).starts_with("---\nrunbook:")) {
+        let text = in_a_hurry(&page(name));
+        std::fs::write(shell.directory.join("guide.md"), &text).unwrap();
+        shell.run("lifeboat runbook check guide.md", 0).await;
+        let set = if text.contains("\n  url: ") { format!(" --set url='{url}'") } else { String::new() };
+        let rehearsed =
+            shell.run(&format!("lifeboat runbook run guide.md --rehearse --poll 200ms{set}"), 0).await;
+        assert!(rehearsed.contains("PASS  rehearsal"), "{name}: {rehearsed}");
+    }
+    world.assert_only(&["orders-prod"]).await;
+
     shell.exchange("20 minutes ago", "1 second ago");
-    let every_day = run_section(&mut shell, "Every day", &[("lifeboat policy check", 1)]).await;
-    assert!(every_day.contains("orders_restored_"), "{every_day}");
+    let week = run_page(&mut shell, "tutorials/first-week.md", &[("lifeboat policy check", 1)]).await;
+    assert!(week.contains("orders_restored_"), "{week}");
+    assert!(shell.directory.join("lifeboat.toml").is_file());
     world.assert_only(&["orders-prod", "orders-back", "orders-then"]).await;
+    run_page(&mut shell, "guides/retention.md", &[("lifeboat policy check", 1)]).await;
+    run_page(&mut shell, "guides/status.md", &[("lifeboat status --format nagios", 1)]).await;
+    run_page(&mut shell, "guides/doctor.md", &[]).await;
+    run_page(&mut shell, "README.md", &[]).await;
 
     // Of the sample, the run that was annotated.
     let runs = world.path("reader/backups/drills/orders-prod");
     let run = std::fs::read_dir(runs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let run = run.filter(|name| name.starts_with("20")).max().unwrap();
-    shell.exchange("20260817-030041-c92f5p", run);
-    let year = run_section(&mut shell, "A year for the auditor", &[]).await;
+    shell.exchange("20261130-175359-ggigcz", run);
+    let year = run_page(&mut shell, "guides/audit.md", &[]).await;
     assert!(year.contains("orders-prod") && year.contains("--expect-head"), "{year}");
     assert!(shell.directory.join("drills-2026.html").is_file());
-
-    run_section(&mut shell, "Does it work here?", &[]).await;
-    assert!(shell.directory.join("lifeboat.toml").is_file());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,16 +285,18 @@ async fn alarms_and_runbooks_run_as_they_are_written() {
     world.rds.modify_db_instance().db_instance_identifier("orders-prod").send().await.unwrap();
     crate::watch::topic(&world, "ops").await;
     let mut shell = Shell::new(&world);
-    for command in commands(Some("A tour")).iter().filter(|command| command.starts_with("export AWS")) {
+    for command in
+        commands("tutorials/first-drill.md").iter().filter(|command| command.starts_with("export AWS"))
+    {
         shell.run(command, 0).await;
     }
     let expected = [("lifeboat alarms plan", 1)];
-    let said = run_section(&mut shell, "Alarms", &expected).await;
+    let said = run_page(&mut shell, "guides/alarms.md", &expected).await;
     assert!(said.contains("lifeboat alarms apply --all --topic ops"), "{said}");
 
     std::fs::create_dir_all(shell.directory.join("runbooks")).unwrap();
     // Nobody is there to be asked: all that is missing is named at once.
-    let said = run_section(&mut shell, "Runbooks", &[("lifeboat runbook plan", 2)]).await;
+    let said = run_page(&mut shell, "guides/runbooks.md", &[("lifeboat runbook plan", 2)]).await;
     for parameter in ["source", "when"] {
         assert!(
             said.contains(&format!("`{parameter}`")) || said.contains(&format!("--set {parameter}=")),
@@ -227,24 +309,20 @@ async fn alarms_and_runbooks_run_as_they_are_written() {
 async fn several_accounts_run_as_they_are_written() {
     let world = places::orders_in_two_accounts().await;
     let mut shell = Shell::new(&world);
-    for command in commands(Some("A tour")).iter().filter(|command| command.starts_with("export AWS")) {
+    for command in
+        commands("tutorials/first-drill.md").iter().filter(|command| command.starts_with("export AWS"))
+    {
         shell.run(command, 0).await;
     }
     std::fs::create_dir_all(shell.directory.join(".aws")).unwrap();
     for file in [".aws/config", ".aws/credentials"] {
         std::fs::copy(world.path(file), shell.directory.join(file)).unwrap();
     }
-    let text = readme();
-    let section = text.split("\n## Several accounts and Regions\n").nth(1).unwrap();
-    let toml = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let toml = first_sample_of_a_configuration("guides/accounts.md");
     std::fs::write(shell.directory.join("lifeboat.toml"), toml).unwrap();
     // A fleet that falls short is no success; a name that means two is no request.
-    let said = run_section(
-        &mut shell,
-        "Several accounts and Regions",
-        &[("lifeboat status orders-prod", 2), ("lifeboat status", 1)],
-    )
-    .await;
+    let expected = [("lifeboat status orders-prod", 2), ("lifeboat status", 1)];
+    let said = run_page(&mut shell, "guides/accounts.md", &expected).await;
     assert!(said.contains("`orders-prod` is in more than one place: "), "{said}");
 }
 
@@ -259,7 +337,8 @@ async fn backups_and_comparisons_run_as_they_are_written() {
     let (old, new) = (world.url("orders-prod", "app").await, world.url("orders-prod", "orders_new").await);
     shell.exchange("postgresql://app@old.example/orders", format!("'{old}'"));
     shell.exchange("postgresql://app@new.example/orders", format!("'{new}'"));
-    let said = run_section(&mut shell, "Any two databases", &[("lifeboat verify", 1)]).await;
+    let expected = [("lifeboat verify record", 0), ("lifeboat verify", 1)];
+    let said = run_page(&mut shell, "guides/two-databases.md", &expected).await;
     assert!(said.contains("2 rows differ (id 7, 42)"), "{said}");
 
     let bucket = Bucket::start().await;
@@ -276,7 +355,10 @@ async fn backups_and_comparisons_run_as_they_are_written() {
     shell.exchange("sqlite:///srv/app/app.db", format!("sqlite://{}", sqlite.display()));
     shell.exchange("postgresql://app@localhost/app", format!("'{old}'"));
     shell.exchange("s3://backups/team", format!("'{}'", bucket.url("team")));
-    let said = run_section(&mut shell, "Backups of databases you can reach", &[]).await;
+    let mut said = run_page(&mut shell, "guides/postgresql-backups.md", &[]).await;
+    for name in ["guides/adopt.md", "guides/sqlite-backups.md", "guides/bucket.md"] {
+        said.push_str(&run_page(&mut shell, name, &[]).await);
+    }
     // What undoes it is printed, and runs as it is printed.
     let undo = said.lines().find_map(|line| line.trim().strip_prefix("to undo")).unwrap().trim();
     let undone = shell.run(undo, 0).await;
@@ -295,7 +377,7 @@ async fn the_api_runs_as_it_is_written() {
     assert!(made.unwrap().success());
     shell.exchange("sqlite:///srv/app.db", format!("sqlite://{}", database.display()));
     let (mut serving, mut with_token): (Option<Serving>, Option<Serving>) = (None, None);
-    for command in commands(Some("The API and the dashboard")) {
+    for command in ["guides/api.md", "guides/dashboard.md"].map(commands).concat() {
         if command.ends_with("lifeboat serve") {
             let started = Serving::start(shell.service(&format!("{command} --listen 127.0.0.1:0"))).await;
             shell.exchange("localhost:5000", started.address.clone());
@@ -323,9 +405,7 @@ async fn notifications_run_as_they_are_written() {
     let world = World::new().await;
     let hook = Hook::listen().await;
     let mut shell = Shell::new(&world);
-    let text = readme();
-    let section = text.split("\n## Notifications\n").nth(1).unwrap();
-    let toml = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let toml = first_sample_of_a_configuration("guides/notifications.md");
     std::fs::write(
         shell.directory.join("lifeboat.toml"),
         toml.replace("/run/secrets/hc-drills", "hc-drills"),
@@ -340,14 +420,15 @@ async fn notifications_run_as_they_are_written() {
     shell.environment.extend(set.into_iter().map(|(name, value)| (name.to_owned(), value)));
     // As in the sample, `hooks.example` does not take it, and whoever is there hears it.
     let expected = [("lifeboat notify test", 5), ("lifeboat notify digest", 5)];
-    let said = run_section(&mut shell, "Notifications", &expected).await;
+    let said = run_page(&mut shell, "guides/notifications.md", &expected).await;
     assert!(said.contains("arrived  chat") && said.contains("FAILED   hook"), "{said}");
 }
 
 #[tokio::test]
 async fn every_sample_of_a_configuration_is_one() {
-    let (text, mut samples) = (readme(), 0);
+    let mut samples = 0;
     let directory = tempfile::tempdir().unwrap();
+    let text: String = pages().iter().map(|name| page(name)).collect();
     for block in text.split("```toml\n").skip(1) {
         let toml = block.split("```").next().unwrap();
         std::fs::write(directory.path().join("lifeboat.toml"), toml).unwrap();
@@ -356,5 +437,5 @@ async fn every_sample_of_a_configuration_is_one() {
         assert_eq!(run.code, Some(0), "{}\n{toml}", run.stderr);
         samples += 1;
     }
-    assert!(samples >= 4, "{samples}");
+    assert!(samples >= 8, "{samples}");
 }

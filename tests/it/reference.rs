@@ -1,7 +1,7 @@
-//! The tool about itself: manual pages, completions, README and CHANGELOG.
+//! The tool about itself: manual pages, completions, the book and CHANGELOG.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::support::{binary, finish, root};
@@ -64,31 +64,114 @@ async fn completions_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readme_has_every_command() {
+async fn the_reference_has_every_command() {
     let directory = tempfile::tempdir().unwrap();
-    let (readme, commands) = (read("README.md"), commands(directory.path()).await);
+    let (reference, commands) = (read("docs/reference.md"), commands(directory.path()).await);
     let is_parent = |name: &str| commands.iter().any(|other| other.starts_with(&format!("{name}-")));
     let missing: Vec<String> = commands
         .iter()
         .filter(|name| !name.is_empty() && !is_parent(name))
         .map(|name| name.replace('-', " "))
-        .filter(|words| !readme.replace('-', " ").contains(words.as_str()))
+        .filter(|words| !reference.replace('-', " ").contains(words.as_str()))
         .collect();
-    assert!(missing.is_empty(), "README does not name {missing:?}");
+    assert!(missing.is_empty(), "the reference does not name {missing:?}");
 }
 
 #[test]
 fn the_pictures_are_small_self_contained_and_shown() {
-    let readme = read("README.md");
+    let pages = read("README.md") + &read("docs/introduction.md") + &read("docs/guides/dashboard.md");
     for name in ["drill.svg", "dashboard.svg"] {
         let picture = read(&format!("docs/{name}"));
         assert!(picture.contains("<svg") && picture.len() < 200_000, "docs/{name}: {} bytes", picture.len());
-        assert!(readme.contains(&format!("docs/{name}")), "README does not show docs/{name}");
+        assert!(pages.contains(&format!("{name})")), "no page shows docs/{name}");
         // Nothing of the machine that drew it, nothing from the network, no script, no secret.
         for word in ["/tmp/", "/root/", "/home/", "canary", "<script", "href=\"http", "@import", "url(http"] {
             assert!(!picture.contains(word), "docs/{name} contains {word}");
         }
     }
+}
+
+/// README and all pages of the book.
+fn pages() -> Vec<PathBuf> {
+    let (mut folders, mut pages) = (vec![root().join("docs")], vec![root().join("README.md")]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
+/// The lines of a page that stand in no block of code.
+fn prose(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut fence: Option<&str> = None;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let ticks = &line[..line.chars().take_while(|letter| *letter == '`').count()];
+        match fence {
+            Some(open) if line == open => fence = None,
+            None if ticks.len() >= 3 => fence = Some(ticks),
+            None => lines.push(line.to_owned()),
+            Some(_) => {}
+        }
+    }
+    lines
+}
+
+/// What the headings of a page are called in links.
+fn anchors(path: &Path) -> BTreeSet<String> {
+    let headings = prose(path).into_iter().filter(|line| line.starts_with('#'));
+    let letters = |heading: String| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = text.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+        kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+    };
+    headings.map(letters).collect()
+}
+
+#[test]
+fn every_link_of_the_book_leads_somewhere_and_every_page_is_in_the_summary() {
+    let docs = root().join("docs");
+    let summary = read("docs/SUMMARY.md");
+    let (mut broken, mut links) = (Vec::new(), 0);
+    for page in pages() {
+        if let Ok(name) = page.strip_prefix(&docs).map(|name| name.display().to_string())
+            && name != "SUMMARY.md"
+        {
+            assert!(summary.contains(&format!("]({name})")), "{name} is not in SUMMARY.md");
+        }
+        for target in prose(&page).iter().flat_map(|line| line.split("](").skip(1)) {
+            let target = target.split(')').next().unwrap();
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let path = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            // Generated from what runs, and not in this checkout before that.
+            if file.contains("reference/") && !docs.join("reference").exists() {
+                continue;
+            }
+            let is_whole = path.exists() && (anchor.is_empty() || anchors(&path).contains(anchor));
+            if !is_whole {
+                broken.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(links > 100 && broken.is_empty(), "{links} links: {broken:#?}");
+}
+
+#[test]
+fn readme_is_a_page_and_no_book() {
+    let readme = read("README.md");
+    let (lines, words) = (readme.lines().count(), readme.split_whitespace().count());
+    assert!(lines <= 150 && words <= 900, "{lines} lines, {words} words");
 }
 
 #[test]

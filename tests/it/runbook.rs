@@ -161,14 +161,14 @@ async fn what_will_let_somebody_down_is_a_warning_and_does_not_keep_anybody_from
     let checked = bench.run(&["check", "try.md"]).await;
     for words in [
         "was due for review",
-        "makes file:made and nothing takes it back",
-        "makes file:made and nothing tells whether it has",
-        "`$source` stands outside of double quotes",
+        "creates file:made, and nothing undoes it",
+        "creates file:made, and nothing checks whether it exists",
+        "`$source` is outside double quotes",
         "there is no command `craete`",
-        "nothing says how to do it without",
-        "`no-such-program-here` in `b` is not on this machine",
+        "does not say how to do it without",
+        "`no-such-program-here` in `b` is not installed",
         "`$sorce` in `b` is neither a parameter nor set by a step",
-        "step `c` says `read-only`, and a plan cannot be sure of that: `rm` is not a program that is known to only read",
+        "step `c` says `read-only`, but a plan cannot verify it: `rm` is not a program that is known to be read-only",
     ] {
         assert!(checked.assert_code(1).stdout.contains(words), "{words}:\n{}", checked.stdout);
     }
@@ -205,7 +205,7 @@ async fn a_gate_without_a_terminal_stops_with_exit_code_4_and_is_resumed() {
     );
     assert_eq!(report["steps"][3]["answer"], "it is done, ticket 42");
     assert_eq!(bench.lines("log"), 2);
-    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["is over"]);
+    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["has ended"]);
     let listed = bench.run(&["runs", "--json"]).await.json();
     assert_eq!(listed["runs"][0]["state"], "passed");
     let page = std::fs::read_to_string(bench.path(&format!("vault/runs/{id}/evidence.html"))).unwrap();
@@ -251,8 +251,9 @@ async fn on_a_terminal_the_object_s_own_name_is_asked_for() {
     );
     let flags = ["run", "try.md", "--set", "source=orders"];
     // A typo is asked about again; only Ctrl-C and the right name end it.
-    let prompt = "Type `orders` to go on.";
-    let dialogue = [(prompt, "production"), ("`production` is not `orders`. Type `orders` to go on.", "^C")];
+    let prompt = "Type `orders` to continue.";
+    let dialogue =
+        [(prompt, "production"), ("`production` is not `orders`. Type `orders` to continue.", "^C")];
     let (code, shown) = on_a_terminal(&bench, &flags, &dialogue).await;
     assert!(code == 130 && bench.lines("log") == 0, "{code}: {shown}");
     let dialogue = [(prompt, "ordres"), ("`ordres` is not `orders`", ""), ("`` is not `orders`", "orders")];
@@ -416,7 +417,7 @@ async fn interrupted_too_long_failed_and_unmet_are_four_things() {
         (
             "```wait id=a timeout=1s every=100ms\nurl http://127.0.0.1:1/ answers 200\n```\n",
             7,
-            "did not come true in 1.0 s",
+            "was not met in 1.0 s",
             "a failed",
         ),
     ] {
@@ -460,7 +461,7 @@ async fn a_secret_is_in_no_file_that_a_run_has_written() {
     }
     assert!(texts.iter().any(|text| text.contains("it is [secret]")));
     let refused = bench.run(&["run", "try.md", "--set", "password=hunter2"]).await;
-    refused.assert_code(2).assert_says(&["must not stand on a command line"]);
+    refused.assert_code(2).assert_says(&["must not be on a command line"]);
     assert!(!refused.stderr.contains("hunter2"));
 }
 
@@ -488,7 +489,7 @@ async fn undo_touches_only_what_the_journal_proves() {
         .run(&["run", "try.md"])
         .await
         .assert_code(4)
-        .assert_says(&["exists already and is not of this run"]);
+        .assert_says(&["already exists and was not created by this run"]);
     bench.run(&["undo", &bench.latest(), "--answer", "make=make"]).await.assert_code(0);
     assert_eq!(std::fs::read_to_string(bench.path("made")).unwrap(), "mine");
     std::fs::remove_file(bench.path("made")).unwrap();
@@ -497,7 +498,7 @@ async fn undo_touches_only_what_the_journal_proves() {
     let id = bench.latest();
     let before = std::fs::read_to_string(bench.journal(&id)).unwrap();
     bench.run(&["undo", &id]).await.assert_code(4).assert_says(&[
-        "nothing was undone, because nobody confirmed it: Undo of `make`: removes `file:made`, which this run made",
+        "nothing was undone, because nobody confirmed it: Undo of `make`: removes `file:made`, which this run created",
         &format!("`lifeboat runbook undo {id} --answer make=make`"),
     ]);
     let wrong = bench.run(&["undo", &id, "--answer", "make=mkae"]).await;
@@ -513,7 +514,7 @@ async fn undo_touches_only_what_the_journal_proves() {
         .run(&["undo", &id, "--answer", "make=make"])
         .await
         .assert_code(4)
-        .assert_says(&["nothing was undone", "is another one than this run made"]);
+        .assert_says(&["nothing was undone", "is not the one this run created"]);
     assert_eq!(std::fs::read_to_string(bench.path("made")).unwrap(), "another");
     std::fs::rename(bench.path("kept"), bench.path("made")).unwrap();
     let undone = bench.run(&["undo", &id, "--answer", "make=make", "--json"]).await.assert_code(0).json();
@@ -525,7 +526,7 @@ async fn undo_touches_only_what_the_journal_proves() {
     );
     let page = std::fs::read_to_string(bench.path(&format!("vault/runs/{id}/evidence.html"))).unwrap();
     assert!(page.contains("UNDONE") && !page.contains("PASS"), "{page}");
-    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["is over (undone)"]);
+    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["has ended (undone)"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -666,7 +667,7 @@ async fn a_value_is_never_evaluated_whatever_a_block_does_with_it() {
         assert_eq!(std::fs::read_to_string(bench.path("kept")).unwrap(), plain);
     }
     bench.write("  https_proxy: {default: x}", "```sh id=a\ntrue\n```\n");
-    bench.run(&["run", "try.md"]).await.assert_code(2).assert_says(&["cannot be the name of a parameter"]);
+    bench.run(&["run", "try.md"]).await.assert_code(2).assert_says(&["is not a valid parameter name"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -719,8 +720,11 @@ async fn nobody_is_their_own_second_person_and_an_approval_that_nobody_has_signe
             &|it| it["by"]["identity"] = "arn:aws:iam::123456789012:user/eve".into(),
             "it is signed by arn:aws:iam::123456789012:user/grace",
         ),
-        (&|it| it["purpose"] = "0".repeat(64).into(), "not given for this run as it stands"),
-        (&|it| drop(it.as_object_mut().unwrap().remove("purpose")), "not given for this run as it stands"),
+        (&|it| it["purpose"] = "0".repeat(64).into(), "not given for the current state of this run"),
+        (
+            &|it| drop(it.as_object_mut().unwrap().remove("purpose")),
+            "not given for the current state of this run",
+        ),
         (
             &|it| it["by"]["identity"] = "arn:aws:sts::123456789012:assumed-role/admin/eve".into(),
             "role admin of account",
@@ -747,7 +751,7 @@ async fn nobody_is_their_own_second_person_and_an_approval_that_nobody_has_signe
     run_as("admin/ada", "test", &["resume", &other])
         .await
         .assert_code(4)
-        .assert_says(&["not given for this run as it stands"]);
+        .assert_says(&["not given for the current state of this run"]);
     // Whoever took the run up in between is no second person either.
     forge(&|_| ());
     run_as("", "user-grace", &resume)
@@ -782,7 +786,11 @@ async fn without_aws_an_approval_is_a_claim_and_the_record_says_so() {
     let forged =
         serde_json::json!({"step": "four-eyes", "by": by, "at": "2026-11-30T00:00:00Z", "sha256": hash});
     std::fs::write(&file, forged.to_string()).unwrap();
-    bench.run(&["resume", &id]).await.assert_code(4).assert_says(&["not given for this run as it stands"]);
+    bench
+        .run(&["resume", &id])
+        .await
+        .assert_code(4)
+        .assert_says(&["not given for the current state of this run"]);
     std::fs::remove_file(&file).unwrap();
     // Another user of this machine, where the tests may be one.
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
@@ -822,7 +830,7 @@ async fn what_later_steps_need_is_looked_at_before_the_first_one_changes_anythin
         "`app.env` does not exist",
     ];
     let refused = bench.run(&["run", "try.md"]).await;
-    refused.assert_code(4).assert_says(&["the run was not begun"]).assert_says(&lacks);
+    refused.assert_code(4).assert_says(&["the run was not started"]).assert_says(&lacks);
     assert!(!bench.path("harm").exists() && !bench.path("vault/runs").exists());
     let planned = bench.run(&["plan", "try.md"]).await;
     for words in lacks
@@ -892,7 +900,7 @@ async fn a_rehearsal_says_what_failed_and_whether_something_may_be_left() {
     // Nobody knows: that is another night than something that is known to be there.
     bench.write("", &body("echo 'error: cannot connect' >&2; exit 2"));
     let run = bench.run(&["run", "try.md", "--rehearse", "--json"]).await;
-    run.assert_code(3).assert_says(&["it is not known whether `database:x` was made"]);
+    run.assert_code(3).assert_says(&["it is not known whether `database:x` was created"]);
     assert!(!run.stderr.contains("money"), "{}", run.stderr);
     // It was made before the step failed.
     bench.write("", &body("exit 0"));
@@ -906,7 +914,7 @@ async fn a_rehearsal_says_what_failed_and_whether_something_may_be_left() {
     );
     let html =
         std::fs::read_to_string(bench.path(&format!("vault/runs/{}/evidence.html", bench.latest()))).unwrap();
-    assert!(!html.contains("not over") && html.contains("0 of 1 step was rehearsed"), "{html}");
+    assert!(!html.contains("not measured yet") && html.contains("0 of 1 step was rehearsed"), "{html}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -994,7 +1002,6 @@ async fn every_command_that_runbooks_and_their_hints_name_is_understood() {
     let steps = calls.iter().enumerate().map(|(n, call)| format!("```sh id=s{n} timeout=1m\n{call}\n```\n"));
     bench.write("", &steps.collect::<String>());
     let checked = bench.run(&["check", "try.md"]).await;
-    let wrong: Vec<&str> =
-        checked.stdout.lines().filter(|line| line.contains("does not understand")).collect();
+    let wrong: Vec<&str> = checked.stdout.lines().filter(|line| line.contains("rejects a call")).collect();
     assert!(wrong.is_empty() && checked.stdout.contains("how to do it without"), "{wrong:#?}\n{calls:#?}");
 }

@@ -472,7 +472,7 @@ async fn data_loss_that_is_killed_anywhere_is_finished_with_one_restored_instanc
         }
         let told = format!("seed {seed}, round {round}, {kills} kills, the first after {delay} ms");
         let run = shop.lifeboat(&resume).await;
-        let is_over = run.stderr.contains("is over (passed)");
+        let is_over = run.stderr.contains("has ended (passed)");
         assert!(run.code == Some(0) || is_over, "{told}: {}\n{}", run.stderr, run.stdout);
         shop.assert_served_by(&target).await;
         shop.world.assert_only(&["orders-prod", &target]).await;

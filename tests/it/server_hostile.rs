@@ -111,6 +111,14 @@ async fn hostile_names_bodies_hosts_and_origins_reach_nothing() {
     for origin in ["https://evil.example", "null", "http://127.0.0.1.evil.example", "file://"] {
         let _ = server.call_with("POST", "/api/backup/create", &[("origin", origin)], "").await.refusal(403);
     }
+    // Behind a proxy on this machine, the internet would be local.
+    for header in ["x-forwarded-for", "x-forwarded-proto", "x-real-ip", "forwarded", "via"] {
+        let proxied = [("host", "localhost"), (header, "203.0.113.9")];
+        let _ = server.call_with("GET", "/api/backup/list", &proxied, "").await.refusal(401);
+    }
+    let nginx = b"GET /api/backup/list HTTP/1.0\r\nhost: 127.0.0.1:5000\r\nconnection: close\r\n\r\n";
+    let _ = server.raw(nginx).await.refusal(401);
+    let _ = server.call_with("GET", "/healthz", &[("via", "1.1 proxy")], "").await.json(200);
     let _ = server
         .call_with("POST", "/api/backup/create", &[("sec-fetch-site", "cross-site")], "")
         .await

@@ -89,7 +89,7 @@ async fn whoever_interrupts_is_told_what_is_removed_and_how_long_that_takes() {
         let told =
             run.stderr.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{}", run.stderr));
         let promised =
-            format!("{word}: removing throwaway `{throwaway}` (db.t3.micro) before the exit; that took ");
+            format!("{word}: removing throwaway `{throwaway}` (db.t3.micro) before exiting; that took ");
         assert!(told.contains(&promised) && told.contains(" in the last drill."), "{told}");
         assert!(told.contains("Two more signals leave it behind"), "{told}");
     }

@@ -225,7 +225,7 @@ async fn a_drill_that_was_killed_is_said_to_have_died_and_what_a_sweep_finds_is_
     let page = std::fs::read_to_string(evidence(&shown)).unwrap();
     assert!(
         page.contains("UNKNOWN (died)")
-            && page.contains("The process of the drill ended before the drill could tell.")
+            && page.contains("The process of the drill ended before it had a verdict.")
     );
     world.lifeboat(&["drill", "verify-evidence"]).await.assert_code(0);
     // A second sweep has nothing to add.
@@ -237,7 +237,7 @@ async fn a_drill_that_was_killed_is_said_to_have_died_and_what_a_sweep_finds_is_
     let year = record["started_at"].as_str().unwrap()[..4].to_owned();
     let report = world.lifeboat(&["drill", "report", "--year", &year]).await;
     report.assert_code(0);
-    assert!(report.stdout.contains("died") && !report.stdout.contains("never made"));
+    assert!(report.stdout.contains("died") && !report.stdout.contains("never created"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,7 +106,7 @@ async fn under_load_exactly_the_rows_of_the_moment_come_back_and_the_live_table_
             &moment,
         ])
         .await;
-    again.assert_code(2).assert_says(&["already exists", "ever written over"]);
+    again.assert_code(2).assert_says(&["already exists", "never overwritten"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

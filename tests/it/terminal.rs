@@ -200,7 +200,7 @@ async fn a_refused_argument_says_what_is_wrong_and_what_to_write_to_people_and_i
 async fn an_error_is_a_document_where_a_document_was_asked_for() {
     let world = World::with_orders().await;
     let cases: [(&[&str], i32, &str, &str); 7] = [
-        (&["drill", "show", "nope", "--json"], 2, "request", "there is neither a drill `nope`"),
+        (&["drill", "show", "nope", "--json"], 2, "request", "this vault has no drill `nope`"),
         (&["--json", "snapshot", "show", "nope"], 2, "request", "snapshot `nope` does not exist"),
         (&["snapshot", "delete", "nope", "--json"], 2, "request", "snapshot `nope` does not exist"),
         (&["drill", "rnu", "--json"], 2, "request", "unrecognized subcommand 'rnu'"),

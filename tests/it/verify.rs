@@ -153,7 +153,7 @@ async fn every_kind_of_damage_between_two_databases_is_found_and_named() {
         assert!(run.json()["reasons"].to_string().contains(name), "{sql}: {}", run.json()["reasons"]);
         world.sql("orders-prod", "postgres", "drop database damaged").await;
     }
-    // A right that was given and taken back is none, however the catalog writes that down.
+    // A right that was given and undone is none, however the catalog writes that down.
     let undone = "grant select on orders to pg_monitor; revoke select on orders from pg_monitor";
     world.sql("orders-prod", "twin", undone).await;
     world.verify("app", "twin", &[]).await.assert_code(0);
@@ -208,7 +208,7 @@ async fn another_major_version_with_the_same_data_has_the_same_fingerprints() {
     assert_eq!(run.code, Some(0), "{:#}", report["reasons"]);
     assert_ne!(report["left"]["server_version"], report["right"]["server_version"]);
     assert_eq!(table(&report, "every_type")["verdict"], "identical");
-    assert!(report["not_tested"].to_string().contains("different words"));
+    assert!(report["not_tested"].to_string().contains("print it differently"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -396,8 +396,8 @@ async fn a_baseline_is_recorded_and_verified_and_damage_to_it_is_found() {
     world.write("empty.json", "");
     world.write("other.json", "{\"a\": 1}");
     for (name, says) in [
-        ("flipped.json", "damaged: its content does not have the SHA-256"),
-        ("short.json", "damaged: it ends early"),
+        ("flipped.json", "damaged: its content does not match its SHA-256"),
+        ("short.json", "damaged: it is truncated"),
         ("empty.json", "damaged: it is empty"),
         ("other.json", "not a baseline of lifeboat"),
         ("nothing.json", "neither a connection URL nor a baseline"),

@@ -1,10 +1,10 @@
-//! The rules of composite alarms: which alarms they stand on. Pure.
+//! The rules of composite alarms: which alarms they depend on. Pure.
 //!
 //! The grammar is that of `PutCompositeAlarm` (CloudWatch API Reference): `ALARM(name)`, `OK(name)`, `INSUFFICIENT_DATA(name)`,
 //! `TRUE`, `FALSE`, `AND`, `OR`, `NOT`, parentheses, and `AT_LEAST(2, NOT OK, (name, name))` with a number or a percentage. Names may
-//! be ARNs. A name with spaces, commas or parentheses stands in double quotes, where a backslash takes the next character as it is.
+//! be ARNs. A name with spaces, commas or parentheses is in double quotes, where a backslash escapes the next character.
 
-/// The names of the alarms that a rule stands on, in its order; of an ARN its last part. `None` if the rule cannot be read.
+/// The names of the alarms that a rule depends on, in its order; of an ARN its last part. `None` if the rule cannot be parsed.
 pub(super) fn list_alarm_names(rule: &str) -> Option<Vec<String>> {
     let mut reader = Reader { words: tokenize(rule)?.into_iter().peekable(), names: Vec::new() };
     reader.any()?;
@@ -58,7 +58,7 @@ struct Reader {
     names: Vec<String>,
 }
 
-/// Each reads one part of the grammar; `None` if it is not there.
+/// Each parses one part of the grammar; `None` if it is absent.
 impl Reader {
     fn any(&mut self) -> Option<()> {
         self.all()?;

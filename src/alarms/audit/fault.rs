@@ -5,7 +5,7 @@ use serde::Serialize;
 /// A way in which an alarm fails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Fault {
-    /// A word for programs.
+    /// Its code.
     pub code: &'static str,
     /// What is wrong.
     pub message: String,

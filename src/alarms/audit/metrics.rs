@@ -1,7 +1,7 @@
-//! What is known of the metrics of Amazon RDS: which engines have them, what they count, and what values they can take
+//! The metrics of Amazon RDS: which engines have them, their units, and the values they can have
 //! (Amazon RDS and Aurora User Guides, "CloudWatch metrics").
 
-/// What a metric counts.
+/// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counts {
     Bytes,
@@ -34,9 +34,9 @@ pub(super) struct Known {
     pub(super) name: &'static str,
     pub(super) counts: Counts,
     pub(super) has: Has,
-    /// A small value is the bad one.
+    /// A low value is the bad one.
     pub(super) is_scarce: bool,
-    /// Instances may be without it for good reason: no slot, no burst.
+    /// Instances may lack it for good reason: no slot, no burst.
     pub(super) is_sparse: bool,
 }
 
@@ -132,7 +132,7 @@ pub(super) fn metric(name: &str) -> Option<&'static Known> {
     METRICS.iter().find(|metric| metric.name == name)
 }
 
-/// The known metric that a name resembles most.
+/// The known metric that is most similar to a name.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     METRICS
         .iter()
@@ -142,7 +142,7 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
         .map(|(_, name)| name)
 }
 
-/// Metrics of what backups cost, which people take for signs that backups work.
+/// Metrics of billed backup storage, often mistaken for signs that backups work.
 pub(super) fn is_billing(name: &str) -> bool {
     ["SnapshotStorageUsed", "BackupRetentionPeriodStorageUsed", "TotalBackupStorageBilled"].contains(&name)
 }

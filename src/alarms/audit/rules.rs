@@ -1,6 +1,6 @@
 //! What is wrong with the rule of one alarm: can it ever be true, and only when it should? Pure.
 //!
-//! A fault is reported where there is one for certain, or where a value is far outside of what anyone can mean.
+//! A fault is reported where there is one for certain, or where a value is far outside any plausible range.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,19 +14,19 @@ const GIBIBYTE: f64 = 1024.0 * 1024.0 * 1024.0;
 
 /// What is known of the account.
 #[derive(Debug, Default)]
-pub(super) struct World {
+pub(super) struct AuditContext {
     pub(super) instances: BTreeMap<String, Instance>,
     /// Metrics that had data in the last day.
     pub(super) alive: BTreeSet<Metric>,
 }
 
-impl World {
+impl AuditContext {
     fn instance_of(&self, metric: &Metric) -> Option<&Instance> {
         self.instances.get(&metric.dimensions.get("DBInstanceIdentifier")?.to_lowercase())
     }
 
-    /// Whether `status --publish` ran in the last day for the database of one of our metrics: what it then does not publish, there
-    /// is not. Copies are looked for only if it is told where.
+    /// Whether `status --publish` ran in the last day for the database of one of our metrics: what it did not publish then does
+    /// not exist. Copies are checked only with `--copies-in`.
     fn is_measured(&self, metric: &Metric) -> bool {
         metric.name != COPY_AGE && self.alive.contains(&heartbeat_metric(metric))
     }
@@ -36,13 +36,13 @@ impl World {
     }
 }
 
-/// The metric that `status --publish` sends of a database whenever it runs, whatever else there is to tell.
+/// The metric that `status --publish` always sends for a database.
 pub(super) fn heartbeat_metric(of: &Metric) -> Metric {
     Metric { name: HEARTBEAT.to_owned(), ..of.clone() }
 }
 
 /// The faults of an alarm on one metric.
-pub(super) fn find_faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
+pub(super) fn find_faults(watch: &MetricWatch, world: &AuditContext) -> Vec<Fault> {
     let of_rds = watch.metric.namespace == RDS;
     let mut faults = Vec::new();
     if of_rds {
@@ -55,8 +55,8 @@ pub(super) fn find_faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
     faults
 }
 
-/// The faults of an alarm on what is computed from metrics: one that is not there makes the result missing too.
-pub(super) fn find_input_faults(metrics: &[Metric], world: &World) -> Vec<Fault> {
+/// The faults of an alarm on metric math: if one metric is missing, so is the result.
+pub(super) fn find_input_faults(metrics: &[Metric], world: &AuditContext) -> Vec<Fault> {
     metrics
         .iter()
         .filter(|metric| metric.namespace == RDS)
@@ -69,7 +69,7 @@ fn fault(code: &'static str, message: impl Into<String>, remedy: impl Into<Strin
 }
 
 /// Does the metric exist, for this engine and under these dimensions?
-fn identity(of: &Metric, world: &World) -> Vec<Fault> {
+fn identity(of: &Metric, world: &AuditContext) -> Vec<Fault> {
     let mut faults = Vec::new();
     let name = of.name.as_str();
     let dimensions = &of.dimensions;
@@ -79,20 +79,20 @@ fn identity(of: &Metric, world: &World) -> Vec<Fault> {
         faults.push(fault(
             "unknown-metric",
             format!("RDS has no metric `{name}`"),
-            format!("Take one of the metrics that `aws cloudwatch list-metrics --namespace AWS/RDS` shows.{likely}"),
+            format!("Use a metric that `aws cloudwatch list-metrics --namespace AWS/RDS` lists.{likely}"),
         ));
     }
     if is_billing(name) {
         faults.push(fault(
             "metric-not-a-signal",
-            format!("`{name}` is what backup storage costs: it does not change when backups stop"),
+            format!("`{name}` measures billed backup storage, which does not change when backups stop"),
             "Watch the age of the newest backup instead: `lifeboat alarms apply --all`.",
         ));
     }
     if dimensions.is_empty() {
         faults.push(fault(
             "missing-dimensions",
-            "no dimension says which database is meant: CloudWatch finds a metric only with all of its dimensions",
+            "no dimension names the database: CloudWatch finds a metric only by all of its dimensions",
             "Name the database: DBInstanceIdentifier (DBClusterIdentifier for Aurora clusters).",
         ));
     }
@@ -114,7 +114,7 @@ fn identity(of: &Metric, world: &World) -> Vec<Fault> {
             faults.push(fault(
                 "unknown-dimension",
                 format!(
-                    "`{id}` is written `{}` by RDS, and dimensions are compared letter by letter",
+                    "`{id}` is written `{}` by RDS, and dimensions are case-sensitive",
                     id.to_lowercase()
                 ),
                 "Write the id in lower case.",
@@ -127,7 +127,7 @@ fn identity(of: &Metric, world: &World) -> Vec<Fault> {
 }
 
 /// A metric that this instance does not have.
-fn misfit(known: &Known, metric: &Metric, world: &World) -> Option<Fault> {
+fn misfit(known: &Known, metric: &Metric, world: &AuditContext) -> Option<Fault> {
     let name = known.name;
     let Some(instance) = world.instance_of(metric) else {
         let cluster =
@@ -140,7 +140,7 @@ fn misfit(known: &Known, metric: &Metric, world: &World) -> Option<Fault> {
         return (needs_aurora && !is_of_cluster && is_nobodys).then(|| {
             fault(
                 "metric-not-for-engine",
-                format!("`{name}` is a metric of Aurora: other DB instances never have data of it"),
+                format!("`{name}` is a metric of Aurora: other DB instances never have data for it"),
                 "Watch a metric that your engine has; for backups, `lifeboat alarms apply --all`.",
             )
         });
@@ -164,10 +164,10 @@ fn misfit(known: &Known, metric: &Metric, world: &World) -> Option<Fault> {
         ));
     }
     let misses = match known.has {
-        Has::Replicas if instance.replica_of.is_none() => "is only there for read replicas",
-        Has::Burstable if !instance.class.starts_with("db.t") => "is only there for burstable (t) classes",
+        Has::Replicas if instance.replica_of.is_none() => "exists only for read replicas",
+        Has::Burstable if !instance.class.starts_with("db.t") => "exists only for burstable (t) classes",
         Has::Gp2 if instance.storage_type.as_deref().is_some_and(|kind| kind != "gp2") => {
-            "is only there for gp2 storage"
+            "exists only for gp2 storage"
         }
         Has::Insights if !instance.settings.performance_insights.unwrap_or(false) => {
             "needs Performance Insights, which is off"
@@ -176,13 +176,13 @@ fn misfit(known: &Known, metric: &Metric, world: &World) -> Option<Fault> {
     };
     Some(fault(
         "metric-not-for-instance",
-        format!("`{name}` {misses}: `{}` has no data of it", instance.id),
-        "Delete the alarm, or make the instance one that has the metric.",
+        format!("`{name}` {misses}: `{}` has no data for it", instance.id),
+        "Delete the alarm, or change the instance so that it has the metric.",
     ))
 }
 
 /// Can the comparison be true, and false? Is the threshold in the metric's own unit?
-fn comparison(watch: &MetricWatch, world: &World) -> Vec<Fault> {
+fn comparison(watch: &MetricWatch, world: &AuditContext) -> Vec<Fault> {
     let threshold = watch.threshold;
     let compare = watch.comparison;
     if !threshold.is_finite()
@@ -194,7 +194,7 @@ fn comparison(watch: &MetricWatch, world: &World) -> Vec<Fault> {
     let sign = compare.sign();
     let name = watch.metric.name.as_str();
     let known = metric(name).filter(|_| watch.metric.namespace == RDS);
-    // -1 says that binary log replication is broken; there is no other metric below zero.
+    // -1 means that binary log replication is broken; no other metric is negative.
     let least = if name == "AuroraBinlogReplicaLag" { -1.0 } else { 0.0 };
     let most = match known.map(|known| known.counts) {
         Some(Counts::Percent) if watch.statistic != "Sum" => 100.0,
@@ -210,14 +210,14 @@ fn comparison(watch: &MetricWatch, world: &World) -> Vec<Fault> {
         return vec![fault(
             "impossible-comparison",
             format!("`{name}` can never be {sign} {threshold}"),
-            "Turn the comparison round, or take a threshold that can be reached.",
+            "Reverse the comparison, or choose a threshold that can be reached.",
         )];
     }
     if always {
         return vec![fault(
             "always-true",
             format!("`{name}` is always {sign} {threshold}: the alarm goes off once and never again"),
-            "Take a threshold that is not always crossed.",
+            "Choose a threshold that is not always crossed.",
         )];
     }
     let Some(known) = known else { return Vec::new() };
@@ -225,8 +225,8 @@ fn comparison(watch: &MetricWatch, world: &World) -> Vec<Fault> {
     if known.is_scarce && compare.is_upward() && name != "EngineUptime" {
         faults.push(fault(
             "inverted-comparison",
-            format!("the alarm goes off when there is plenty: `{name}` {sign} {threshold}"),
-            "Turn the comparison round: a small value is the bad one.",
+            format!("the alarm goes off when all is well: `{name}` {sign} {threshold}"),
+            "Reverse the comparison: a low value is the bad one.",
         ));
         return faults;
     }
@@ -243,14 +243,14 @@ fn unit(known: &Known, watch: &MetricWatch) -> Option<Fault> {
             let meant = if threshold <= 100.0 { "percent or gibibytes" } else { "mebibytes or kibibytes" };
             Some(fault(
                 "bytes-mistaken",
-                format!("`{name}` counts bytes, and {threshold} of them is nothing: {meant} were meant"),
+                format!("`{name}` is in bytes: {threshold} is next to nothing, {meant} were meant"),
                 "Give the threshold in bytes: 10% of 20 GiB is 2147483648. `lifeboat alarms plan --all` computes it.",
             ))
         }
         Counts::Seconds if name.ends_with("Latency") && threshold >= 2.0 => Some(fault(
             "seconds-mistaken",
             format!(
-                "`{name}` counts seconds: {threshold} of them are never reached, milliseconds were meant"
+                "`{name}` is in seconds, and {threshold} s is never reached: milliseconds were probably meant"
             ),
             "AWS recommends 0.020, which is 20 ms.",
         )),
@@ -259,19 +259,19 @@ fn unit(known: &Known, watch: &MetricWatch) -> Option<Fault> {
         {
             Some(fault(
                 "threshold-unlikely",
-                format!("`{name}` above {} ms is what healthy disks show", threshold * 1000.0),
+                format!("`{name}` above {} ms is normal for healthy disks", threshold * 1000.0),
                 "AWS recommends 0.020, which is 20 ms.",
             ))
         }
         Counts::Percent if threshold > 0.0 && threshold < 1.0 => Some(fault(
             "percent-mistaken",
-            format!("`{name}` counts percent from 0 to 100: {threshold} is less than one"),
+            format!("`{name}` is a percentage from 0 to 100: {threshold} is less than one"),
             format!("Give the threshold in percent: {}.", threshold * 100.0),
         )),
         Counts::Percent if known.is_scarce && watch.comparison.sign() == "<" && threshold >= 99.0 => {
             Some(fault(
                 "threshold-unlikely",
-                format!("`{name}` falls below {threshold} with the first work that is done"),
+                format!("`{name}` falls below {threshold} under the slightest load"),
                 "AWS recommends 10 to 20.",
             ))
         }
@@ -279,14 +279,14 @@ fn unit(known: &Known, watch: &MetricWatch) -> Option<Fault> {
     }
 }
 
-/// A threshold beyond what the instance has.
-fn reach(known: &Known, watch: &MetricWatch, world: &World) -> Option<Fault> {
+/// A threshold beyond the instance's resources.
+fn reach(known: &Known, watch: &MetricWatch, world: &AuditContext) -> Option<Fault> {
     let instance = world.instance_of(&watch.metric)?;
     let (name, threshold) = (known.name, watch.threshold);
     let beyond = |has: f64, what: String| {
         let all = format!("`{}` has {what}: `{name}` is always below {threshold}", instance.id);
         (watch.comparison.is_downward() && threshold >= has).then(|| {
-            fault("always-true", all, "Take a share of what the instance has: `lifeboat alarms plan --all`.")
+            fault("always-true", all, "Use a share of what the instance has: `lifeboat alarms plan --all`.")
         })
     };
     match name {
@@ -297,11 +297,11 @@ fn reach(known: &Known, watch: &MetricWatch, world: &World) -> Option<Fault> {
                     fault(
                         "threshold-unlikely",
                         format!(
-                            "{threshold} bytes are less than half a percent of the {} GiB of `{}`: the alarm comes when \
-                             the disk is full",
+                            "{threshold} bytes are less than half a percent of the {} GiB of `{}`: the alarm goes off \
+                             when the disk is already full",
                             instance.storage_gib, instance.id
                         ),
-                        "Take 10% of the allocated storage; `lifeboat alarms plan --all` computes it.",
+                        "Use 10% of the allocated storage; `lifeboat alarms plan --all` computes it.",
                     )
                 })
             })
@@ -319,17 +319,17 @@ fn reach(known: &Known, watch: &MetricWatch, world: &World) -> Option<Fault> {
                 fault(
                     "threshold-unreachable",
                     format!(
-                        "`{}` takes about {most} connections: {threshold} are never reached",
+                        "`{}` allows about {most} connections: {threshold} are never reached",
                         instance.id
                     ),
-                    "Take 90% of max_connections.",
+                    "Use 90% of max_connections.",
                 )
             })
         }
         "MaximumUsedTransactionIDs" if watch.comparison.is_upward() && threshold >= 2_147_483_648.0 => {
             Some(fault(
                 "threshold-unreachable",
-                "PostgreSQL stops taking writes before 2^31 transaction ids are used",
+                "PostgreSQL stops accepting writes before 2^31 transaction ids are used",
                 "AWS recommends 1000000000.",
             ))
         }
@@ -338,15 +338,15 @@ fn reach(known: &Known, watch: &MetricWatch, world: &World) -> Option<Fault> {
 }
 
 /// Is there any data, under this unit and this period? What happens if there is none?
-fn data(watch: &MetricWatch, world: &World, earlier: &[Fault]) -> Vec<Fault> {
+fn data(watch: &MetricWatch, world: &AuditContext, earlier: &[Fault]) -> Vec<Fault> {
     let mut faults = Vec::new();
     let name = watch.metric.name.as_str();
     let of_rds = watch.metric.namespace == RDS;
     if of_rds && watch.period_seconds < 60 {
         faults.push(fault(
             "period-too-short",
-            format!("RDS measures once a minute: most periods of {} seconds are empty", watch.period_seconds),
-            "Take a period of 60 seconds; it is cheaper too.",
+            format!("RDS publishes once a minute: most periods of {} s are empty", watch.period_seconds),
+            "Use a period of 60 seconds; it is cheaper too.",
         ));
     }
     if let (Some(unit), Some(known)) = (&watch.unit, metric(name).filter(|_| of_rds)) {
@@ -360,7 +360,7 @@ fn data(watch: &MetricWatch, world: &World, earlier: &[Fault]) -> Vec<Fault> {
         if !fits {
             faults.push(fault(
                 "wrong-unit",
-                format!("only points in {unit} count, and RDS publishes `{name}` in {:?}", known.counts),
+                format!("only data points in {unit} count, but `{name}` is published in {:?}", known.counts),
                 "Leave the unit out: CloudWatch does not convert.",
             ));
         }
@@ -371,11 +371,11 @@ fn data(watch: &MetricWatch, world: &World, earlier: &[Fault]) -> Vec<Fault> {
         let is_explained = is_sparse && treatment == Treatment::NotBreaching && earlier.is_empty();
         match treatment {
             _ if is_explained => {}
-            // There is no backup, or no drill, to tell the age of: the alarm is on, and rightly so.
+            // There is no backup, or no drill, whose age could be published: the alarm is rightly on.
             Treatment::Breaching if !of_rds && world.is_measured(&watch.metric) => {}
             Treatment::Breaching if earlier.is_empty() && !of_rds => faults.push(fault(
                 "no-data",
-                format!("nobody publishes `{name}`: the alarm is on all the time"),
+                format!("`{name}` is not published: the alarm is in ALARM all the time"),
                 match watch.metric.name.as_str() {
                     COPY_AGE => "Run `lifeboat status --publish --copies-in REGION` every 15 minutes.",
                     _ => "Run `lifeboat status --publish` every 15 minutes.",
@@ -385,8 +385,8 @@ fn data(watch: &MetricWatch, world: &World, earlier: &[Fault]) -> Vec<Fault> {
             other => faults.push(fault(
                 "missing-data",
                 format!(
-                    "`{name}` had no data for a day, and missing data counts as `{}`: the alarm says nothing when its metric \
-                     does",
+                    "`{name}` had no data for a day, and missing data is treated as `{}`: the alarm is silent when its metric \
+                     is",
                     other.word()
                 ),
                 "Watch a metric that has data, and treat missing data as breaching where its absence is the alarm.",
@@ -396,7 +396,7 @@ fn data(watch: &MetricWatch, world: &World, earlier: &[Fault]) -> Vec<Fault> {
         faults.push(fault(
             "missing-data",
             format!(
-                "`{name}` stops when its publisher stops, and missing data counts as `{}`: nobody would notice",
+                "`{name}` stops when its publisher stops, and missing data is treated as `{}`: nobody would notice",
                 treatment.word()
             ),
             "Treat missing data as breaching.",

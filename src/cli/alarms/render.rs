@@ -8,7 +8,7 @@ use crate::alarms::{
     Action, Audit, Change, Fault, Field, Gap, Listed, Plan, Removal, Report, TestReport, Unwatched,
 };
 use crate::output::{self, Page, escape_controls};
-use crate::rds::{Place, Unreached, list_regions};
+use crate::rds::{AlarmState, Place, Unreached, list_regions};
 use crate::words::Tone;
 
 impl output::Report for Plan {
@@ -144,9 +144,9 @@ impl output::Report for AlarmList {
             return;
         }
         let rows = self.alarms.iter().map(|alarm| {
-            let tone = match alarm.state.as_str() {
-                "OK" => Tone::Good,
-                "ALARM" => Tone::Bad,
+            let tone = match alarm.state {
+                AlarmState::Ok => Tone::Good,
+                AlarmState::Alarm => Tone::Bad,
                 _ => Tone::Doubt,
             };
             let tells = match alarm.actions.as_slice() {
@@ -161,7 +161,7 @@ impl output::Report for AlarmList {
             let since =
                 alarm.since.map_or(String::new(), |since| since.format("%Y-%m-%d %H:%M UTC").to_string());
             vec![
-                (alarm.state.clone(), Some(tone)),
+                (alarm.state.to_string(), Some(tone)),
                 (at_home(&alarm.name, &alarm.place), None),
                 (since, Some(Tone::Faint)),
                 (alarm.rule.clone().unwrap_or_default(), None),

@@ -8,7 +8,7 @@ use crate::cli::connect::{ConnectArgs, LookArgs};
 use crate::cli::waiting::parse_poll;
 use crate::cli::{Session, now};
 use crate::drill::DrillSettings;
-use crate::drill::fleet::{self, Ask, Ceilings, Selection, Shard};
+use crate::drill::fleet::{self, Ceilings, FleetRequest, Selection, Shard};
 use crate::drill::{Afterwards, BaselineChoice, CopyLogin, DEFAULT_FROM, Request};
 use crate::error::Result;
 use crate::rds::{InstanceId, Unreached};
@@ -214,10 +214,10 @@ impl FleetArgs {
         session: &Session,
         is_dry: bool,
         unreached: Vec<Unreached>,
-    ) -> Ask {
+    ) -> FleetRequest {
         let settings = &session.config.fleet;
         let whole = |number: u16| usize::from(number.max(1));
-        Ask {
+        FleetRequest {
             selection: Selection {
                 databases: databases.to_vec(),
                 tags: self.tags.clone(),

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::cli::places::{Seek, Target};
 use crate::cli::{Session, now, parse_day};
-use crate::drill::annotate::{self, Wanted};
+use crate::drill::annotate::{self, NewNote};
 use crate::drill::calendar::{Existing, Period};
 use crate::drill::database::Which;
 use crate::drill::report::{self, Author, History};
@@ -273,7 +273,7 @@ fn write_page(path: &std::path::Path, page: &str) -> Result<()> {
 }
 
 pub(super) fn annotate_drill(args: AnnotateArgs, session: &Session) -> Result<Option<Kind>> {
-    let wanted = Wanted {
+    let wanted = NewNote {
         note: args.note,
         ticket: args.ticket,
         owner: args.owner,

@@ -10,7 +10,7 @@ use crate::cli::host_name;
 use crate::cli::places::{Seek, Targets};
 use crate::cli::{Session, now};
 use crate::drill::estimate::Earlier;
-use crate::drill::fleet::{self, Crew, Fleet, Outcome, Row, Todo, record};
+use crate::drill::fleet::{self, Fleet, FleetContext, Outcome, Row, Todo, record};
 use crate::drill::journal;
 use crate::drill::{Event, Report};
 use crate::error::{Error, Kind, Result};
@@ -62,8 +62,8 @@ pub(super) async fn run_fleet(args: RunArgs, session: &Arc<Session>) -> Result<O
     };
     let waiting = plan.todo.iter().map(|todo| (todo.source.id.to_string(), took(todo))).collect();
     let live = LiveFleet::new(waiting, plan.todo.len(), plan.record.ceilings.concurrency);
-    let crew = Arc::new(fleet_context(&args, session, vault, interrupt.clone(), &live, plan.todo.len()));
-    let fleet = fleet::run_fleet(plan, crew).await?;
+    let cx = Arc::new(fleet_context(&args, session, vault, interrupt.clone(), &live, plan.todo.len()));
+    let fleet = fleet::run_fleet(plan, cx).await?;
     session.output.settle();
     let kind = match fleet.exit_kind() {
         Some(Kind::LeftBehind) => Some(Kind::LeftBehind),
@@ -95,7 +95,7 @@ fn fleet_context(
     interrupt: Interrupt,
     live: &LiveFleet,
     of: usize,
-) -> Crew<impl AsyncFn(&Aws, &Instance) -> Result<crate::postgres::Server> + Send + Sync + 'static> {
+) -> FleetContext<impl AsyncFn(&Aws, &Instance) -> Result<crate::postgres::Server> + Send + Sync + 'static> {
     let tell = {
         let (session, live) = (Arc::clone(session), live.clone());
         move |id: &str, event: Event<'_>| {
@@ -147,7 +147,7 @@ fn fleet_context(
         }
     };
     let (to, session) = (Arc::clone(args), Arc::clone(session));
-    Crew {
+    FleetContext {
         vault,
         interrupt,
         connect: async move |aws: &Aws, source: &Instance| {

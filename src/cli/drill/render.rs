@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::drill::evidence::{CheckResult, Met, State};
+use crate::drill::evidence::{CheckResult, ObjectiveVerdict, State};
 use crate::drill::outcome::{Fate, Outcome};
 use crate::drill::page::words;
 use crate::drill::sweep::{Action, SweepReport};
@@ -158,14 +158,14 @@ fn render_objective(
     name: &str,
     measured: Option<f64>,
     objective: f64,
-    met: Met,
+    met: ObjectiveVerdict,
     remark: &str,
 ) -> String {
     let (word, tone) = (met.word(measured), met.tone());
     let word = match met {
-        Met::Fail => word.to_uppercase(),
-        Met::NotJudged => format!("{word}: the backup was chosen by hand"),
-        Met::Pass | Met::Unknown => word.to_owned(),
+        ObjectiveVerdict::Fail => word.to_uppercase(),
+        ObjectiveVerdict::NotJudged => format!("{word}: the backup was chosen by hand"),
+        ObjectiveVerdict::Pass | ObjectiveVerdict::Unknown => word.to_owned(),
     };
     let measured = measured.map_or("-".to_owned(), format_span);
     format!("  {name}        {measured} of {}, {}{remark}", format_span(objective), page.toned(tone, word))

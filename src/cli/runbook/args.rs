@@ -144,7 +144,7 @@ pub(in crate::cli) struct UndoArgs {
     /// Keep what this step made, and everything before it
     #[arg(long, value_name = "STEP")]
     pub(super) keep: Option<String>,
-    /// Show what would be taken back and what stands in the way, and take nothing back
+    /// Show what would be undone and what prevents it; undo nothing
     #[arg(long)]
     pub(super) dry_run: bool,
     #[command(flatten)]

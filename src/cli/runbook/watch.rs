@@ -12,7 +12,7 @@ use crate::output::{Output, escape_controls};
 use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{Actor, Answer, Ending};
 use crate::runbook::run::{Clock, Progress};
-use crate::runbook::state::{StepState, Story};
+use crate::runbook::state::{RunHistory, StepState};
 use crate::runbook::words::step_words;
 use crate::runbook::{Mode, Runbook, Step};
 use crate::when::format_span;
@@ -54,7 +54,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The same for a run that is taken up: what is done stands first.
-    pub(super) fn resume(&self, story: &Story, by: &Actor) {
+    pub(super) fn resume(&self, story: &RunHistory, by: &Actor) {
         self.head(&story.start.run, story.start.mode, by);
         for (index, step) in self.runbook.steps.iter().enumerate() {
             let told = story.step(&step.id);
@@ -130,7 +130,7 @@ impl<'a> Watch<'a> {
             }
             Progress::Undo(what, Some(false), why) => {
                 self.output.warn(format!(
-                    "{} was not taken back: {}",
+                    "{} was not undone: {}",
                     escape_controls(what),
                     escape_controls(why)
                 ));

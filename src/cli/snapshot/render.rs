@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::output::{self, Page};
-use crate::rds::Unreached;
+use crate::rds::{SnapshotStatus, Unreached};
 use crate::retention::{PruneReport, Verdict};
 use crate::snapshot::adopt::AdoptReport;
 use crate::snapshot::create::PlanReport;
@@ -50,12 +50,12 @@ impl output::Report for List {
             vec![
                 (it.snapshot_id.clone(), None),
                 (database_label(it, is_over_several), None),
-                (it.snapshot_type.clone(), Some(Tone::Faint)),
+                (it.snapshot_type.to_string(), Some(Tone::Faint)),
                 (it.class.clone().unwrap_or("-".to_owned()), None),
                 (old, None),
                 (expires, None),
                 (format!("{} GiB", it.storage_gib), Some(Tone::Faint)),
-                (it.status.clone(), Some(tone_of_status(&it.status))),
+                (it.status.to_string(), Some(tone_of_status(&it.status))),
             ]
         });
         page.table(
@@ -73,7 +73,7 @@ fn database_label(it: &Report, is_over_several: bool) -> String {
 impl output::Report for Report {
     fn render(&self, page: &mut Page) {
         let head = format!("snapshot `{}` of `{}`", self.snapshot_id, self.source.id);
-        page.heading(tone_of_status(&self.status), &self.status.to_uppercase(), head, self.seconds);
+        page.heading(tone_of_status(&self.status), &self.status.as_str().to_uppercase(), head, self.seconds);
         if self.reused == Some(true) {
             page.line("  reused    an earlier attempt with the same key had begun it");
         }
@@ -215,10 +215,10 @@ impl output::Report for DeleteReport {
     }
 }
 
-fn tone_of_status(status: &str) -> Tone {
+fn tone_of_status(status: &SnapshotStatus) -> Tone {
     match status {
-        "available" => Tone::Good,
-        "creating" | "copying" => Tone::Doubt,
+        SnapshotStatus::Available => Tone::Good,
+        SnapshotStatus::Creating | SnapshotStatus::Copying => Tone::Doubt,
         _ => Tone::Bad,
     }
 }

@@ -24,13 +24,13 @@ struct Used {
 }
 
 impl Hours {
-    /// None are used yet but those that a killed process of this fleet run has used.
+    /// Starts with the hours that a killed process of this fleet run has used.
     pub(super) fn new(most: Option<f64>, used_seconds: f64) -> Self {
         let gone = Duration::try_from_secs_f64(used_seconds).unwrap_or_default();
         Hours { most, used: Mutex::new(Used { gone, ..Used::default() }) }
     }
 
-    /// A throwaway is asked for.
+    /// A throwaway was requested.
     pub(super) fn start_counting(&self, source: &str) {
         self.used.lock().there.insert(source.to_owned(), Instant::now());
     }
@@ -43,14 +43,15 @@ impl Hours {
         }
     }
 
-    /// Why no more may be used, if that is so.
+    /// Why no more may be used, if so.
     pub(super) fn limit_reached(&self) -> Option<Error> {
         let most = self.most?;
         let used = self.used.lock();
         let all = used.gone + used.there.values().map(Instant::elapsed).sum::<Duration>();
         (all.as_secs_f64() / 3600.0 >= most).then(|| {
-            Error::outside(format!("the ceiling of {most} instance-hours of this fleet run was reached"))
-                .hint("Run it again for the remaining databases, with a higher `--max-hours` or at another time.")
+            Error::outside(format!("the limit of {most} instance-hours of this fleet run was reached")).hint(
+                "Run it again for the remaining databases, with a higher `--max-hours` or at another time.",
+            )
         })
     }
 }
@@ -74,7 +75,7 @@ pub(super) fn acquire_slot(
     Ok(None)
 }
 
-/// Why there is no room for another throwaway in this account and Region, if that is so. What cannot be found out is left to
+/// Why there is no room for another throwaway in this account and Region, if that is so. What is unknown is left to
 /// the restore itself to say.
 pub(super) async fn why_no_room(aws: &Aws, most: Option<usize>) -> Result<Option<String>> {
     if let Ok(Some(quota)) = aws.instance_quota().await
@@ -87,7 +88,7 @@ pub(super) async fn why_no_room(aws: &Aws, most: Option<usize>) -> Result<Option
     }
     let Some(most) = most else { return Ok(None) };
     let there = aws.instances().await?.iter().filter(|instance| instance.is_throwaway()).count();
-    Ok((there >= most).then(|| format!("{there} throwaways are there, and no more than {most} may be")))
+    Ok((there >= most).then(|| format!("{there} throwaways exist, and {most} are allowed")))
 }
 
 /// How much room the quota of an account and Region leaves, if AWS says.
@@ -96,7 +97,7 @@ pub(super) async fn instance_room(aws: &Aws) -> Option<i64> {
     Some((quota.max - quota.used).max(0))
 }
 
-/// Who takes a slot.
+/// Names the holder of a slot.
 pub(super) fn slot_holder(host: &str, source: &str, fleet: &str, now: DateTime<Utc>) -> Holder {
     Holder::new(host, format!("throwaway of {source} in fleet run {fleet}"), now)
 }

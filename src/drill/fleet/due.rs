@@ -1,5 +1,5 @@
 //! When a database was last proven, from the evidence in the vault. Only a drill that passed is a proof, and only of the
-//! database with that resource id: one that was made anew under an old name has never been proven.
+//! database with that resource id: one that was recreated under an old name has never been proven.
 
 use chrono::{DateTime, TimeDelta, Utc};
 

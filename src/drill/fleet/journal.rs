@@ -61,7 +61,7 @@ pub(super) fn join_fleet_run(
                 .is_some_and(|own| own.state == Progress::Finished);
             if age > NAME_LASTS || (is_complete && age > GONE_ON_WITH) {
                 let at = crate::when::format_time(found.started_at);
-                return Err(Error::request(format!("fleet run `{name}` began at {at}, and is over"))
+                return Err(Error::request(format!("fleet run `{name}` began at {at} and has ended"))
                     .hint("Give each run a name of its own, such as one with the date."));
             }
             return Ok(Joined { fleet: name.to_owned(), started_at: found.started_at, is_resumed: true });
@@ -240,7 +240,7 @@ mod tests {
         let named = |at| join_fleet_run(&vault, &all, None, Some("nightly"), at);
         assert!(!named(now).unwrap().is_resumed);
         assert!(named(now + TimeDelta::days(2)).unwrap().is_resumed);
-        assert!(named(now + TimeDelta::days(30)).unwrap_err().chain().contains("is over"));
+        assert!(named(now + TimeDelta::days(30)).unwrap_err().chain().contains("has ended"));
         let complete = Fleet { fleet: "nightly".to_owned(), shard: None, ..record };
         write_shard(&vault, &complete).unwrap();
         assert!(named(now + TimeDelta::hours(1)).unwrap().is_resumed);

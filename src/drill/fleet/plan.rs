@@ -1,7 +1,7 @@
 //! Which databases a fleet run drills, in which order; what can be known beforehand to fail. Reads only, but for the one
 //! entry in the vault by which the shards of a run find each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -11,18 +11,17 @@ use super::{Ceilings, Selection, Shard, ceiling, due};
 use crate::aws::Aws;
 use crate::drill::{Request, preflight};
 use crate::error::{Error, Kind, Result};
-use crate::rds::{Instance, InstanceId, Place, Unreached};
+use crate::rds::{Instance, InstanceId, Place, ResourceId, SnapshotType, Unreached};
 use crate::restore::{Wanted, target};
 use crate::vault::Vault;
 
 /// What a fleet run is asked to do.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
-    /// Which databases.
+pub(crate) struct FleetRequest {
     pub selection: Selection,
     /// Which part of them.
     pub shard: Option<Shard>,
-    /// How much it may cost.
+    /// Its limits.
     pub ceilings: Ceilings,
     /// The name of the run, if it was given one.
     pub name: Option<String>,
@@ -38,7 +37,7 @@ pub(crate) struct Plan {
     pub record: Fleet,
     /// Those to be drilled, the most urgent first.
     pub todo: Vec<Todo>,
-    /// What is worth knowing.
+    /// Notes.
     pub notes: Vec<String>,
 }
 
@@ -65,7 +64,7 @@ impl Todo {
 pub(crate) async fn plan_fleet_run(
     places: Vec<(Aws, Vec<InstanceId>)>,
     vault: &Vault,
-    ask: &Ask,
+    ask: &FleetRequest,
     request_of: &dyn Fn(&InstanceId) -> Result<Request>,
     now: DateTime<Utc>,
 ) -> Result<Plan> {
@@ -135,7 +134,7 @@ pub(crate) async fn plan_fleet_run(
     Ok(plan)
 }
 
-/// That there is no such fleet.
+/// The error for an empty selection.
 fn nothing_to_drill(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) -> Error {
     let tags: Vec<String> = selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
     if !tags.is_empty() {
@@ -148,11 +147,15 @@ fn nothing_to_drill(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) ->
 }
 
 /// The databases of one account and Region that the selection meets.
-async fn list_matching_databases(aws: &Aws, only: &[InstanceId], ask: &Ask) -> Result<Vec<Instance>> {
+async fn list_matching_databases(
+    aws: &Aws,
+    only: &[InstanceId],
+    ask: &FleetRequest,
+) -> Result<Vec<Instance>> {
     let mut all = aws.instances().await?;
     for id in only {
         if !all.iter().any(|instance| instance.id == *id) {
-            // It says which names are alike.
+            // The error lists similar names.
             aws.existing_instance(id).await?;
         }
     }
@@ -163,7 +166,7 @@ async fn list_matching_databases(aws: &Aws, only: &[InstanceId], ask: &Ask) -> R
     Ok(all)
 }
 
-fn begin_record(ask: &Ask, joined: &Joined) -> Fleet {
+fn begin_record(ask: &FleetRequest, joined: &Joined) -> Fleet {
     Fleet {
         schema: SCHEMA.to_owned(),
         fleet: joined.fleet.clone(),
@@ -181,7 +184,7 @@ fn begin_record(ask: &Ask, joined: &Joined) -> Fleet {
     }
 }
 
-/// Why a database is not due, if that is so.
+/// Why a database is not due, if so.
 pub(super) fn why_not_due(
     selection: &Selection,
     last_proof: Option<DateTime<Utc>>,
@@ -196,31 +199,29 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
     if plan.todo.len() < 4 {
         return Ok(());
     }
-    let mut with_snapshot = BTreeSet::new();
+    let mut with_snapshot: BTreeMap<ResourceId, Vec<SnapshotType>> = BTreeMap::new();
     for (aws, _) in places {
         for snapshot in aws.backups().await? {
-            let is_whole = snapshot.reported_status == "available";
-            let kind = snapshot.snapshot_type;
-            if let (true, Some(resource)) = (is_whole, snapshot.resource_id) {
-                with_snapshot.extend([(resource.clone(), kind), (resource, "any".to_owned())]);
+            if let (true, Some(resource)) = (snapshot.is_available(), &snapshot.resource_id) {
+                with_snapshot.entry(resource.clone()).or_default().push(snapshot.snapshot_type);
             }
         }
     }
     let (todo, without) = std::mem::take(&mut plan.todo).into_iter().partition(|todo| {
         let kind = match todo.request.wanted {
-            Wanted::LatestSnapshot => "any",
-            Wanted::LatestAutomated => "automated",
-            Wanted::LatestManual => "manual",
+            Wanted::LatestSnapshot => None,
+            Wanted::LatestAutomated => Some(SnapshotType::Automated),
+            Wanted::LatestManual => Some(SnapshotType::Manual),
             Wanted::Snapshot(_) | Wanted::Latest | Wanted::Time(_) => return true,
         };
-        with_snapshot.contains(&(todo.source.resource_id.clone(), kind.to_owned()))
+        let types = with_snapshot.get(&todo.source.resource_id);
+        types.is_some_and(|types| kind.is_none_or(|kind| types.contains(&kind)))
     });
     plan.todo = todo;
     let without: Vec<Todo> = without;
     for todo in without {
-        let error =
-            Error::request(format!("it has no snapshot for `{}` that is available", todo.request.asked_for))
-                .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
+        let error = Error::request(format!("it has no available snapshot for `{}`", todo.request.asked_for))
+            .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
         plan.record.databases.push(todo.pending_row().with_refusal(&error));
     }
     Ok(())
@@ -235,7 +236,7 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
         let key = (todo.aws.location(), version.clone(), class.clone());
         let is_there = match known.get(&key) {
             Some(is_there) => *is_there,
-            // A role without this permission can still run drills; the restore itself would say.
+            // A role without this permission can still run drills; the restore itself would fail.
             None => todo.aws.class_is_orderable(&todo.source.engine, version, class).await.unwrap_or(true),
         };
         known.insert(key, is_there);

@@ -12,46 +12,45 @@ use crate::verify::Verdict;
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.drill.fleet/1";
 
-/// Everything about one run of a fleet, or of one shard of it.
+/// One fleet run, or one shard of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Fleet {
     /// `lifeboat.drill.fleet/1`.
     pub schema: String,
     /// Its id.
     pub fleet: String,
-    /// How far it is.
+    /// Its state.
     pub state: Progress,
     /// When its first process began it.
     pub started_at: DateTime<Utc>,
-    /// When it was over.
+    /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
     /// Whether it resumes what another process has begun.
     pub resumed: bool,
-    /// Which databases.
     pub selection: Selection,
     /// Which part of them; `None` for all.
     pub shard: Option<Shard>,
-    /// Of several shards, those that nothing is known of.
+    /// Of several shards, those without a record.
     #[serde(default)]
     pub missing_shards: Vec<u32>,
-    /// How much it may cost.
+    /// Its limits.
     pub ceilings: Ceilings,
-    /// Accounts and Regions that could not be reached: what is in them is unknown.
+    /// Accounts and Regions that could not be reached: their databases are unknown.
     #[serde(default)]
     pub unreached: Vec<Unreached>,
-    /// What came of it, counted.
+    /// Its outcomes, counted.
     pub summary: Summary,
-    /// What came of it, database by database.
+    /// Its outcomes, by database.
     pub databases: Vec<Row>,
 }
 
-/// How far a fleet run is.
+/// The state of a fleet run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Progress {
-    /// Nothing was begun: only the plan was asked for.
+    /// Only planned.
     Planned,
-    /// It goes on, or its process died.
+    /// It is running, or its process died.
     Running,
     /// Every database that was to be drilled has its verdict, pass or fail.
     Finished,
@@ -61,52 +60,52 @@ pub(crate) enum Progress {
     Interrupted,
 }
 
-/// What became of one database.
+/// The outcome of one database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// Its backup is not good.
     Fail,
-    /// It was drilled, and nothing was found out.
+    /// It was drilled without a verdict.
     Unknown,
     /// It could not be drilled.
     Refused,
-    /// Somebody else drills it.
+    /// Another process drills it.
     Held,
-    /// It has not had its turn.
+    /// It is waiting for its turn.
     Pending,
     /// Its backup is good.
     Pass,
-    /// It was proven not long ago.
+    /// It was proven recently.
     NotDue,
-    /// It is none that can be drilled: a read replica, another engine.
+    /// It cannot be drilled: a read replica, another engine.
     Skipped,
 }
 
-/// What came of a fleet run, counted.
+/// The outcomes of a fleet run, counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Summary {
-    /// All that the selection meets.
+    /// All that are selected.
     pub databases: usize,
     /// Backups that are good.
     pub passed: usize,
     /// Backups that are not.
     pub failed: usize,
-    /// Drills that found nothing out.
+    /// Drills without a verdict.
     pub unknown: usize,
     /// Could not be drilled.
     pub refused: usize,
-    /// Held by others.
+    /// Being drilled by others.
     pub held: usize,
-    /// Have not had their turn.
+    /// Waiting for their turn.
     pub pending: usize,
-    /// Proven not long ago.
+    /// Proven recently.
     pub not_due: usize,
-    /// None that can be drilled.
+    /// Not to be drilled.
     pub skipped: usize,
     /// Throwaways that could not be removed.
     pub left_behind: usize,
-    /// Hours of throwaways, from the request until they were gone.
+    /// Instance-hours of throwaways, from the request until their removal.
     pub instance_hours: f64,
 }
 
@@ -119,18 +118,16 @@ pub(crate) struct Row {
     pub resource_id: String,
     /// Account: what `lifeboat.toml` calls it, or else its number.
     pub account: Option<String>,
-    /// Region.
     pub region: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What that rests on.
+    /// The reasons.
     pub reasons: Vec<String>,
     /// What to do about it.
     #[serde(default)]
     pub hints: Vec<String>,
     /// The drill, as `drill show` knows it.
     pub run: Option<String>,
-    /// When that began.
     pub started_at: Option<DateTime<Utc>>,
     /// How long it took.
     pub seconds: Option<f64>,
@@ -138,22 +135,20 @@ pub(crate) struct Row {
     pub rto_seconds: Option<f64>,
     /// When its backup was last proven, before this run.
     pub last_proof: Option<DateTime<Utc>>,
-    /// Its throwaway.
     pub throwaway: Option<String>,
-    /// How long that was there.
+    /// How long the throwaway existed.
     #[serde(default)]
     pub throwaway_seconds: f64,
-    /// Why it is still there.
+    /// Why it still exists.
     pub left_behind: Option<String>,
-    /// Where the evidence is.
     pub evidence: Option<String>,
-    /// What a refusal means to the caller.
+    /// The kind of exit code of a refusal.
     #[serde(skip)]
     pub(super) kind: Option<Kind>,
 }
 
 impl Row {
-    /// A database that has not had its turn.
+    /// A database that is waiting for its turn.
     pub(super) fn pending(source: &Instance, place: Place, last_proof: Option<DateTime<Utc>>) -> Self {
         Row {
             id: source.id.to_string(),
@@ -188,7 +183,7 @@ impl Row {
         Row { kind, hints, ..self.with_outcome(Outcome::Refused, error.chain()) }
     }
 
-    /// What a drill came to.
+    /// The result of a drill.
     pub(super) fn with_drill(mut self, report: &Report) -> Self {
         self.outcome = match report.verdict {
             Verdict::Pass => Outcome::Pass,
@@ -216,9 +211,9 @@ impl Row {
 }
 
 impl Fleet {
-    /// Counts anew, and puts what is worth a look first.
+    /// Recounts, and puts what needs attention first.
     pub(super) fn recount(&mut self) {
-        // Those that wait, in the order of their turns.
+        // Those that wait, in order.
         let turn = |row: &Row| (row.outcome == Outcome::Pending).then_some(row.last_proof);
         self.databases.sort_by(|a, b| {
             (a.outcome, turn(a), &a.region, &a.id).cmp(&(b.outcome, turn(b), &b.region, &b.id))
@@ -246,7 +241,7 @@ impl Fleet {
         sum.unknown + sum.refused + sum.held + sum.pending
     }
 
-    /// What a plan means to its caller: those that wait their turn are what it is for.
+    /// The exit code of a plan, in which waiting databases are normal.
     pub(crate) fn exit_kind_of_plan(&self) -> Option<Kind> {
         match (self.summary.refused + self.unreached.len(), self.summary.pending + self.summary.not_due) {
             (0, _) => None,
@@ -255,8 +250,8 @@ impl Fleet {
         }
     }
 
-    /// What the run means to its caller: what costs money outranks a defect, that an interrupt, that a bad backup, that
-    /// what could not be found out.
+    /// The exit code of the run: what costs money outranks a bug, which outranks an interrupt, a bad backup, and
+    /// what could not be determined.
     pub(crate) fn exit_kind(&self) -> Option<Kind> {
         let has = |kind: Kind| self.databases.iter().any(|row| row.kind == Some(kind));
         let sum = &self.summary;

@@ -1,4 +1,4 @@
-//! A fleet run while it runs: so many drills at once, each on a thread of its own, so that a slow vault or a slow database
+//! Executes a fleet run: several drills at once, each on its own thread, so that a slow vault or a slow database
 //! keeps none of the others from removing its throwaway.
 
 use std::collections::VecDeque;
@@ -23,17 +23,17 @@ use crate::postgres::Server;
 use crate::rds::Instance;
 use crate::vault::{Leased, Theirs, Vault};
 
-/// How long until somebody who was turned away comes again.
+/// How long until a database that was turned away is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Hears the events of the drill of a source.
+/// Called with the events of the drill of a source.
 type Tell = Box<dyn Fn(&str, Event<'_>) + Send + Sync>;
 
-/// Hears what became of a database, with the drill if there was one.
+/// Called with the outcome of a database, and its drill if there was one.
 type OnOutcome = Box<dyn Fn(&Row, Option<&Report>) + Send + Sync>;
 
-/// What the drills of a fleet work with.
-pub(crate) struct Crew<C> {
+/// The context of a fleet run.
+pub(crate) struct FleetContext<C> {
     /// Where the records are kept.
     pub vault: Vault,
     /// Signals.
@@ -42,9 +42,8 @@ pub(crate) struct Crew<C> {
     pub connect: C,
     /// Where the events of each drill go, by the name of its source.
     pub tell: Tell,
-    /// Told whenever the outcome of a database is known.
+    /// Called whenever the outcome of a database is known.
     pub on_outcome: OnOutcome,
-    /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Host name.
     pub host: String,
@@ -52,13 +51,12 @@ pub(crate) struct Crew<C> {
 
 /// How a turn of a database ended.
 enum End {
-    /// It was drilled.
     Drilled(Box<Report>),
     /// Another process of this fleet run has drilled it.
     DoneByOthers(Box<Report>),
     /// Another process has proven it since.
     Proven(String),
-    /// Somebody else drills it.
+    /// Another process drills it.
     Held(Theirs),
     /// There is no room for its throwaway.
     Full(String),
@@ -75,9 +73,9 @@ struct Turn {
     held: Option<Theirs>,
 }
 
-/// Runs the drills of a plan to their end. Whatever becomes of one, the others go on; a signal ends all of them, with their
+/// Runs the drills of a plan to their end. Whatever happens to one, the others continue; a signal ends all of them, with their
 /// throwaways removed and their leases let go.
-pub(crate) async fn run_fleet<C>(plan: Plan, crew: Arc<Crew<C>>) -> Result<Fleet>
+pub(crate) async fn run_fleet<C>(plan: Plan, cx: Arc<FleetContext<C>>) -> Result<Fleet>
 where
     C: AsyncFn(&Aws, &Instance) -> Result<Server> + Send + Sync + 'static,
 {
@@ -89,7 +87,7 @@ where
         .into_iter()
         .map(|todo| Turn { todo: Arc::new(todo), not_before: now, full: None, held: None })
         .collect();
-    let mut run = Run { record, waiting, crew, hours };
+    let mut run = Run { record, waiting, cx, hours };
     run.write_record();
     run.run_all().await;
     run.close_run();
@@ -99,7 +97,7 @@ where
 struct Run<C> {
     record: Fleet,
     waiting: VecDeque<Turn>,
-    crew: Arc<Crew<C>>,
+    cx: Arc<FleetContext<C>>,
     hours: Arc<Hours>,
 }
 
@@ -110,7 +108,7 @@ where
     async fn run_all(&mut self) {
         let mut under_way: JoinSet<(Turn, End)> = JoinSet::new();
         loop {
-            let is_ending = self.crew.interrupt.first().is_some() || self.hours.limit_reached().is_some();
+            let is_ending = self.cx.interrupt.first().is_some() || self.hours.limit_reached().is_some();
             while !is_ending && under_way.len() < self.record.ceilings.concurrency {
                 let now = Instant::now();
                 let Some(next) = self.waiting.iter().position(|turn| turn.not_before <= now) else { break };
@@ -126,15 +124,15 @@ where
                         self.end_turn(turn, end);
                     }
                 }
-                _ = self.crew.interrupt.wait(1), if self.crew.interrupt.first().is_none() => {}
+                _ = self.cx.interrupt.wait(1), if self.cx.interrupt.first().is_none() => {}
                 () = tokio::time::sleep(Duration::from_millis(250)) => {}
             }
         }
     }
 
     fn begin_turn(&self, turn: Turn, under_way: &mut JoinSet<(Turn, End)>) {
-        let (crew, hours) = (Arc::clone(&self.crew), Arc::clone(&self.hours));
-        let about = About {
+        let (cx, hours) = (Arc::clone(&self.cx), Arc::clone(&self.hours));
+        let fleet_run = FleetRun {
             fleet: self.record.fleet.clone(),
             started_at: self.record.started_at,
             ceilings: self.record.ceilings,
@@ -143,7 +141,7 @@ where
         let runtime = tokio::runtime::Handle::current();
         under_way.spawn_blocking(move || {
             let todo = Arc::clone(&turn.todo);
-            let drilled = AssertUnwindSafe(|| runtime.block_on(drill_one(&todo, &about, &crew, &hours)));
+            let drilled = AssertUnwindSafe(|| runtime.block_on(drill_one(&todo, &fleet_run, &cx, &hours)));
             let end = std::panic::catch_unwind(drilled)
                 .unwrap_or_else(|_| Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat")));
             hours.stop_counting(&todo.source.resource_id.0);
@@ -156,7 +154,7 @@ where
         let settled = match end {
             End::Drilled(report) => {
                 let row = row.with_drill(&report);
-                (self.crew.on_outcome)(&row, Some(&report));
+                (self.cx.on_outcome)(&row, Some(&report));
                 self.record_row(row);
                 return;
             }
@@ -182,7 +180,7 @@ where
                 row.with_outcome(Outcome::Pending, reason)
             }
         };
-        (self.crew.on_outcome)(&settled, None);
+        (self.cx.on_outcome)(&settled, None);
         self.record_row(settled);
     }
 
@@ -203,7 +201,7 @@ where
             let Some(theirs) = &turn.held else { continue };
             let error = lease::lease_held_error(&turn.todo.source, theirs);
             let row = Row { hints: error.hints().to_vec(), ..row.with_outcome(Outcome::Held, error.chain()) };
-            (self.crew.on_outcome)(&row, None);
+            (self.cx.on_outcome)(&row, None);
             self.record_row(row);
         }
         true
@@ -218,10 +216,10 @@ where
         self.write_record();
     }
 
-    /// The evidence of the drills is what counts: a record that cannot be written keeps none of them.
+    /// The evidence of the drills is what counts: a failure to write this record does not stop them.
     fn write_record(&self) {
-        if let Err(error) = journal::write_shard(&self.crew.vault, &self.record) {
-            (self.crew.tell)(&self.record.fleet, Event::Warning(&error.chain()));
+        if let Err(error) = journal::write_shard(&self.cx.vault, &self.record) {
+            (self.cx.tell)(&self.record.fleet, Event::Warning(&error.chain()));
         }
     }
 
@@ -238,8 +236,8 @@ where
             }
         }
         self.record.recount();
-        self.record.finished_at = Some((self.crew.clock)());
-        self.record.state = match (self.crew.interrupt.first(), self.record.without_verdict()) {
+        self.record.finished_at = Some((self.cx.clock)());
+        self.record.state = match (self.cx.interrupt.first(), self.record.without_verdict()) {
             (Some(_), _) => Progress::Interrupted,
             (None, 0) => Progress::Finished,
             (None, _) => Progress::Partial,
@@ -248,8 +246,8 @@ where
     }
 }
 
-/// What a drill must know of the fleet run.
-struct About {
+/// Adds what a drill must know about the fleet run.
+struct FleetRun {
     fleet: String,
     started_at: DateTime<Utc>,
     ceilings: Ceilings,
@@ -257,37 +255,38 @@ struct About {
 }
 
 /// The turn of one database.
-async fn drill_one<C>(todo: &Todo, about: &About, crew: &Crew<C>, hours: &Hours) -> Result<End>
+async fn drill_one<C>(todo: &Todo, fleet_run: &FleetRun, cx: &FleetContext<C>, hours: &Hours) -> Result<End>
 where
     C: AsyncFn(&Aws, &Instance) -> Result<Server> + Sync,
 {
-    let (source, aws, vault, request) = (&todo.source, &todo.aws, &crew.vault, &todo.request);
-    let (id, now) = (source.id.as_str(), (crew.clock)());
-    let most = about.ceilings.max_instances;
+    let (source, aws, vault, request) = (&todo.source, &todo.aws, &cx.vault, &todo.request);
+    let (id, now) = (source.id.as_str(), (cx.clock)());
+    let most = fleet_run.ceilings.max_instances;
     let _slot = match most {
         None => None,
         Some(most) => {
             let account = source.arn.split(':').nth(4).unwrap_or_default();
             let place = format!("{account}-{}", aws.region());
-            let taker = || ceiling::slot_holder(&crew.host, id, &about.fleet, now);
+            let taker = || ceiling::slot_holder(&cx.host, id, &fleet_run.fleet, now);
             match ceiling::acquire_slot(vault, &place, most, taker)? {
                 Some(slot) => Some(slot),
-                None => return Ok(End::Full(format!("{most} throwaways are there, and no more may be"))),
+                None => return Ok(End::Full(format!("{most} throwaways exist, and no more are allowed"))),
             }
         }
     };
-    let lease = match lease::try_acquire_lease(vault, source, &crew.host, Some(&about.fleet), now)? {
+    let lease = match lease::try_acquire_lease(vault, source, &cx.host, Some(&fleet_run.fleet), now)? {
         Leased::Ours(lease) => lease,
         Leased::Theirs(theirs) => return Ok(End::Held(theirs)),
     };
     // From here on no other process can drill it.
-    if let Some(report) = journal::find_finished_drill(vault, source, &about.fleet, about.started_at)? {
+    if let Some(report) = journal::find_finished_drill(vault, source, &fleet_run.fleet, fleet_run.started_at)?
+    {
         lease.release(now);
         return Ok(End::DoneByOthers(Box::new(report)));
     }
-    let proven = match about.selection.proof_lasts() {
+    let proven = match fleet_run.selection.proof_lasts() {
         Some(_) => {
-            why_not_due(&about.selection, due::newest_proof(vault, source, aws.now(now))?, aws.now(now))
+            why_not_due(&fleet_run.selection, due::newest_proof(vault, source, aws.now(now))?, aws.now(now))
         }
         None => None,
     };
@@ -299,25 +298,25 @@ where
         if matches!(event, Event::Phase("restore")) {
             hours.start_counting(&source.resource_id.0);
         }
-        (crew.tell)(id, event);
+        (cx.tell)(id, event);
     };
-    let cx = Context {
+    let drill_cx = Context {
         aws,
         vault,
-        interrupt: &crew.interrupt,
+        interrupt: &cx.interrupt,
         tell: &tell,
-        clock: crew.clock,
-        host: crew.host.clone(),
+        clock: cx.clock,
+        host: cx.host.clone(),
         stop: &|| hours.limit_reached(),
     };
-    lease::remove_dead_holders_throwaway(&lease, source, &cx, request.teardown_poll()).await?;
+    lease::remove_dead_holders_throwaway(&lease, source, &drill_cx, request.teardown_poll()).await?;
     if let Some(reason) = ceiling::why_no_room(aws, most).await? {
-        lease.release((crew.clock)());
+        lease.release((cx.clock)());
         return Ok(End::Full(reason));
     }
-    let connect = async |source: &Instance| (crew.connect)(aws, source).await;
-    let plan = drill::plan_drill(request.clone(), connect, &cx).await?;
-    let report = drill::run_drill(plan, &lease, &cx).await?;
-    lease.release((crew.clock)());
+    let connect = async |source: &Instance| (cx.connect)(aws, source).await;
+    let plan = drill::plan_drill(request.clone(), connect, &drill_cx).await?;
+    let report = drill::run_drill(plan, &lease, &drill_cx).await?;
+    lease.release((cx.clock)());
     Ok(End::Drilled(Box::new(report)))
 }

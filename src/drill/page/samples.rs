@@ -3,7 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::drill::evidence::{
-    CheckResult, Evidence, Met, Moment, Phase, RanBy, Report, Rpo, Rto, SCHEMA, Source, State, Throwaway,
+    CheckResult, Evidence, Moment, ObjectiveVerdict, Phase, RanBy, Report, Rpo, Rto, SCHEMA, Source, State,
+    Throwaway,
 };
 use crate::restore::Way;
 use crate::verify::{Baseline, TableVerdict, Verdict, Word};
@@ -211,14 +212,14 @@ pub(in crate::drill) fn passed_report() -> Report {
             objective_seconds: 3600.0,
             measured_seconds: Some(810.2),
             available_seconds: Some(642.7),
-            verdict: Met::Pass,
+            verdict: ObjectiveVerdict::Pass,
         },
         rpo: Rpo {
             objective_seconds: 900.0,
             measured_seconds: Some(141.0),
             newest_row: Some(parse_at("2026-11-21T14:02:39Z")),
             reason: None,
-            verdict: Met::Pass,
+            verdict: ObjectiveVerdict::Pass,
         },
         not_tested: vec![
             "the content of rows: tables are compared by their exact number of rows".to_owned(),
@@ -311,14 +312,14 @@ pub(super) fn failed_report() -> Report {
         objective_seconds: 600.0,
         measured_seconds: Some(810.2),
         available_seconds: Some(642.7),
-        verdict: Met::Fail,
+        verdict: ObjectiveVerdict::Fail,
     };
     report.rpo = Rpo {
         objective_seconds: 86_400.0,
         measured_seconds: Some(39_171.0),
         newest_row: None,
         reason: None,
-        verdict: Met::Pass,
+        verdict: ObjectiveVerdict::Pass,
     };
     report.reasons = report
         .tables
@@ -344,7 +345,7 @@ pub(super) fn failed_report() -> Report {
     report
 }
 
-/// A drill that was stopped, and whose throwaway is still there.
+/// A drill that was stopped, and whose throwaway still exists.
 pub(in crate::drill) fn unknown_report() -> Report {
     let mut report = passed_report();
     report.state = State::Interrupted;
@@ -360,7 +361,13 @@ pub(in crate::drill) fn unknown_report() -> Report {
     report.throwaway.left_behind = Some(
         "AWS refused to delete `lifeboat-drill-orders-production-20261121-k3x9qa`: Rate exceeded".to_owned(),
     );
-    report.rto = Rto { measured_seconds: None, available_seconds: None, verdict: Met::Unknown, ..report.rto };
-    report.rpo = Rpo { measured_seconds: None, newest_row: None, verdict: Met::Unknown, ..report.rpo };
+    report.rto = Rto {
+        measured_seconds: None,
+        available_seconds: None,
+        verdict: ObjectiveVerdict::Unknown,
+        ..report.rto
+    };
+    report.rpo =
+        Rpo { measured_seconds: None, newest_row: None, verdict: ObjectiveVerdict::Unknown, ..report.rpo };
     report
 }

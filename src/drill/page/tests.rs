@@ -7,7 +7,7 @@ fn page(report: &Report) -> String {
     render_evidence(report, b"{}\n")
 }
 
-/// With `LIFEBOAT_PAGES` set, the pages are put into the temporary directory to be looked at.
+/// With `LIFEBOAT_PAGES` set, the pages are written to the temporary directory.
 #[test]
 fn every_page_stands_alone_and_runs_nothing() {
     for (sample, report) in
@@ -51,19 +51,19 @@ fn the_verdict_is_a_word_a_symbol_and_a_sentence() {
             passed_report(),
             "good",
             "PASS",
-            "The backup works. Restored to an instance of its own, it held what was expected: 11 tables compared, 2 checks passed.",
+            "The backup works. Restored to an instance of its own, it contained what was expected: 11 tables compared, 2 checks passed.",
         ),
         (
             failed_report(),
             "bad",
             "FAIL",
-            "The backup falls short: 9 of 151 tables do not hold what is expected, 1 of 4 checks failed and restoring took longer than the objective allows.",
+            "The backup falls short: 9 of 151 tables do not contain what is expected, 1 of 4 checks failed and restoring took longer than the objective allows.",
         ),
         (
             unknown_report(),
             "doubt",
             "UNKNOWN (interrupted)",
-            "The drill was interrupted (SIGINT) before it could tell. It proves nothing, neither for the backup nor against it.",
+            "The drill was interrupted (SIGINT) before it had a verdict. It proves nothing about the backup, good or bad.",
         ),
     ] {
         let page = page(&report);
@@ -135,7 +135,7 @@ fn objectives_say_whether_they_were_met() {
     assert_eq!(said(&failed_report()), [1, 1, 0, 0]);
     assert_eq!(said(&unknown_report()), [0, 0, 2, 0]);
     let mut by_hand = passed_report();
-    by_hand.rpo.verdict = Met::NotJudged;
+    by_hand.rpo.verdict = ObjectiveVerdict::NotJudged;
     assert_eq!(said(&by_hand), [1, 0, 0, 1]);
     assert!(page(&passed_report()).contains("Available after 10m 43s, validated after 13m 30s."));
 }
@@ -164,10 +164,10 @@ fn an_instance_that_still_costs_money_is_said_at_the_top() {
     let mut kept = passed_report();
     kept.throwaway.kept = true;
     kept.throwaway.removed_at = None;
-    assert!(head(&kept).contains("An instance was kept, as asked"));
+    assert!(head(&kept).contains("An instance was kept, as requested"));
     let removed = page(&passed_report());
     assert!(
-        removed.contains("2026-11-21T14:31:41Z</time> <small>by then AWS no longer knew"),
+        removed.contains("2026-11-21T14:31:41Z</time> <small>by then AWS had no instance"),
         "the proof of deletion"
     );
 }

@@ -1,6 +1,6 @@
-//! The words of the page: how verdicts, counts, times and the names of others are written.
+//! The words of the page: how verdicts, counts, times and foreign names are written.
 
-use crate::drill::evidence::{Met, Report, State};
+use crate::drill::evidence::{ObjectiveVerdict, Report, State};
 use crate::verify::{Baseline, TableVerdict, Verdict, Word};
 use crate::words::{Tone, format_count, format_thousands, join_with_and};
 
@@ -8,7 +8,7 @@ pub(crate) const fn tone_of_table(word: Word, baseline: Baseline) -> Tone {
     match word {
         Word::Identical | Word::Equal | Word::Within => Tone::Good,
         Word::Differs | Word::Missing => Tone::Bad,
-        // Against the source of today, a table that only the copy has was dropped since.
+        // Compared with the source of today, a table that only the copy has was dropped since.
         Word::Unexpected if matches!(baseline, Baseline::Live) => Tone::Faint,
         Word::Unexpected => Tone::Bad,
         Word::Skipped => Tone::Faint,
@@ -16,7 +16,7 @@ pub(crate) const fn tone_of_table(word: Word, baseline: Baseline) -> Tone {
     }
 }
 
-/// Place of a word in the order worst first.
+/// Rank of a verdict, worst first.
 pub(crate) const fn table_rank(word: Word) -> u8 {
     match word {
         Word::Missing => 0,
@@ -34,7 +34,7 @@ pub(super) const fn explain_table_word(word: Word) -> &'static str {
     match word {
         Word::Identical => "the same content",
         Word::Equal => "the same number of rows",
-        Word::Within => "another number of rows, explained by what was written",
+        Word::Within => "a different number of rows, explained by writes",
         Word::Differs => "rows are missing, or there are too many",
         Word::Missing => "the table is not in the copy",
         Word::Unexpected => "the table is only in the copy",
@@ -46,15 +46,15 @@ pub(super) const fn explain_table_word(word: Word) -> &'static str {
 pub(super) const fn explain_baseline(baseline: Baseline) -> &'static str {
     match baseline {
         Baseline::Aligned => {
-            "Baseline aligned: the source was read at the very moment that was restored, so the two must agree but \
-             for what was written within that second."
+            "Baseline aligned: the source was read at the very moment that was restored, so the two must agree except \
+             for writes within that second."
         }
         Baseline::Recorded => {
             "Baseline recorded: the source was read, row by row, at an instant just before the backup was taken, and what \
-             it held was kept in the vault. Tables that nobody wrote to until the backup was complete must be identical."
+             it contained was kept in the vault. Tables that nobody wrote to until the backup was complete must be identical."
         }
         Baseline::Live => {
-            "Baseline live: the backup is held against the source as it is now, so the expected rows are those of \
+            "Baseline live: the backup is compared with the source as it is now, so the expected rows are those of \
              today. What was written since is allowed for, and the reason says how; this is weaker than a comparison \
              at the same moment."
         }
@@ -63,9 +63,9 @@ pub(super) const fn explain_baseline(baseline: Baseline) -> &'static str {
 
 /// What the verdict means, for someone who has never seen such a page.
 pub(super) fn explain_verdict(report: &Report) -> String {
-    let nothing = "It proves nothing, neither for the backup nor against it.";
+    let nothing = "It proves nothing about the backup, good or bad.";
     match (report.state, report.verdict) {
-        (State::Running, _) => format!("The drill was not over when this was written. {nothing}"),
+        (State::Running, _) => format!("The drill had not ended when this was written. {nothing}"),
         (_, Verdict::Pass) => {
             let compared = report.tables.iter().filter(|table| table.verdict.is_comparison()).count();
             let mut shown = vec![format!("{} compared", format_count(compared, "table", "tables"))];
@@ -74,27 +74,29 @@ pub(super) fn explain_verdict(report: &Report) -> String {
             }
             let shown = shown.join(", ");
             format!(
-                "The backup works. Restored to an instance of its own, it held what was expected: {shown}."
+                "The backup works. Restored to an instance of its own, it contained what was expected: {shown}."
             )
         }
         (_, Verdict::Fail) => match join_with_and(&list_shortfalls(report)) {
             none if none.is_empty() => {
-                "The restored copy does not hold what it ought to, for the reasons below.".to_owned()
+                "The restored copy does not contain what it should, for the reasons below.".to_owned()
             }
             shortfalls => format!("The backup falls short: {shortfalls}."),
         },
         (State::Interrupted, _) => {
-            format!("The drill was interrupted (SIGINT) before it could tell. {nothing}")
+            format!("The drill was interrupted (SIGINT) before it had a verdict. {nothing}")
         }
         (State::Terminated, _) => {
-            format!("The drill was terminated (SIGTERM) before it could tell. {nothing}")
+            format!("The drill was terminated (SIGTERM) before it had a verdict. {nothing}")
         }
-        (State::Died, _) => format!("The process of the drill ended before the drill could tell. {nothing}"),
-        (State::Finished, _) => format!("The drill could not find out whether the backup is good. {nothing}"),
+        (State::Died, _) => format!("The process of the drill ended before it had a verdict. {nothing}"),
+        (State::Finished, _) => {
+            format!("The drill could not determine whether the backup is good. {nothing}")
+        }
     }
 }
 
-/// What failed a drill, counted.
+/// What failed the drill, counted.
 fn list_shortfalls(report: &Report) -> Vec<String> {
     let is_bad = |table: &&TableVerdict| tone_of_table(table.verdict, report.baseline) == Tone::Bad;
     let tables = report.tables.iter().filter(is_bad).count();
@@ -103,7 +105,7 @@ fn list_shortfalls(report: &Report) -> Vec<String> {
     if tables > 0 {
         let verb = if tables == 1 { "does" } else { "do" };
         found.push(format!(
-            "{} of {} {verb} not hold what is expected",
+            "{} of {} {verb} not contain what is expected",
             format_thousands(tables as u64),
             format_count(report.tables.len(), "table", "tables")
         ));
@@ -111,11 +113,11 @@ fn list_shortfalls(report: &Report) -> Vec<String> {
     if checks > 0 {
         found.push(format!("{checks} of {} failed", format_count(report.checks.len(), "check", "checks")));
     }
-    if report.rto.verdict == Met::Fail {
+    if report.rto.verdict == ObjectiveVerdict::Fail {
         found.push("restoring took longer than the objective allows".to_owned());
     }
-    if report.rpo.verdict == Met::Fail {
-        found.push("more would have been lost than the objective allows".to_owned());
+    if report.rpo.verdict == ObjectiveVerdict::Fail {
+        found.push("more data would have been lost than the objective allows".to_owned());
     }
     found
 }

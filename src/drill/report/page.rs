@@ -1,13 +1,13 @@
 //! The document as one HTML page: for an auditor on a screen and on paper. Pure; it runs no script and loads nothing, and
-//! what came from outside passes through maud's escaping and the spelling out of what cannot be seen.
+//! what came from outside passes through maud's escaping and through the escaping of invisible characters.
 
 use chrono::NaiveDate;
 use maud::{DOCTYPE, Markup, html};
 
-use super::{Against, Dossier, Entry};
+use super::{Against, DrillReport, Entry};
 use crate::drill::annotate::Note;
 use crate::drill::calendar::{Cell, Month, Period, Row};
-use crate::drill::evidence::{Met, Report};
+use crate::drill::evidence::{ObjectiveVerdict, Report};
 use crate::drill::outcome::Fate;
 use crate::drill::page::sign_off;
 use crate::drill::verify_evidence::{Checked, Verdict as Integrity};
@@ -23,7 +23,7 @@ use crate::words::{Tone, format_count};
 const CSS: &str = include_str!("dossier.css");
 
 /// Draws the page.
-pub(crate) fn render_report(dossier: &Dossier) -> String {
+pub(crate) fn render_report(dossier: &DrillReport) -> String {
     let title = format!("Restore drills, {}", format_period(dossier.calendar.period));
     let page = html! {
         (DOCTYPE)
@@ -62,7 +62,7 @@ fn format_period(period: Period) -> String {
     format!("{} to {}", day(period.from), day(period.to))
 }
 
-fn draw_heading(dossier: &Dossier) -> Markup {
+fn draw_heading(dossier: &DrillReport) -> Markup {
     let headline = dossier.headline();
     let (tone, word) = (headline.tone, headline.words.to_uppercase());
     html! {
@@ -72,7 +72,7 @@ fn draw_heading(dossier: &Dossier) -> Markup {
             p.moment {
                 (format_count(dossier.calendar.databases.len(), "database", "databases")) ", "
                 (format_count(dossier.totals.drills, "drill", "drills"))
-                span.asked { "drawn up by " (draw_name(&dossier.author.by)) " on " (draw_name(&dossier.author.host)) " from " code { (draw_name(&dossier.vault)) } }
+                span.asked { "prepared by " (draw_name(&dossier.author.by)) " on " (draw_name(&dossier.author.host)) " from " code { (draw_name(&dossier.vault)) } }
             }
             div class={ "verdict " (tone.class()) } {
                 p.word { (draw_mark(tone)) (word) }
@@ -81,14 +81,14 @@ fn draw_heading(dossier: &Dossier) -> Markup {
             @if dossier.integrity.verdict == Integrity::Altered {
                 div.alarm.bad { p {
                     strong { "Evidence was altered after it was recorded. " }
-                    "Which files, and how that shows, is said under Integrity. Until that is explained, what this page says of those databases proves nothing."
+                    "Integrity, below, lists the files and what is wrong with them. Until that is explained, this page proves nothing about those databases."
                 } }
             }
         }
     }
 }
 
-fn explain_headline(dossier: &Dossier) -> String {
+fn explain_headline(dossier: &DrillReport) -> String {
     let (totals, rows) = (&dossier.totals, &dossier.calendar.databases);
     let cells = || rows.iter().flat_map(|row| &row.months);
     let gaps = cells().filter(|cell| cell.outcome == Month::Gap).count();
@@ -129,7 +129,7 @@ fn explain_headline(dossier: &Dossier) -> String {
     said.join(" ")
 }
 
-fn draw_year(dossier: &Dossier) -> Markup {
+fn draw_year(dossier: &DrillReport) -> Markup {
     let months = dossier.calendar.period.months();
     let spans_years = months.first().map(chrono::Datelike::year) != months.last().map(chrono::Datelike::year);
     let label = |month: &NaiveDate| {
@@ -190,11 +190,11 @@ fn year_cell(cell: &Cell) -> Markup {
         Month::Due => html! { span.due { "due" } },
         Month::Before => html! { span.none title="before its first drill" { "·" } },
         Month::Gone => html! { span.none title="no longer in AWS" { "gone" } },
-        Month::Ahead => html! { span.none title="not yet come" { "" } },
+        Month::Ahead => html! { span.none title="in the future" { "" } },
     }
 }
 
-fn draw_objectives(dossier: &Dossier) -> Markup {
+fn draw_objectives(dossier: &DrillReport) -> Markup {
     let measured = dossier.measured_objectives();
     html! {
         @if !measured.is_empty() {
@@ -212,7 +212,7 @@ fn draw_objectives(dossier: &Dossier) -> Markup {
                         (draw_against(of.rto, "RTO")) (draw_against(of.rpo, "RPO"))
                     } } }
                 }
-                p.legend { span { "Recovery time: from the request to restore until every row had been read and every check made. Recovery point: the age of what was restored when the drill began." } }
+                p.legend { span { "Recovery time: from the request to restore until every row had been read and every check run. Recovery point: the age of what was restored when the drill began." } }
             }
         }
     }
@@ -228,7 +228,7 @@ fn draw_against(of: Against, which: &str) -> Markup {
     }
 }
 
-fn draw_shortfalls(dossier: &Dossier) -> Markup {
+fn draw_shortfalls(dossier: &DrillReport) -> Markup {
     let short: Vec<&Entry> = dossier.drills.iter().filter(|entry| entry.outcome.is_shortfall()).collect();
     html! {
         section {
@@ -248,7 +248,7 @@ fn draw_shortfall(entry: &Entry) -> Markup {
             h3 { (draw_name(&entry.label)) " " small { (draw_time(drill.started_at)) } " " small { (draw_name(&drill.run)) } (draw_badge(tone, entry.outcome.word())) }
             @if drill.reasons.is_empty() { p { "It gave no reason: its process ended before it could." } } @else { (draw_list(&drill.reasons)) }
             h4 { "What was done" }
-            @if answers.is_empty() { p { "Nothing is on record." } }
+            @if answers.is_empty() { p { "Nothing is recorded." } }
             @for note in answers { (note_of(note)) }
             p.legend { @match &entry.passed_again {
                 Some(later) => span { "Passed again on " (draw_time(later.at)) ", after " (format_span((later.at - drill.started_at).as_seconds_f64())) ", run " (draw_name(&later.run)) "." },
@@ -272,7 +272,7 @@ fn note_of(note: &Note) -> Markup {
     }
 }
 
-fn draw_drills(dossier: &Dossier) -> Markup {
+fn draw_drills(dossier: &DrillReport) -> Markup {
     html! {
         section {
             h2 { "Every drill" }
@@ -307,7 +307,7 @@ fn draw_restored(drill: &Report) -> Markup {
     }
 }
 
-/// What became of the copy: when it was removed, or a word.
+/// The outcome of the copy: when it was removed, or a word.
 fn draw_removed(entry: &Entry) -> Markup {
     let fate = Fate::of_throwaway(&entry.drill.throwaway, entry.outcome);
     html! {
@@ -318,8 +318,8 @@ fn draw_removed(entry: &Entry) -> Markup {
     }
 }
 
-/// What an auditor asks of each drill.
-fn draw_facts(dossier: &Dossier) -> Markup {
+/// The details of each drill for an auditor.
+fn draw_facts(dossier: &DrillReport) -> Markup {
     html! {
         @if !dossier.drills.is_empty() {
             section {
@@ -345,7 +345,7 @@ fn facts_of(entry: &Entry) -> Markup {
     html! {
         dl.facts {
             (draw_fact("Who", html! { (draw_name(by.caller.as_deref().unwrap_or("not known: AWS did not say"))) " " small { "on " (draw_name(&by.host)) " with lifeboat " (draw_name(&by.version)) } }))
-            (draw_fact("When", html! { (draw_time(drill.started_at)) " to " @if let Some(at) = drill.finished_at { (draw_time(at)) } @else { "an end that is not on record" } }))
+            (draw_fact("When", html! { (draw_time(drill.started_at)) " to " @if let Some(at) = drill.finished_at { (draw_time(at)) } @else { "an end that is not recorded" } }))
             (draw_fact("Source", html! {
                 (draw_name(&source.id)) " (" (draw_name(&source.resource_id)) ") in " (draw_name(&source.region))
                 small { (draw_name(&source.engine)) " " (draw_name(&source.engine_version)) ", " (draw_name(&source.class)) ", " (source.storage_gib) " GiB, " @if source.encrypted { "encrypted" } @else { "not encrypted" } }
@@ -377,7 +377,7 @@ fn describe_baseline(drill: &Report) -> &'static str {
     }
 }
 
-fn draw_objective(objective: f64, measured: Option<f64>, met: Met) -> Markup {
+fn draw_objective(objective: f64, measured: Option<f64>, met: ObjectiveVerdict) -> Markup {
     let (tone, word) = (met.tone(), met.word(measured));
     html! {
         (measured.map_or("–".to_owned(), format_span)) " against an objective of " (format_span(objective)) " " (draw_badge(tone, word))
@@ -393,15 +393,15 @@ fn integrity_badge(verdict: Integrity) -> Markup {
     }
 }
 
-fn draw_integrity(dossier: &Dossier) -> Markup {
+fn draw_integrity(dossier: &DrillReport) -> Markup {
     html! {
         section {
             h2 { "Integrity" }
             p.baseline {
-                "Each record names the SHA-256 of the one before it. The heads below name the last record of each database: whoever keeps this page elsewhere can prove later that nothing up to it was changed, with "
+                "Each record names the SHA-256 of the one before it. The heads below name the last record of each database: anyone who keeps this page elsewhere can prove later that nothing up to it was changed, with "
                 code { "lifeboat drill verify-evidence" } " and " code { "--expect-head" } "."
             }
-            @if dossier.integrity.sources.is_empty() { p { "There is no evidence to look at." } }
+            @if dossier.integrity.sources.is_empty() { p { "There is no evidence to check." } }
             @for source in &dossier.integrity.sources { (draw_integrity_of(source)) }
             p.legend { span { (draw_prose(dossier.integrity.limits)) } }
         }
@@ -430,7 +430,7 @@ fn draw_integrity_of(source: &Checked) -> Markup {
     }
 }
 
-fn draw_limits(dossier: &Dossier) -> Markup {
+fn draw_limits(dossier: &DrillReport) -> Markup {
     html! {
         @if !dossier.unreadable.is_empty() {
             section { h2 { "Records that could not be read" } (draw_list(&dossier.unreadable)) }
@@ -447,8 +447,8 @@ fn signed_off(note: &Note) -> Markup {
     }
 }
 
-/// Sign-offs that are on record.
-fn draw_sign_offs(dossier: &Dossier) -> Markup {
+/// Recorded sign-offs.
+fn draw_sign_offs(dossier: &DrillReport) -> Markup {
     let signed: Vec<(&Entry, &Note)> =
         dossier.drills.iter().flat_map(|entry| entry.sign_offs().map(move |note| (entry, note))).collect();
     html! {

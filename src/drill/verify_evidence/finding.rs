@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::drill::chain::run_of_file;
 use crate::vault::chain::Head;
 
-/// How a source, or all of them, came out.
+/// The result for a source, or for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
@@ -58,9 +58,8 @@ pub(crate) struct Finding {
 /// One source.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Checked {
-    /// Which.
     pub source: String,
-    /// How it came out.
+    /// The result.
     pub verdict: Verdict,
     /// Links of its chain.
     pub links: u64,
@@ -84,7 +83,7 @@ pub(crate) struct Checked {
 
 impl Checked {
     /// Whether the record of a run can be relied on: none of its files is other than it was recorded, and neither is the
-    /// chain that says so. What a link noticed when it was added speaks against no record.
+    /// chain that says so. What a link recorded when it was added counts against no record.
     pub(crate) fn is_sound(&self, run: &str) -> bool {
         self.findings.iter().all(|finding| match run_of_file(&finding.name) {
             Some(of) => of != run,

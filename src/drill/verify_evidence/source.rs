@@ -1,4 +1,4 @@
-//! The evidence of one source, held against its chain.
+//! The evidence of one source, checked with its chain.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use crate::error::Result;
 use crate::vault::Vault;
 use crate::vault::chain::{Head, sha256};
 
-/// One source while it is looked at.
-struct Look<'a> {
+/// One source while it is checked.
+struct SourceCheck<'a> {
     vault: &'a Vault,
     source: &'a str,
     findings: BTreeSet<Finding>,
@@ -30,7 +30,7 @@ struct Followed {
 }
 
 pub(super) fn verify_source_once(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
-    let mut look = Look { vault, source, findings: BTreeSet::new() };
+    let mut look = SourceCheck { vault, source, findings: BTreeSet::new() };
     let chain = look.follow_chain()?;
     let found = look.hash_contents()?;
     look.compare_hashes(&chain, &found);
@@ -56,7 +56,7 @@ pub(super) fn verify_source_once(vault: &Vault, source: &str, expected: &[&str])
         adopted_at: adopted.map(|link| link.at),
         unfinished: chain.pending.as_ref().map(|link| {
             format!(
-                "link {} is not named by the head yet: a process ended while it wrote, or is writing now",
+                "the head does not name link {} yet: a process ended while writing it, or is writing it now",
                 link.seq
             )
         }),
@@ -73,7 +73,7 @@ fn is_note(name: &str) -> bool {
 /// The content of a file as a hash, or why it could not be read.
 type Hash = std::result::Result<String, String>;
 
-impl Look<'_> {
+impl SourceCheck<'_> {
     fn vault_path(&self, name: &str) -> String {
         format!("{}/{name}", source_folder(self.source))
     }
@@ -95,12 +95,12 @@ impl Look<'_> {
                     followed.head = Some(head);
                 }
                 Err(_) => {
-                    self.add_finding(Fault::Altered, "head.json", "it is not the head of a chain any more")
+                    self.add_finding(Fault::Altered, "head.json", "it is no longer the head of a chain")
                 }
             },
             // A process that died with the very first link leaves that alone.
             Ok(None) if last <= 1 => followed.head = (last == 1).then(Head::before_the_first),
-            Ok(None) => self.add_finding(Fault::Removed, "head.json", "the chain has links and no head"),
+            Ok(None) => self.add_finding(Fault::Removed, "head.json", "the chain has links but no head"),
             Err(error) => self.add_finding(Fault::Unreadable, "head.json", error.chain()),
         }
         let end = followed.head.as_ref().map_or(last, |head| head.seq);
@@ -131,7 +131,7 @@ impl Look<'_> {
         self.vault.read_all(&names)
     }
 
-    /// A link, and its hash, held against what the next one or the head says of it.
+    /// A link, its hash compared with what the next one or the head records.
     fn read_link(
         &mut self,
         seq: u64,
@@ -147,7 +147,7 @@ impl Look<'_> {
                 return (None, None);
             }
             Some(Ok(None)) | None => {
-                self.add_finding(Fault::Removed, &name, format!("link {seq} is gone"));
+                self.add_finding(Fault::Removed, &name, format!("link {seq} is missing"));
                 return (None, None);
             }
         };
@@ -160,7 +160,7 @@ impl Look<'_> {
                 None
             }
             Err(error) => {
-                self.add_finding(Fault::Altered, &name, format!("it is not a link any more: {error}"));
+                self.add_finding(Fault::Altered, &name, format!("it is no longer a link: {error}"));
                 None
             }
         };
@@ -178,7 +178,7 @@ impl Look<'_> {
         (link, Some(hash))
     }
 
-    /// What stands behind the head: one link may, if it follows, and after it the one that mends it.
+    /// Links after the head: one is allowed, if it continues the chain, and then the one that repairs it.
     fn check_beyond_head(
         &mut self,
         followed: &mut Followed,
@@ -208,12 +208,12 @@ impl Look<'_> {
             });
             before = follows.as_ref().map(|_| sha256(text));
             match follows {
-                // What mends it names files as they are, which the link itself explains.
+                // The link that repairs it names files as they are, and explains why.
                 Some(link) => followed.pending = followed.pending.take().or(Some(link)),
                 None => self.add_finding(
                     Fault::Inserted,
                     &link_name(seq),
-                    "it stands behind the head and does not follow it",
+                    "it comes after the head but does not continue it",
                 ),
             }
         }
@@ -228,7 +228,7 @@ impl Look<'_> {
             Err(_) => Vec::new(),
         };
         for name in strange {
-            self.add_finding(Fault::Inserted, &format!("chain/{name}"), "it is no link of the chain");
+            self.add_finding(Fault::Inserted, &format!("chain/{name}"), "it is not a link of the chain");
         }
     }
 
@@ -290,12 +290,12 @@ impl Look<'_> {
                 continue;
             }
             if observed == ABSENT {
-                self.add_finding(Fault::Removed, name, format!("link {seq} names it, and it is gone"));
+                self.add_finding(Fault::Removed, name, format!("link {seq} names it, but it is missing"));
                 continue;
             }
             match of_hash.get(observed) {
                 Some(other) => {
-                    self.add_finding(Fault::Swapped, name, format!("it holds what belongs to `{other}`"))
+                    self.add_finding(Fault::Swapped, name, format!("its content belongs to `{other}`"))
                 }
                 None if chain.doubtful.contains(seq) => {
                     let why = format!("it is not what link {seq} names, and that link was altered itself");
@@ -332,9 +332,9 @@ impl Look<'_> {
                 continue;
             }
             let why = match hash.as_ref().ok().and_then(|hash| of_hash.get(hash.as_str())) {
-                Some(other) => format!("no link names it; it holds what belongs to `{other}`"),
+                Some(other) => format!("no link names it; its content belongs to `{other}`"),
                 None if chain.is_there => "no link names it".to_owned(),
-                None => "it says that it stands in a chain, and there is none".to_owned(),
+                None => "it claims to be in a chain, but there is none".to_owned(),
             };
             self.add_finding(Fault::Inserted, name, why);
         }
@@ -362,7 +362,7 @@ impl Look<'_> {
                 }
                 None => {
                     let why =
-                        format!("no link has the expected hash {head}: links were rewritten or taken away");
+                        format!("no link has the expected hash {head}: links were rewritten or removed");
                     self.add_finding(Fault::Rewritten, "chain", why);
                 }
             }

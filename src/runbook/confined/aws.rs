@@ -1,10 +1,10 @@
-//! The calls of the AWS CLI that only read: operations by name, and options by name.
+//! The read-only calls of the AWS CLI: operations and options by name.
 //!
 //! Not every operation that is called `get-…` reads: some write a file (`s3api get-object`), make a credential (`sts
 //! get-session-token`) or wake a machine up (`ec2 get-console-screenshot`). Options are listed too, since the CLI has some that write,
 //! read files, or send requests elsewhere, and takes unambiguous beginnings of them (`--endpoint` for `--endpoint-url`).
 
-/// A service, its operations that only read, and their options.
+/// A service, its read-only operations, and their options.
 type Service = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const SERVICES: [Service; 9] = [
@@ -233,7 +233,7 @@ const SERVICES: [Service; 9] = [
     ),
 ];
 
-/// Options of the CLI itself that neither write a file, nor read one, nor lead elsewhere.
+/// Global options of the CLI that neither write a file, nor read one, nor redirect the request.
 const OF_EVERY_CALL: [&str; 11] = [
     "--cli-connect-timeout",
     "--cli-read-timeout",
@@ -248,28 +248,28 @@ const OF_EVERY_CALL: [&str; 11] = [
     "--starting-token",
 ];
 
-/// Whether the words behind `aws` only read.
+/// Whether the words after `aws` are read-only.
 pub(super) fn judge_aws(words: &[String]) -> Result<(), String> {
     let [service, operation, rest @ ..] = words else {
         return Err("`aws` is followed by a service and an operation".to_owned());
     };
     let Some((_, operations, options)) = SERVICES.iter().find(|(name, ..)| name == service) else {
-        return Err(format!("`aws {}` is not known to only read", service.escape_default()));
+        return Err(format!("`aws {}` is not known to be read-only", service.escape_default()));
     };
     if !operations.contains(&operation.as_str()) {
-        return Err(format!("`aws {service} {}` is not known to only read", operation.escape_default()));
+        return Err(format!("`aws {service} {}` is not known to be read-only", operation.escape_default()));
     }
     for (place, word) in rest.iter().enumerate() {
         if word.starts_with('-') {
             let name = word.split('=').next().unwrap_or_default();
             if !OF_EVERY_CALL.contains(&name) && !options.contains(&name) {
                 return Err(format!(
-                    "option `{}` of `aws {service} {operation}` is not known to only read",
+                    "option `{}` of `aws {service} {operation}` is not known to be read-only",
                     name.escape_default()
                 ));
             }
         }
-        // It becomes a part of the name of a host.
+        // It becomes part of a host name.
         let region = match word.split_once('=') {
             Some(("--region", region)) => Some(region),
             _ if word == "--region" => rest.get(place + 1).map(String::as_str),
@@ -284,13 +284,13 @@ pub(super) fn judge_aws(words: &[String]) -> Result<(), String> {
         // The CLI puts the content of a file, or of a URL, in the place of such an argument.
         let lower = word.to_ascii_lowercase();
         if ["file://", "fileb://", "http://", "https://", "@="].iter().any(|mark| lower.contains(mark)) {
-            return Err(format!("the AWS CLI would read `{}` from elsewhere", word.escape_default()));
+            return Err(format!("the AWS CLI would read `{}` as a file or URL", word.escape_default()));
         }
     }
     Ok(())
 }
 
-/// Whether somebody's `~/.aws/cli/alias` gives a service another meaning: an alias may be any program.
+/// Whether `~/.aws/cli/alias` redefines a service: an alias may be any program.
 pub(super) fn has_alias(service: &str) -> bool {
     let Some(home) = std::env::var_os("HOME") else { return false };
     let Ok(text) = std::fs::read_to_string(std::path::Path::new(&home).join(".aws/cli/alias")) else {

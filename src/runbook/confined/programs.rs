@@ -12,7 +12,7 @@ pub(in crate::runbook) struct Program {
     pub(in crate::runbook) arguments: Vec<String>,
 }
 
-/// Holds a command against the list. `reads_only` judges calls of this tool, by the parser that would run them.
+/// Checks a command against the list. `reads_only` judges calls of lifeboat, with the parser that would run them.
 pub(in crate::runbook) fn judge_call(words: &[String], reads_only: ReadsOnly<'_>) -> Result<(), String> {
     let (program, arguments) = words.split_first().ok_or("the block has no command")?;
     match program.as_str() {
@@ -20,7 +20,7 @@ pub(in crate::runbook) fn judge_call(words: &[String], reads_only: ReadsOnly<'_>
         "lifeboat" => reads_only(words),
         "test" => match arguments {
             [operator, _] if ["-d", "-e", "-f", "-r", "-s"].contains(&operator.as_str()) => Ok(()),
-            _ => Err("of `test`, a plan knows `test -f FILE`, and -d, -e, -r and -s".to_owned()),
+            _ => Err("of `test`, a plan runs only `test -f FILE`, and -d, -e, -r and -s".to_owned()),
         },
         "df" => judge_options("df", arguments, &["-h", "-k", "-P", "-i"]),
         "ls" => judge_options("ls", arguments, &["-1", "-a", "-d", "-h", "-l", "-la", "-lh"]),
@@ -28,9 +28,9 @@ pub(in crate::runbook) fn judge_call(words: &[String], reads_only: ReadsOnly<'_>
             [] => Ok(()),
             [one] if one == "-u" || one.starts_with('+') => Ok(()),
             [utc, format] if utc == "-u" && format.starts_with('+') => Ok(()),
-            _ => Err("of `date`, a plan knows `date -u +FORMAT`".to_owned()),
+            _ => Err("of `date`, a plan runs only `date -u +FORMAT`".to_owned()),
         },
-        other => Err(format!("`{}` is not a program that is known to only read", other.escape_default())),
+        other => Err(format!("`{}` is not a program that is known to be read-only", other.escape_default())),
     }
 }
 
@@ -38,7 +38,7 @@ fn judge_options(program: &str, arguments: &[String], known: &[&str]) -> Result<
     let unknown = arguments.iter().find(|word| word.starts_with('-') && !known.contains(&word.as_str()));
     match unknown {
         Some(word) => {
-            Err(format!("option `{}` of `{program}` is not known to only read", word.escape_default()))
+            Err(format!("option `{}` of `{program}` is not known to be read-only", word.escape_default()))
         }
         None => Ok(()),
     }
@@ -51,18 +51,18 @@ impl Program {
         if let ("aws", Some(service)) = (name.as_str(), arguments.first())
             && has_alias(service)
         {
-            return Err(format!("`~/.aws/cli/alias` gives `aws {service}` another meaning"));
+            return Err(format!("`~/.aws/cli/alias` redefines `aws {service}`"));
         }
         let path = match name.as_str() {
             "lifeboat" => std::env::current_exe().ok(),
             _ => search_path().into_iter().map(|folder| folder.join(name)).find(|path| path.is_file()),
         };
-        let path = path.ok_or_else(|| format!("`{name}` is not on this machine"))?;
+        let path = path.ok_or_else(|| format!("`{name}` is not installed"))?;
         Ok(Program { path, arguments: arguments.to_vec() })
     }
 }
 
-/// The folders of PATH that mean the same wherever a plan is made; a program of the current folder is nobody's `aws`.
+/// The folders of PATH that mean the same wherever a plan is made; a program in the current folder is not trusted.
 pub(in crate::runbook) fn search_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect()

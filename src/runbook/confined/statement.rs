@@ -1,8 +1,8 @@
 //! One SQL statement that reads, as PostgreSQL's own lexer would take it apart.
 //!
-//! The transaction that it runs in only reads, and it cannot leave it, since it is one statement. What remains are functions that act
+//! It runs in a read-only transaction, and it cannot leave it, since it is one statement. What remains are functions that act
 //! outside of transactions (`pg_terminate_backend`, `dblink`, `pg_switch_wal`, `lo_export`, `aws_s3.query_export_to_s3`), so functions are
-//! known by name, and functions, views and operators of the database are asked for before it runs.
+//! known by name, and functions, views and operators of the database are looked up before it runs.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ impl Uses {
 
 const BEGINNINGS: [&str; 6] = ["select", "with", "values", "table", "show", "explain"];
 
-/// Words of statements that write; the transaction would refuse them as well.
+/// Keywords of statements that write; the transaction would refuse them as well.
 const WRITING: [&str; 12] = [
     "insert", "update", "delete", "merge", "into", "truncate", "copy", "call", "do", "analyze", "analyse",
     "execute",
@@ -189,7 +189,7 @@ impl Statement {
                 .get(1)
                 .is_some_and(|second| second.is_word(&["select", "with", "values", "table", "verbose"]))
         {
-            return Err("of `explain`, a plan knows `explain select …`, without options".to_owned());
+            return Err("of `explain`, a plan runs only `explain select …`, without options".to_owned());
         }
         let uses = judge_tokens(&tokens)?;
         Ok(Statement { text, uses })
@@ -212,7 +212,7 @@ fn judge_tokens(tokens: &[Token]) -> Result<Uses, String> {
     for (place, token) in tokens.iter().enumerate() {
         let before = |steps: usize| place.checked_sub(steps).and_then(|place| tokens.get(place));
         if token.is_word(&WRITING) {
-            return Err(format!("`{}` is a word of statements that write", token.name().unwrap_or_default()));
+            return Err(format!("`{}` occurs in statements that write", token.name().unwrap_or_default()));
         }
         match token {
             Token::Sign(sign) if sign == "(" => {
@@ -224,12 +224,12 @@ fn judge_tokens(tokens: &[Token]) -> Result<Uses, String> {
                 let schema = if is_qualified { before(3).and_then(Token::name) } else { None };
                 if is_qualified && schema != Some("pg_catalog") {
                     return Err(format!(
-                        "function `{}.{name}` is not known to only read",
+                        "function `{}.{name}` is not known to be read-only",
                         schema.unwrap_or_default()
                     ));
                 }
                 if !FUNCTIONS.split_whitespace().any(|known| known == name) {
-                    return Err(format!("function `{name}` is not known to only read"));
+                    return Err(format!("function `{name}` is not known to be read-only"));
                 }
                 uses.functions.insert(name.to_owned());
             }
@@ -245,7 +245,7 @@ fn judge_tokens(tokens: &[Token]) -> Result<Uses, String> {
     Ok(uses)
 }
 
-/// Whether what stands before a parenthesis is no function.
+/// Whether the word before a parenthesis is not a function.
 fn is_syntax(name: Option<&Token>, before: Option<&Token>) -> bool {
     let Some(name) = name else { return true };
     let after = |words: &[&str]| before.is_some_and(|before| before.is_word(words));
@@ -287,7 +287,7 @@ impl<'a> Lexer<'a> {
         text.chars().enumerate().all(|(ahead, letter)| self.peek(ahead) == Some(letter))
     }
 
-    /// Moves on, and takes what it passes over into the text.
+    /// Advances, and appends what it passes to the text.
     fn pass(&mut self, count: usize) {
         let end = (self.place + count).min(self.letters.len());
         self.text.extend(&self.letters[self.place..end]);
@@ -316,7 +316,7 @@ impl<'a> Lexer<'a> {
                     is_ended = true;
                     self.place += 1;
                 }
-                '\\' => return Err("commands of psql are not known here".to_owned()),
+                '\\' => return Err("psql commands are not supported here".to_owned()),
                 '\'' => self.pass_string(false)?,
                 '"' => {
                     let name = self.pass_quoted_name()?;
@@ -337,7 +337,7 @@ impl<'a> Lexer<'a> {
                     self.tokens.push(Token::Sign(letter.to_string()));
                 }
                 letter if "+-*/<>=~!@#%^&|`?".contains(letter) => self.pass_operator(),
-                other => return Err(format!("`{}` has no meaning in SQL", other.escape_default())),
+                other => return Err(format!("`{}` is not valid in SQL", other.escape_default())),
             }
         }
         Ok((self.text, self.tokens))
@@ -363,19 +363,19 @@ impl<'a> Lexer<'a> {
                     return Ok(());
                 }
             } else if self.peek(0).is_none() {
-                return Err("a comment does not end".to_owned());
+                return Err("a comment is not closed".to_owned());
             } else {
                 self.place += 1;
             }
         }
     }
 
-    /// A string from its quote on.
+    /// A string, from its opening quote.
     fn pass_string(&mut self, has_escapes: bool) -> Result<(), String> {
         self.pass(1);
         loop {
             match self.peek(0) {
-                None => return Err("a string does not end".to_owned()),
+                None => return Err("a string is not closed".to_owned()),
                 Some('\\') if has_escapes => self.pass(2),
                 Some('\'') if self.peek(1) == Some('\'') => self.pass(2),
                 Some('\'') => {
@@ -393,7 +393,7 @@ impl<'a> Lexer<'a> {
         self.pass(1);
         loop {
             match self.peek(0) {
-                None => return Err("a name between double quotes does not end".to_owned()),
+                None => return Err("a quoted identifier is not closed".to_owned()),
                 Some('"') if self.peek(1) == Some('"') => {
                     name.push('"');
                     self.pass(2);
@@ -419,7 +419,7 @@ impl<'a> Lexer<'a> {
         }
         let is_tag = self.peek(ahead) == Some('$') && !tag[1..].starts_with(|c: char| c.is_ascii_digit());
         if !is_tag {
-            return Err("`$` stands for nothing here; a value is written `:'name'`".to_owned());
+            return Err("`$` means nothing here; a value is written `:'name'`".to_owned());
         }
         tag.push('$');
         self.pass(ahead + 1);
@@ -431,7 +431,7 @@ impl<'a> Lexer<'a> {
             }
             self.pass(1);
         }
-        Err("a string between dollar signs does not end".to_owned())
+        Err("a dollar-quoted string is not closed".to_owned())
     }
 
     fn pass_colon(&mut self) -> Result<(), String> {
@@ -483,7 +483,7 @@ impl<'a> Lexer<'a> {
             ("e", Some('\'')) => self.pass_string(true),
             ("b" | "x" | "n", Some('\'')) => self.pass_string(false),
             ("u", Some('&')) if self.peek(1).is_some_and(|letter| ['\'', '"'].contains(&letter)) => {
-                Err("`U&` writes letters in another way".to_owned())
+                Err("`U&` escapes are not supported".to_owned())
             }
             _ => {
                 self.tokens.push(Token::Word(word));
@@ -508,7 +508,7 @@ impl<'a> Lexer<'a> {
 fn string_literal(value: &str) -> String {
     let doubled = value.replace('\'', "''");
     match doubled.contains('\\') {
-        // A blank before it, so that it is not read as part of a name.
+        // A space before it, so that it is not read as part of a name.
         true => format!(" E'{}'", doubled.replace('\\', "\\\\")),
         false => format!("'{doubled}'"),
     }

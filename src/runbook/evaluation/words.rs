@@ -10,7 +10,7 @@ pub(super) struct Command {
     pub(super) words: Vec<Word>,
     /// Values in here-documents and here-strings.
     pub(super) input: Vec<String>,
-    /// Whether its output goes into the next one.
+    /// Whether its output is piped into the next one.
     pub(super) is_piped: bool,
     /// Names that the shell itself evaluates, and by what.
     pub(super) evaluated: Vec<(Vec<String>, String)>,
@@ -64,7 +64,7 @@ fn is_name(text: &str) -> bool {
 const KEYWORDS: [&str; 14] =
     ["if", "then", "else", "elif", "fi", "while", "until", "do", "done", "esac", "{", "}", "!", "time"];
 
-/// Takes shell text apart. Commands inside of substitutions come before the one that they stand in.
+/// Splits shell text. Commands inside substitutions come before the one that contains them.
 pub(super) fn read_commands(text: &str) -> Vec<Command> {
     let mut reader = Reader { letters: text.chars().collect(), ..Reader::default() };
     reader.read_all();
@@ -119,7 +119,7 @@ impl Reader {
                     for (tag, is_expanded) in tags {
                         self.take_here_document(&tag, is_expanded);
                     }
-                    // A pipe at the end of a line goes on.
+                    // A pipe at the end of a line continues on the next.
                     self.end_command(false);
                 }
                 '|' if self.peek(1) != Some('|') => {
@@ -252,7 +252,7 @@ impl Reader {
         }
     }
 
-    /// What stands up to `end`, brackets and quotes counted; the place is then behind it.
+    /// The text up to `end`, brackets and quotes counted; the position is then after it.
     fn take_between(&mut self, skipped: usize, end: &str) -> String {
         self.place += skipped;
         let mut region = String::new();
@@ -382,7 +382,7 @@ impl Reader {
     }
 }
 
-/// The names behind dollar signs, outside of single quotes.
+/// The names after dollar signs, outside single quotes.
 fn expanded(text: &str) -> Vec<String> {
     let mut names = BTreeSet::new();
     let mut rest = text;

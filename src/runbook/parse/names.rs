@@ -1,4 +1,4 @@
-//! Names in a runbook: each is a parameter, or set by a step before it is used, and none stands in text that is run.
+//! Names in a runbook: each is a parameter, or set by a step before it is used, and none is in text that is run.
 
 use crate::runbook::document::{Kind, Runbook};
 use crate::runbook::fault::{Fault, Position};
@@ -94,7 +94,7 @@ pub(super) fn check_names(runbook: &mut Runbook) {
                     Fault::malformed(
                         script.at,
                         "placeholder",
-                        format!("`{{{{{name}}}}}` stands in text that is run"),
+                        format!("`{{{{{name}}}}}` is in text that is run"),
                     )
                     .hint(hint),
                 );

@@ -48,12 +48,12 @@ fn what_cannot_be_run_is_named_with_line_and_column() {
     for (body, expected) in [
         ("```shh id=a\nx\n```\n", "1:4 unknown role `shh`"),
         ("```expct\nx\n```\n", "1:4 unknown role `expct`"),
-        ("```bash id=a\nx\n```\n", "1:4 a block of language `bash` has an `id` and is not run"),
+        ("```bash id=a\nx\n```\n", "1:4 a block of language `bash` has an `id` but is not run"),
         ("```sh id=a tiemout=3m\nx\n```\n", "1:12 a block of role `sh` has no attribute `tiemout`"),
-        ("```sh id=a timeout=soon\nx\n```\n", "1:12 `soon` is not a length of time"),
+        ("```sh id=a timeout=soon\nx\n```\n", "1:12 `soon` is not a duration"),
         (
             "```sh id=a\nx\n```\n\n```sh id=a\ny\n```\n",
-            "5:7 two steps have the id `a`: the other one is in line 10",
+            "5:7 two steps have the id `a`: the other one is on line 10",
         ),
         ("```sh id=a\nx\n```\n```probe for=b\nx\n```\n", "4:4 there is no step `b`"),
         ("```expect\nstdout = 1\n```\n", "1:4 there is no step above this `expect` block"),
@@ -62,13 +62,13 @@ fn what_cannot_be_run_is_named_with_line_and_column() {
             "```sh id=a\nx\n```\n```expect\nsorce = 1\n```\n",
             "5:1 `sorce` is neither a parameter nor set by a step",
         ),
-        ("```sh id=a\nx {{source}}\n```\n", "2:1 `{{source}}` stands in text that is run"),
+        ("```sh id=a\nx {{source}}\n```\n", "2:1 `{{source}}` is in text that is run"),
         (
             "```sh id=a creates=\"db:{{sorce}}\"\nx\n```\n",
             "1:4 `sorce` is neither a parameter nor set by a step",
         ),
-        ("```sh id=a\nx\n", "1:1 this `sh` block does not end"),
-        ("```confirm\nSure?\n```\n", "1:4 nothing says what must be typed"),
+        ("```sh id=a\nx\n", "1:1 this `sh` block is not closed"),
+        ("```confirm\nSure?\n```\n", "1:4 the gate does not say what must be typed"),
         ("```wait timeout=1m\ntable x gone\n```\n", "2:1 `table x gone` cannot be waited for"),
         ("Words.\n", "-8:1 there is nothing to run: no block has an `id`"),
     ] {
@@ -92,18 +92,20 @@ fn front_matter_is_read_strictly_and_its_faults_have_places() {
     assert_eq!(faults(&format!("---\nrunbook: 1\ntitle: T\nrto: soon\n{step}"))[0].0, 4);
     assert_eq!(
         faults(&format!("---\nrunbook: 2\ntitle: T\n{step}"))[0],
-        (2, "format version 2 is not known".to_owned())
+        (2, "format version 2 is not supported".to_owned())
     );
     assert_eq!(
         faults(&format!("---\nrunbook: 1\ntitle: T\nreview_by: maerz\n{step}"))[0],
         (4, "`maerz` is not a date".to_owned())
     );
     assert!(faults(&format!("---\nrunbook: 1\ntitle: T\nownr: x\n{step}"))[0].1.contains("ownr"));
-    assert!(faults(&format!("---\nrunbook: 1\ntitle: [T\n{step}"))[0].1.contains("cannot be read"));
+    assert!(
+        faults(&format!("---\nrunbook: 1\ntitle: [T\n{step}"))[0].1.contains("the front matter is invalid")
+    );
     let pattern = faults(&format!(
         "---\nrunbook: 1\ntitle: T\nparams:\n  a: {{required: true, pattern: \"(\"}}\n{step}"
     ));
-    assert!(pattern[0].1.starts_with("the pattern of `a` cannot be read"), "{pattern:?}");
+    assert!(pattern[0].1.starts_with("the pattern of `a` is invalid"), "{pattern:?}");
     let twice = faults(&format!("---\nrunbook: 1\ntitle: T\ntitle: U\n{step}"));
     assert_eq!(twice[0].0, 4, "{twice:?}");
 }

@@ -3,16 +3,16 @@
 use super::{Finding, PreflightContext, Presence};
 use crate::error::Result;
 use crate::postgres::Refusal;
-use crate::runbook::document::{NeedsDatabase, Place};
+use crate::runbook::document::{NeedsDatabase, SqlTarget};
 use crate::runbook::sql;
 
-/// Logs in, and looks.
+/// Logs in and checks.
 pub(super) async fn check_database(
     needed: &NeedsDatabase,
     ground: &PreflightContext<'_>,
     is_begun: bool,
 ) -> Result<Vec<Finding>> {
-    let place = Place { on: needed.on.clone(), db: needed.db.clone() };
+    let place = SqlTarget { on: needed.on.clone(), db: needed.db.clone() };
     let on = needed.on.as_deref().map(|on| on.trim_matches(['{', '}', '$', ' ']));
     let on = on.and_then(|on| ground.values.get(on));
     let of = on.map_or_else(String::new, |on| format!(" of `{on}`"));
@@ -41,11 +41,11 @@ pub(super) async fn check_database(
             let state = if is_certain { Presence::Missing } else { Presence::Doubtful };
             return Ok(vec![Finding::new(
                 state,
-                format!("{what} does not let us in: {}", failure.error.chain()),
+                format!("{what} refuses the connection: {}", failure.error.chain()),
             )]);
         }
     };
-    let mut findings = vec![Finding::new(Presence::There, format!("{what} lets us in"))];
+    let mut findings = vec![Finding::new(Presence::There, format!("{what} accepts the connection"))];
     let unread = |why: String| Finding::new(Presence::Unknown, format!("{what} could not be checked: {why}"));
     if needed.creates_databases {
         match session.texts(MAY_CREATE).await {
@@ -81,10 +81,10 @@ pub(super) async fn check_database(
             false => Finding::new(Presence::Doubtful, not_there(&table, &what, &known)),
         });
     }
-    // Once the run has begun, it may have made them itself.
+    // Once the run has begun, it may have created them itself.
     let without = if is_begun { Vec::new() } else { list(&needed.without_tables) };
     for table in without.iter().filter(|table| find(table)) {
-        findings.push(Finding::new(Presence::Missing, format!("table `{table}` is in {what} already")));
+        findings.push(Finding::new(Presence::Missing, format!("table `{table}` is already in {what}")));
     }
     Ok(findings)
 }
@@ -95,7 +95,7 @@ fn not_there(table: &str, what: &str, known: &[String]) -> String {
         |known: &&String| strsim::damerau_levenshtein(known.rsplit('.').next().unwrap_or(known), wanted);
     let near = known.iter().filter(|known| distance(known) <= 2).min_by_key(distance);
     let near = near.map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
-    format!("table `{table}` is not in {what} now: if nobody has dropped it, its name is wrong.{near}")
+    format!("table `{table}` is not in {what} now: unless somebody has dropped it, its name is wrong.{near}")
 }
 
 /// Whether the user may create databases.

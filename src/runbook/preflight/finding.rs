@@ -1,4 +1,4 @@
-//! What preflight finds, and what it works with.
+//! Findings of preflight, and its context.
 
 use serde::Serialize;
 
@@ -6,17 +6,16 @@ use crate::aws::Aws;
 use crate::runbook::document::{Mode, Runbook};
 use crate::runbook::values::Values;
 
-/// What was found out about something that a step needs.
+/// The state of something that a step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Presence {
-    /// It is there.
     There,
     /// It is missing, and a step will fail.
     Missing,
     /// A step may fail.
     Doubtful,
-    /// It could not be looked at.
+    /// It could not be checked.
     #[serde(rename = "not_looked")]
     Unknown,
 }
@@ -24,9 +23,8 @@ pub(crate) enum Presence {
 /// Something that a later step needs.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Finding {
-    /// How it stands.
     pub state: Presence,
-    /// What, and why it stands so.
+    /// What it is, and the reason.
     pub text: String,
 }
 
@@ -36,7 +34,7 @@ impl Finding {
     }
 }
 
-/// What is looked at, and with what.
+/// The context of the checks.
 pub(in crate::runbook) struct PreflightContext<'a> {
     pub(in crate::runbook) runbook: &'a Runbook,
     pub(in crate::runbook) mode: Mode,

@@ -1,4 +1,4 @@
-//! Rights: what IAM's simulator says of the calls that steps make. It knows the policies of an identity, not all conditions, so that a
+//! Permissions: what IAM's simulator says about the calls that steps make. It knows the policies of an identity, not all conditions, so that a
 //! refusal is a doubt.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use crate::aws::identity_of_policies;
 use crate::runbook::document::Step;
 use crate::runbook::shell::{Command, Scan};
 
-/// Tags that our own calls carry, for policies that ask for them.
+/// Tags that our own calls carry, for policies that require them.
 const TAGGED: [(&str, &str); 4] = [
     ("aws:RequestTag/lifeboat:purpose", "restore"),
     ("aws:ResourceTag/lifeboat:purpose", "restore"),
@@ -16,7 +16,7 @@ const TAGGED: [(&str, &str); 4] = [
     ("aws:ResourceTag/lifeboat:class", "pre-migration"),
 ];
 
-/// Asks for everything that steps change by `aws rds` and by this tool.
+/// Simulates everything that steps change with `aws rds` and lifeboat.
 pub(super) async fn check_rights(steps: &[&Step], ground: &PreflightContext<'_>) -> Vec<Finding> {
     let Some(aws) = ground.aws else { return Vec::new() };
     let Some(identity) = identity_of_policies(ground.identity) else { return Vec::new() };

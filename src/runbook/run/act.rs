@@ -1,4 +1,4 @@
-//! Steps that run something: begun in the journal, run, judged, ended in the journal.
+//! Steps that run a script: recorded as begun, run, judged, recorded as ended.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use crate::error::{Error, Kind, Result};
 use crate::runbook::document::{Act, Kind as StepKind, Step};
 use crate::runbook::expect::Observed;
 use crate::runbook::journal::{End, Ending, Event, Made, Output};
-use crate::runbook::objects::{self, Seen};
+use crate::runbook::objects::{self, ObjectState};
 use crate::runbook::script::{self, Done, Ended, Settings};
 use crate::runbook::{reading, sha256, sql};
 use crate::when::format_span;
 
-/// Most of what a step says that stands in the report, from its end; the file beside the journal has all of it.
+/// How much of a step's output the report keeps, from its end; the file beside the journal has all of it.
 const LINES_KEPT: usize = 200;
 const LETTERS_KEPT: usize = 16_000;
 
@@ -23,9 +23,9 @@ impl Run<'_, '_> {
         let mut absent = Vec::new();
         for object in &objects {
             match objects::find_object(object, self.cx.aws).await? {
-                Seen::Absent | Seen::Untold => absent.push(object.clone()),
-                Seen::There(_) if told.absent.contains(object) => {}
-                Seen::There(_) => return Ok(Err(stop_for_existing(step, object))),
+                ObjectState::Absent | ObjectState::Untold => absent.push(object.clone()),
+                ObjectState::There(_) if told.absent.contains(object) => {}
+                ObjectState::There(_) => return Ok(Err(stop_for_existing(step, object))),
             }
         }
         let id = step.id.clone();
@@ -89,7 +89,7 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Writes down how a step has ended, and judges it.
+    /// Records how a step has ended, and judges it.
     async fn end(
         &mut self,
         step: &Step,
@@ -152,7 +152,7 @@ impl Run<'_, '_> {
             (Ended::Interrupted(kind), _) => (Ending::Unknown, vec!["was interrupted".to_owned()], kind),
             (Ended::TooLong, _) => {
                 let limit = format_span(step.timeout.unwrap_or(USUAL).as_secs_f64());
-                (Ending::Unknown, vec![format!("took longer than {limit} and was ended")], Kind::Outside)
+                (Ending::Unknown, vec![format!("took longer than {limit} and was killed")], Kind::Outside)
             }
             (Ended::ByItself, Some(0)) => {
                 if let Some(why) = lacking {
@@ -191,7 +191,7 @@ impl Run<'_, '_> {
                 Ok(_) => {}
                 Err(error) => {
                     self.tell(Progress::Note(&format!(
-                        "what the step made could not be checked: {}",
+                        "what the step created could not be checked: {}",
                         error.chain()
                     )));
                     return Vec::new();
@@ -229,7 +229,7 @@ fn stop_for_existing(step: &Step, object: &str) -> Stop {
     Stop {
         state: "failed",
         step: Some(step.id.clone()),
-        error: Error::new(Kind::Guard, format!("step `{}` would make `{object}`, which exists already and is not of this run: the step was not run", step.id))
+        error: Error::new(Kind::Guard, format!("step `{}` would create `{object}`, which already exists and was not created by this run: the step was not run", step.id))
             .hint("Choose another name with `--set`, in a new run."),
     }
 }

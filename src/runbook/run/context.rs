@@ -1,4 +1,4 @@
-//! What a run works with, and what it says while it goes on.
+//! The context of a run, and its progress events.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::runbook::gate::Ask;
 use crate::runbook::journal::{Actor, Answer, Ending, Journal};
 use crate::runbook::redact::Redactor;
 use crate::runbook::report::Report;
-use crate::runbook::state::Story;
+use crate::runbook::state::RunHistory;
 use crate::runbook::values::Values;
 use crate::vault::Vault;
 
-/// How long a step may take that does not say.
+/// The default timeout of a step.
 pub(super) const USUAL: Duration = Duration::from_secs(300);
 
-/// What happens, for whoever watches.
+/// A progress event.
 pub(crate) enum Progress<'a> {
     /// A step begins.
     Step(&'a Step, &'a Clock),
-    /// What a step says, redacted.
+    /// Output of a step, redacted.
     Says(&'a str),
     /// What a step waits for.
     Waits(&'a str),
@@ -32,13 +32,13 @@ pub(crate) enum Progress<'a> {
     Ended(&'a Step, Ending, f64, &'a [String], &'a Clock),
     /// A step is not for this mode, or was done before.
     Passed(&'a Step, &'a str),
-    /// A probe was asked.
+    /// A probe was run.
     Probed(&'a Step, Answer, &'a str),
     /// A gate was passed.
     Answered(&'a Step, &'a str, &'a Clock),
-    /// Something that is being taken back, and what came of it once that is known.
+    /// A step that is being undone, and the result once it is known.
     Undo(&'a str, Option<bool>, &'a str),
-    /// Something that a later step may fail of.
+    /// Something that may make a later step fail.
     Doubt(&'a str),
     /// Anything else.
     Note(&'a str),
@@ -57,7 +57,7 @@ pub(crate) struct Clock {
     pub recovered: Option<Duration>,
 }
 
-/// What a run works with.
+/// The context of a run.
 pub(crate) struct Context<'a> {
     /// Where journals lie.
     pub vault: &'a Vault,
@@ -65,9 +65,8 @@ pub(crate) struct Context<'a> {
     pub aws: Option<&'a Aws>,
     /// Signals.
     pub interrupt: &'a Interrupt,
-    /// Who watches.
+    /// Called with each progress event.
     pub tell: &'a dyn Fn(Progress<'_>),
-    /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Who runs it.
     pub by: Actor,
@@ -75,21 +74,21 @@ pub(crate) struct Context<'a> {
     pub ask: Ask<'a>,
     /// Answers that were given beforehand, by step.
     pub answers: &'a [(String, String)],
-    /// Steps of which somebody says that they happened.
+    /// Steps that somebody marked as done.
     pub done: &'a [String],
-    /// Steps of which somebody says that they may be done again.
+    /// Steps that somebody allowed to be repeated.
     pub redo: &'a [String],
     /// Variables for commands, besides those of the environment.
     pub variables: &'a [(String, String)],
-    /// How often waits look, in place of what they say.
+    /// How often waits poll, overriding the runbook.
     pub poll: Option<Duration>,
-    /// Which calls of this tool only read.
+    /// Which calls of lifeboat are read-only.
     pub reads_only: ReadsOnly<'a>,
-    /// Whether what later steps need is not looked at beforehand.
+    /// Whether preflight is skipped.
     pub without_preflight: bool,
 }
 
-/// What came of it: the record, and what kept the run from being over.
+/// The result: the record, and what stopped the run.
 pub(crate) struct Outcome {
     /// The record.
     pub report: Report,
@@ -104,11 +103,11 @@ pub(in crate::runbook) struct Stop {
     pub(in crate::runbook) error: Error,
 }
 
-/// A run that goes on.
+/// A run in progress.
 pub(in crate::runbook) struct Run<'a, 'cx> {
     pub(in crate::runbook) runbook: &'a Runbook,
     pub(in crate::runbook) journal: Journal,
-    pub(in crate::runbook) story: Story,
+    pub(in crate::runbook) story: RunHistory,
     pub(in crate::runbook) values: Values,
     pub(in crate::runbook) redactor: Redactor,
     pub(in crate::runbook) cx: &'a Context<'cx>,

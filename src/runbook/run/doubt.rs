@@ -1,4 +1,4 @@
-//! Steps of which nobody knows whether they happened: they are asked for, and never repeated blindly.
+//! Steps that may or may not have happened: they are probed, and never repeated blindly.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use crate::runbook::reading;
 use crate::runbook::script::{self, Done, Ended, Settings};
 use crate::runbook::state::StepState;
 
-/// How long a command of a process that died is waited for.
+/// How long to wait for a command whose parent died.
 const ORPHANS: Duration = Duration::from_secs(60);
 
-/// What may be done about a step.
+/// What to do about a step.
 pub(super) enum Doubt {
     Run,
     Happened,
@@ -36,7 +36,7 @@ impl ProbeFound {
 }
 
 impl Run<'_, '_> {
-    /// Settles whether a step may be run now.
+    /// Decides whether a step may be run now.
     pub(super) async fn settle_doubt(&mut self, step: &Step) -> Result<Doubt> {
         let told = self.story.step(&step.id);
         let is_suspect = self.suspects.contains(&step.id);
@@ -47,7 +47,7 @@ impl Run<'_, '_> {
         }
         if self.cx.done.contains(&step.id) && told.state != StepState::Todo {
             self.add(Event::Said { step: step.id.clone(), word: "done".to_owned(), by: self.cx.by.clone() })?;
-            self.tell(Progress::Passed(step, "somebody says that it is done"));
+            self.tell(Progress::Passed(step, "it was marked as done"));
             return Ok(Doubt::Happened);
         }
         if (told.state == StepState::Todo && !is_suspect) || told.may_repeat {
@@ -70,7 +70,7 @@ impl Run<'_, '_> {
                     state: "unknown",
                     step: Some(step.id.clone()),
                     error: Error::outside(format!(
-                        "whether step `{}` happened could not be found out: {reason}",
+                        "whether step `{}` happened could not be determined: {reason}",
                         step.id
                     ))
                     .hint("Run it again when its probe can be answered."),
@@ -82,27 +82,27 @@ impl Run<'_, '_> {
             return Ok(Doubt::Run);
         }
         let how = match told.state {
-            StepState::Unmet => "ran, and something was not as expected",
-            StepState::Failed => "failed, and must not happen twice",
-            _ => "began, and nothing says how it ended",
+            StepState::Unmet => "ran, but something was not as expected",
+            StepState::Failed => "failed, and must not run twice",
+            _ => "began, but its end was not recorded",
         };
         let run = &self.story.start.run;
         Ok(Doubt::Stop(Stop {
             state: "unknown",
             step: Some(step.id.clone()),
             error: Error::new(Kind::Guard, format!("step `{}` {how}: it is not repeated blindly", step.id)).hint(format!(
-                "Look whether it happened, then say so: `lifeboat runbook resume {run} --done {id}`, or `--redo {id}` to do it again.",
+                "Check whether it happened, then pass the answer: `lifeboat runbook resume {run} --done {id}`, or `--redo {id}` to do it again.",
                 id = step.id
             )),
         }))
     }
 
-    /// Whether a step may be run as often as one likes: it says so, and all that it does is known to read.
+    /// Whether a step may be repeated freely: it says `read-only`, and is confined.
     pub(super) fn only_reads(&self, step: &Step) -> bool {
         reading::confine_step(step, self.runbook, &self.values, self.cx.reads_only).is_ok()
     }
 
-    /// A command whose process died before it may still be under way.
+    /// A command whose parent died may still be running.
     async fn wait_for_orphans(&self, step: &Step, group: Option<u32>) -> Option<Stop> {
         let path = self.lock_path(step).ok()?;
         let began = Instant::now();
@@ -116,7 +116,7 @@ impl Run<'_, '_> {
                         Kind::StillGoing,
                         format!("a command of step `{}` is still running{which}", step.id),
                     )
-                    .hint("Wait for it or end it, then resume; or say how it is with `--done` or `--redo`."),
+                    .hint("Wait for it or kill it, then resume; or decide with `--done` or `--redo`."),
                 });
             }
             self.tell(Progress::Waits("a command of the earlier attempt to end"));
@@ -129,7 +129,7 @@ impl Run<'_, '_> {
         self.journal.vault().path(&format!("{}/steps/{}.in", folder(&self.story.start.run), step.id))
     }
 
-    /// Asks whether a step happened, and writes down what came out.
+    /// Probes whether a step happened, and records the result.
     async fn probe(
         &mut self,
         step: &Step,
@@ -143,7 +143,7 @@ impl Run<'_, '_> {
         Ok((answer, reason))
     }
 
-    /// Asks whether a step happened.
+    /// Probes whether a step happened.
     pub(in crate::runbook) async fn ask_probe(
         &self,
         step: &Step,
@@ -204,8 +204,8 @@ impl Run<'_, '_> {
                     self.probe(step, &probe.text, probe.timeout).await?;
                 }
                 (None, true) if step.id == from => {
-                    return Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: it is done, and nothing tells whether it may be done again"))
-                        .hint("Give it a `probe`, or begin a new run."));
+                    return Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: it is done, and nothing shows whether it may be repeated"))
+                        .hint("Give it a `probe`, or start a new run."));
                 }
                 (None, true) => {}
             }
@@ -214,8 +214,8 @@ impl Run<'_, '_> {
     }
 }
 
-/// Exit code 0 says that it happened. Anything else says that it did not only if it is sure: AWS knows no such thing, or nothing
-/// was said at all. A probe that AWS refused has found nothing out.
+/// Exit code 0 means that it happened. Anything else means that it did not only if that is certain: AWS reports "not found", or nothing
+/// was printed. A probe that AWS refused is inconclusive.
 fn read_probe(done: &Done) -> (Answer, String) {
     let said = done.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
     match (done.end, done.exit) {
@@ -236,7 +236,10 @@ pub(super) fn stop_for_lost_values(step: &Step) -> Stop {
     Stop {
         state: "unknown",
         step: Some(step.id.clone()),
-        error: Error::new(Kind::Guard, format!("step `{}` happened, and what it had found is lost", step.id))
-            .hint(format!("Say `--redo {}` if it may be done again, or go on by hand.", step.id)),
+        error: Error::new(
+            Kind::Guard,
+            format!("step `{}` happened, but the values it set are lost", step.id),
+        )
+        .hint(format!("Pass `--redo {}` if it may be repeated, or continue by hand.", step.id)),
     }
 }

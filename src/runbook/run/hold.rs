@@ -1,4 +1,4 @@
-//! Steps at which a run holds: until something has come true, or until a person has decided.
+//! Steps at which a run holds: until a condition is met, or until a person has decided.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::runbook::wait::PollResult;
 use crate::runbook::{objects, sha256};
 use crate::when::format_span;
 
-/// How long a wait may take that does not say.
+/// The default timeout of a wait.
 const USUAL_WAIT: Duration = Duration::from_secs(3600);
 
 impl Run<'_, '_> {
@@ -37,10 +37,10 @@ impl Run<'_, '_> {
             match waiting.condition.poll(self.cx.aws, &self.values, &waiting.fails_on).await? {
                 Ok(PollResult::There(what)) => break (Ending::Done, what, Kind::No),
                 Ok(PollResult::Never(why)) => {
-                    break (Ending::Failed, format!("will not come true: {why}"), Kind::Outside);
+                    break (Ending::Failed, format!("cannot be met: {why}"), Kind::Outside);
                 }
                 Ok(PollResult::NotYet(what)) => seen = what,
-                Err(failure) if failure.is_worth_repeating() => seen = format!("AWS does not say: {failure}"),
+                Err(failure) if failure.is_worth_repeating() => seen = format!("AWS failed: {failure}"),
                 Err(failure) => {
                     break (Ending::Failed, format!("could not be read: {failure}"), Kind::Outside);
                 }
@@ -49,7 +49,7 @@ impl Run<'_, '_> {
             let left = limit.saturating_sub(began.elapsed());
             if left.is_zero() {
                 let limit = format_span(limit.as_secs_f64());
-                break (Ending::Failed, format!("did not come true in {limit}: {seen}"), Kind::StillGoing);
+                break (Ending::Failed, format!("was not met in {limit}: {seen}"), Kind::StillGoing);
             }
             tokio::select! {
                 () = poll.pause() => {}
@@ -86,7 +86,7 @@ impl Run<'_, '_> {
         let mut gate = Gate::of_step(step, &self.values, &self.cx.by)?
             .ok_or_else(|| Error::new(Kind::Bug, "a gate is none"))?;
         if let Some(answer) = gate.answer.as_ref().filter(|_| self.cx.aws.is_some()) {
-            // What is typed may be the name of something else than a DB instance.
+            // What is typed may not be the name of a DB instance.
             gate.facts = objects::describe(&format!("db:{answer}"), self.cx.aws).await.unwrap_or_default();
         }
         let waiting = |error: Error| Stop { state: "waiting", step: Some(step.id.clone()), error };

@@ -30,11 +30,11 @@ use crate::server::answers::{Answer, shown};
 use crate::server::app::App;
 use crate::server::blocking::run_blocking;
 use crate::server::call::{Call, call_of};
-use crate::server::jobs::{Live, Order, Task};
+use crate::server::jobs::{JobRequest, LiveJob, Task};
 use crate::vault::Trigger;
 use crate::verify::Verdict;
 
-/// What an act answers, or what is answered in its place.
+/// The answer of an action, or a refusal.
 async fn answer_act<Acting>(
     app: Arc<App>,
     request: Request,
@@ -102,7 +102,7 @@ async fn create_asked(
         }
     }
     let database = body.database.as_deref().or(app.default_database.as_deref());
-    let order = Order {
+    let order = JobRequest {
         task: Task::Create,
         lane: format!("database {}", database.unwrap_or_default()),
         name: name.as_ref().map(ToString::to_string),
@@ -114,11 +114,11 @@ async fn create_asked(
         asked: digest,
     };
     let caller = call.clone();
-    let work = move |app: &App, live: &Live| create_now(app, live, &caller, &body, name.as_ref());
+    let work = move |app: &App, job: &LiveJob| create_now(app, job, &caller, &body, name.as_ref());
     run_as_job(app, call, order, wait, "another backup of the database is already running", work).await
 }
 
-fn create_now(app: &App, live: &Live, call: &Call, body: &CreateBody, name: Option<&BackupName>) -> Answer {
+fn create_now(app: &App, job: &LiveJob, call: &Call, body: &CreateBody, name: Option<&BackupName>) -> Answer {
     let resolve = || {
         let database = request::choose_database(body.database.clone(), &app.setup.config.backup)?;
         let asked = Asked {
@@ -136,7 +136,7 @@ fn create_now(app: &App, live: &Live, call: &Call, body: &CreateBody, name: Opti
     };
     let name = name.map(BackupName::as_str);
     let object = name.or(body.database.as_deref()).unwrap_or("(a new one)");
-    let tell = |event: Event<'_>| live.tell(event);
+    let tell = |event: Event<'_>| job.tell(event);
     let (cx, actor) = (context(app, &tell), actor_of(app, call));
     let from = AuditFrom::Request(object);
     let made = create::run_recorded(resolve, &actor, from, Some(&app.setup.config.backup), &cx);
@@ -170,7 +170,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     let (parts, content) = request.into_parts();
     let asked: RestoreBody = read_body(&parts.headers, content).await?;
     let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
-    // The path names what is restored, and what was there is kept; who wants to be asked twice says the name twice.
+    // The path names what is restored, and the old content is kept; a caller who wants a confirmation sends the name again.
     if asked.confirm.as_deref().is_some_and(|confirmed| confirmed != name.as_str()) {
         return Err(Answer::refusal(
             StatusCode::BAD_REQUEST,
@@ -192,7 +192,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     let database = found.source.database.clone();
     let identity = Identity::of(&found).distinction();
     let is_usual = app.databases.contains(&database);
-    let order = Order {
+    let order = JobRequest {
         task: Task::Restore,
         lane: format!("database {}", if is_usual { database.as_str() } else { "" }),
         name: Some(name.to_string()),
@@ -204,12 +204,12 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
         asked: digest,
     };
     let caller = call.clone();
-    let work = move |app: &App, live: &Live| restore_now(app, live, &caller, &found);
+    let work = move |app: &App, job: &LiveJob| restore_now(app, job, &caller, &found);
     run_as_job(app, call, order, wait, "another backup or restore of the database is already running", work)
         .await
 }
 
-/// What a restore would do away with; nothing is touched, and it costs nothing.
+/// What a restore would lose; nothing is touched, and it does not count towards the limit.
 async fn restore_planned(app: &Arc<App>, name: &BackupName) -> std::result::Result<Answer, Answer> {
     let found = look_up(app, name).await?;
     let (inner, name) = (Arc::clone(app), name.to_string());
@@ -223,7 +223,7 @@ async fn restore_planned(app: &Arc<App>, name: &BackupName) -> std::result::Resu
     Ok(dry_run_answer(&found, &loss))
 }
 
-/// The answer to what is only asked about.
+/// The answer to a dry run.
 fn dry_run_answer(manifest: &Manifest, loss: &Loss) -> Answer {
     let body = json!({
         "success": true,
@@ -238,9 +238,9 @@ fn dry_run_answer(manifest: &Manifest, loss: &Loss) -> Answer {
     Answer::new(StatusCode::OK, body)
 }
 
-fn restore_now(app: &App, live: &Live, call: &Call, found: &Manifest) -> Answer {
+fn restore_now(app: &App, job: &LiveJob, call: &Call, found: &Manifest) -> Answer {
     let name = found.backup_name.as_str();
-    let tell = |event: Event<'_>| live.tell(event);
+    let tell = |event: Event<'_>| job.tell(event);
     let cx = context(app, &tell);
     let asked = restore::Asked::of(name, app.setup.access.clone());
     let plan = restore::plan(&asked, &app.setup.config.backup, &cx);
@@ -278,7 +278,7 @@ async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result:
     let level = asked.level.unwrap_or(Level::Stream);
     check_limit(app, call)?;
     let found = look_up(app, &name).await?;
-    let order = Order {
+    let order = JobRequest {
         task: Task::Verify,
         lane: format!("proof of {name}"),
         name: Some(name.to_string()),
@@ -290,13 +290,13 @@ async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result:
         asked: format!("{name} {}", level.as_str()),
     };
     let caller = call.clone();
-    let work = move |app: &App, live: &Live| verify_now(app, live, &caller, &name, level);
+    let work = move |app: &App, job: &LiveJob| verify_now(app, job, &caller, &name, level);
     let wait = wait_of_call(&parts.headers, asked.is_async);
     run_as_job(app, call, order, wait, "the backup is already being verified", work).await
 }
 
-fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Level) -> Answer {
-    let tell = |event: Event<'_>| live.tell(event);
+fn verify_now(app: &App, job: &LiveJob, call: &Call, name: &BackupName, level: Level) -> Answer {
+    let tell = |event: Event<'_>| job.tell(event);
     let since = Instant::now();
     let cx = context(app, &tell);
     let verified = async {
@@ -308,7 +308,7 @@ fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Lev
     match proven {
         Err(error) => of_act(&error).named(Some(name.as_str())),
         Ok((proof, manifest)) => {
-            // The look was had, whatever it says: `verification.result` says it, of this look and no earlier one.
+            // The verification ran, whatever its result: `verification.result` is of this one, not an earlier one.
             let is_good = proof.result == Verdict::Pass;
             let answer = Answer::new(StatusCode::OK, json!(shown(&manifest)));
             let answer = answer.field("verification", json!(proof)).field("verified", is_good);
@@ -337,7 +337,7 @@ async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result:
     }
 }
 
-/// What a deletion would do away with; nothing is touched, and it costs nothing.
+/// What a deletion would lose; nothing is touched, and it does not count towards the limit.
 async fn deletion_planned(app: &Arc<App>, call: &Call) -> std::result::Result<Answer, Answer> {
     let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
     let inner = Arc::clone(app);

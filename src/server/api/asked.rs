@@ -1,4 +1,4 @@
-//! What a request asks for: its body and its headers, read with suspicion.
+//! Parses the body and headers of a request, strictly.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::backup::Level;
 use crate::server::answers::Answer;
 use crate::server::call::{Call, LARGEST_BODY};
 
-/// A body must have come by then.
+/// How long a body may take to arrive.
 pub(super) const BODY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,7 +44,7 @@ pub(super) struct VerifyBody {
     pub(super) is_async: bool,
 }
 
-/// The body of a request as what it is meant to be; an empty one says nothing.
+/// The body of a request as its type; an empty one means all defaults.
 pub(super) async fn read_body<T: DeserializeOwned + Default>(
     headers: &HeaderMap,
     body: Body,
@@ -80,7 +80,7 @@ pub(super) async fn read_body<T: DeserializeOwned + Default>(
         )
         .hint("Send `Content-Type: application/json`."));
     }
-    // serde takes a list for the fields of a struct in their order.
+    // serde accepts a list as the fields of a struct in order.
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the body is not a JSON object")
             .hint("`/api/openapi.json` describes it."));
@@ -91,7 +91,7 @@ pub(super) async fn read_body<T: DeserializeOwned + Default>(
     })
 }
 
-/// Whether the caller would rather be told where to look than wait.
+/// Whether the caller prefers a job to waiting.
 pub(super) fn prefers_async(headers: &HeaderMap) -> bool {
     let texts = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     texts
@@ -99,7 +99,7 @@ pub(super) fn prefers_async(headers: &HeaderMap) -> bool {
         .any(|word| word.trim().eq_ignore_ascii_case("respond-async"))
 }
 
-/// The digest of who asks for what under which key.
+/// A digest of caller, request and idempotency key.
 pub(super) fn idempotency_key(
     headers: &HeaderMap,
     call: &Call,

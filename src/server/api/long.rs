@@ -1,4 +1,4 @@
-//! What takes long or destroys: counted, begun, audited, and answered when it is over or at once.
+//! Long or destructive operations: counted, started, audited, and answered when done or at once.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,22 +16,22 @@ use crate::server::answers::{Answer, is_refusal, too_many};
 use crate::server::app::App;
 use crate::server::blocking::run_blocking;
 use crate::server::call::{Call, Recorded};
-use crate::server::jobs::{Live, Order, Refused};
+use crate::server::jobs::{JobRequest, LiveJob, Refused};
 use crate::vault::{Actor, Trigger, is_unaudited};
 
-/// The same for a call whose lines are in the audit log already.
+/// The same for a call that is already in the audit log.
 pub(super) fn end_recorded(app: &App, call: &Call, answer: Answer) -> Response {
     let mut response = respond(app, call, answer);
     response.extensions_mut().insert(Recorded);
     response
 }
 
-/// A job that was asked for before with the same key.
+/// A job that was requested earlier with the same key.
 pub(super) fn asked_before(
     app: &App,
     key: Option<&str>,
     asked: &str,
-) -> std::result::Result<Option<Arc<Live>>, Answer> {
+) -> std::result::Result<Option<Arc<LiveJob>>, Answer> {
     match key.and_then(|key| app.jobs.with_key(key, asked)) {
         None => Ok(None),
         Some((live, true)) => Ok(Some(live)),
@@ -48,11 +48,11 @@ pub(super) fn asked_before(
 pub(super) enum Wait {
     /// The end of the job.
     ForTheEnd,
-    /// Its record, which says where to look.
+    /// Its record, to be polled.
     ForTheRecord,
 }
 
-/// What a call waits for: its body or its `Prefer` header say so.
+/// What a call waits for, by its body or `Prefer` header.
 pub(super) fn wait_of_call(headers: &HeaderMap, is_async: bool) -> Wait {
     if is_async || prefers_async(headers) { Wait::ForTheRecord } else { Wait::ForTheEnd }
 }
@@ -64,8 +64,8 @@ enum Replay {
     No,
 }
 
-/// The answer of a job: what came out of it, or where to look.
-async fn answer_of(app: &App, call: &Call, live: &Live, wait: Wait, replay: Replay) -> Response {
+/// The answer of a job: its result, or its record.
+async fn answer_of(app: &App, call: &Call, live: &LiveJob, wait: Wait, replay: Replay) -> Response {
     let replayed = |answer: Answer| {
         if replay == Replay::Yes {
             answer.header(header::HeaderName::from_static("idempotency-replayed"), "true")
@@ -98,7 +98,7 @@ pub(super) fn refuse_busy(what: &str, job: &str) -> Answer {
         .hint(format!("Poll `/api/backup/jobs/{job}` and send the request again when that job is done."))
 }
 
-/// Takes one of what the caller has of this endpoint. Says when, for [`give_back`].
+/// Counts the call towards the caller's limit for this endpoint. Returns the instant, for [`give_back`].
 pub(super) fn admit_call(app: &App, call: &Call) -> std::result::Result<Instant, Answer> {
     let now = Instant::now();
     let Some((limit, _)) = call.endpoint.limit else { return Ok(now) };
@@ -108,14 +108,14 @@ pub(super) fn admit_call(app: &App, call: &Call) -> std::result::Result<Instant,
     Ok(now)
 }
 
-/// What was refused after all has cost nothing.
+/// A call that was refused after all does not count.
 pub(super) fn give_back(app: &App, call: &Call, answer: &Answer, taken: Instant) {
     if is_refusal(answer.status.as_u16()) {
         app.limits.give_back(&call.caller.who, call.endpoint.path, taken);
     }
 }
 
-/// What is said of a full limit comes before what is said of the rest.
+/// An exceeded limit is reported before anything else.
 pub(super) fn check_limit(app: &App, call: &Call) -> std::result::Result<(), Answer> {
     let Some((limit, _)) = call.endpoint.limit else { return Ok(()) };
     match app.limits.full_for(&call.caller.who, call.endpoint.path, limit, Instant::now()) {
@@ -124,14 +124,14 @@ pub(super) fn check_limit(app: &App, call: &Call) -> std::result::Result<(), Ans
     }
 }
 
-/// Something that takes long: checked, counted, begun, and answered when it is over or at once.
+/// A long operation: checked, counted, started, and answered when done or at once.
 pub(super) async fn run_as_job(
     app: &Arc<App>,
     call: &Call,
-    order: Order,
+    order: JobRequest,
     wait: Wait,
     what: &'static str,
-    work: impl FnOnce(&App, &Live) -> Answer + Send + 'static,
+    work: impl FnOnce(&App, &LiveJob) -> Answer + Send + 'static,
 ) -> std::result::Result<Response, Answer> {
     if let Some(live) = asked_before(app, order.key.as_deref(), &order.asked)? {
         return Ok(answer_of(app, call, &live, wait, Replay::Yes).await);
@@ -139,7 +139,7 @@ pub(super) async fn run_as_job(
     check_limit(app, call)?;
     let (caller, inner) = (call.clone(), Arc::clone(app));
     let admit = || admit_call(app, call);
-    let work = move |live: &Live, taken: Instant| {
+    let work = move |live: &LiveJob, taken: Instant| {
         let answer = work(&inner, live);
         give_back(&inner, &caller, &answer, taken);
         answer
@@ -151,7 +151,7 @@ pub(super) async fn run_as_job(
     Ok(answer_of(app, call, &live, wait, Replay::No).await)
 }
 
-/// The files of the vault hold the last word on what there is.
+/// The files in the vault are authoritative.
 pub(super) async fn look_up(app: &App, name: &BackupName) -> std::result::Result<Manifest, Answer> {
     let (vault, wanted) = (app.setup.vault.clone(), name.clone());
     let catalogue =
@@ -166,7 +166,7 @@ pub(super) fn refuse_absent(name: &str) -> Answer {
         .hint("`GET /api/backup/list` lists the backups.")
 }
 
-/// Who has called.
+/// The caller.
 pub(super) fn actor_of(app: &App, call: &Call) -> Actor {
     Actor {
         who: format!("{} at {}", call.caller.who, call.peer),
@@ -176,7 +176,7 @@ pub(super) fn actor_of(app: &App, call: &Call) -> Actor {
     }
 }
 
-/// The answer to an act that failed, or was not begun because the audit log cannot be written.
+/// The answer to an action that failed, or was not started because the audit log cannot be written.
 pub(super) fn of_act(error: &Error) -> Answer {
     match is_unaudited(error) {
         true => Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, error.chain()),
@@ -189,7 +189,7 @@ pub(super) fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Handle::current().block_on(work)
 }
 
-/// What a call works with: `tell` hears what happens, and the server's signals end it.
+/// The context of a call: `tell` gets its events, and the server's signals end it.
 pub(super) fn context<'a>(app: &'a App, tell: &'a (dyn Fn(Event<'_>) + Sync)) -> Context<'a> {
     Context {
         vault: &app.setup.vault,

@@ -1,4 +1,4 @@
-//! What every answer of the API carries.
+//! Headers of every answer of the API.
 
 use axum::response::Response;
 

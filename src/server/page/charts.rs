@@ -85,7 +85,7 @@ pub(super) fn draw_recovery_times(drills: &[&Drill]) -> Markup {
     }
 }
 
-/// What a drill spent its time with.
+/// The phases of a drill.
 pub(super) fn draw_timeline(drill: &Report) -> Markup {
     let offset = |at: DateTime<Utc>| (at - drill.started_at).as_seconds_f64().max(0.0);
     let ends = drill.phases.iter().map(|phase| offset(phase.started_at) + phase.seconds);

@@ -6,17 +6,17 @@ use maud::{Markup, html};
 /// Longer texts are cut.
 const LONGEST: usize = 200;
 
-/// What somebody looks for.
+/// The filter of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
-    /// All of its words must be there, in any case.
+    /// All of its words must occur, regardless of case.
     text: String,
-    /// Only what calls for somebody.
+    /// Only what needs attention.
     only_findings: bool,
 }
 
 impl Filter {
-    /// As the query of the page says.
+    /// From the query string.
     pub(super) fn of(query: Option<&str>) -> Self {
         let mut filter = Filter::default();
         for (key, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -33,14 +33,14 @@ impl Filter {
         !self.text.is_empty() || self.only_findings
     }
 
-    /// Whether something is shown by its texts; `is_fine` says that it calls for nobody.
+    /// Whether something is shown, by its texts; `is_fine` means that it needs no attention.
     pub(super) fn shows(&self, texts: &[&str], is_fine: bool) -> bool {
         let texts: Vec<String> = texts.iter().map(|text| text.to_lowercase()).collect();
         let mut words = self.text.split_whitespace().map(str::to_lowercase);
         !(self.only_findings && is_fine) && words.all(|word| texts.iter().any(|text| text.contains(&word)))
     }
 
-    /// How many are shown, where that is not all.
+    /// How many are shown, if not all.
     pub(super) fn count(&self, shown: usize, all: usize) -> Markup {
         html! { @if self.is_on() { (shown) " of " (all) " shown · " } }
     }

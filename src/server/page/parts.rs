@@ -13,7 +13,7 @@ use crate::output::escape_controls;
 use crate::page::{capitalise, draw_badge, draw_mark, draw_prose, draw_symbols, draw_time};
 use crate::policy::check::{Finding, Severity};
 use crate::server::banner::Health;
-use crate::server::overview::{Database, Overview, Told};
+use crate::server::overview::{Database, Located, Overview};
 use crate::when::{format_age, format_ago, format_span};
 use crate::words::{Tone, format_bytes, format_count};
 
@@ -45,8 +45,8 @@ pub(super) fn draw_dashboard(seen: &DashboardData, may: Permissions, filter: &Fi
     }
 }
 
-/// Each finding once: what is so, of which databases, and the command that mends it.
-fn to_do(findings: &[Told]) -> Markup {
+/// Each finding once: the message, its databases, and the command that fixes it.
+fn to_do(findings: &[Located]) -> Markup {
     if findings.is_empty() {
         return html! {};
     }
@@ -85,7 +85,7 @@ const fn severity(finding: &Finding) -> &'static str {
     }
 }
 
-/// What is asked before something is done.
+/// The confirmation before an action.
 fn draw_dialog() -> Markup {
     html! {
         dialog id="ask" aria-labelledby="ask-title" aria-describedby="ask-text" {
@@ -198,7 +198,7 @@ fn draw_health(health: Health) -> Markup {
     draw_badge(health.tone(), health.word())
 }
 
-/// The findings of one database, each a link to where its command stands.
+/// The findings of one database, each a link to its command.
 fn draw_findings(findings: &[Finding], label: &str, place: Option<String>, overview: &Overview) -> Markup {
     let told = |finding: &Finding| {
         overview.findings.iter().position(|told| {
@@ -228,7 +228,7 @@ fn level(level: Option<Level>) -> &'static str {
     }
 }
 
-/// DB instances in AWS, where a Region is settled.
+/// DB instances in AWS, if a Region is configured.
 fn draw_instances(seen: &DashboardData, filter: &Filter) -> Markup {
     let instances = &seen.overview.instances;
     let now = seen.overview.timestamp;
@@ -243,7 +243,7 @@ fn draw_instances(seen: &DashboardData, filter: &Filter) -> Markup {
             }
             @if let Some(error) = &instances.error { p.empty { "AWS could not be reached: " (escape_controls(error)) } }
             @for one in instances.report.iter().flat_map(|report| &report.unreached) {
-                p.empty { (one.place.to_string()) " could not be looked at: " (escape_controls(&one.error)) }
+                p.empty { (one.place.to_string()) " could not be checked: " (escape_controls(&one.error)) }
             }
             @match &instances.report {
                 None if instances.error.is_none() => p.empty { "DB instances are being checked." },

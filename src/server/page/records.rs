@@ -1,4 +1,4 @@
-//! What was done: backups, drills and runs of runbooks, newest first.
+//! Tables of backups, drills and runs of runbooks, newest first.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -9,7 +9,7 @@ use super::view::{DashboardData, Permissions};
 use crate::backup::catalogue::{Entry, State};
 use crate::backup::identity::{self, Identity};
 use crate::backup::{Level, Verification};
-use crate::drill::evidence::Met;
+use crate::drill::evidence::ObjectiveVerdict;
 use crate::drill::outcome::Outcome;
 use crate::output::escape_controls;
 use crate::page::{draw_badge, draw_mark, draw_time};
@@ -68,7 +68,7 @@ pub(super) fn draw_backups(seen: &DashboardData, may: Permissions, filter: &Filt
     }
 }
 
-/// The last backup that failed, as loud as it is grave: whether a good one has been made since, and if not, what that means.
+/// The last backup that failed, with its severity: whether a good one was made since, and if not, what that means.
 fn draw_failures(seen: &DashboardData) -> Markup {
     let Some(failure) = seen.failures.first() else { return html! {} };
     let is_its = |it: &&Database| match &it.identity {
@@ -174,8 +174,7 @@ fn draw_outcome(outcome: Outcome) -> Markup {
 fn drill_row(drill: &Drill, now: DateTime<Utc>) -> Markup {
     let report = &drill.report;
     let page = format!("/drills/{}/{}/evidence.html", report.source.id, report.run);
-    let met =
-        |met: Met, measured: Option<f64>| html! { small class=(met.tone().class()) { (met.word(measured)) } };
+    let met = |met: ObjectiveVerdict, measured: Option<f64>| html! { small class=(met.tone().class()) { (met.word(measured)) } };
     html! {
         tr data-live[drill.outcome == Outcome::Running] {
             th scope="row" { @if report.finished_at.is_some() { a href=(page) { (escape_controls(&report.run)) } } @else { (escape_controls(&report.run)) } }
@@ -215,7 +214,7 @@ fn run_row(run: &RunReport, now: DateTime<Utc>) -> Markup {
     let done = run.steps_done;
     let tone = words::headline(run).tone;
     html! {
-        // What is going on is looked at again in a moment.
+        // Running ones are polled again soon.
         tr data-live[is_running] {
             th scope="row" {
                 @if is_written { a href=(page) { (escape_controls(&run.runbook)) } } @else { (escape_controls(&run.runbook)) }

@@ -19,7 +19,7 @@ pub(super) struct DashboardData {
     pub(super) vault: String,
 }
 
-/// What the one who looks may do.
+/// What the viewer may do.
 #[derive(Clone, Copy)]
 pub(super) struct Permissions {
     pub(super) create: bool,

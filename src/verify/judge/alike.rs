@@ -1,7 +1,7 @@
-//! Judging whether two databases hold the same, each as it was seen at an instant of its own.
+//! Judges whether two databases have the same content, each observed at its own instant.
 
 use super::{
-    Bench, DefinitionVerdict, Judgement, Note, Word, definitions, dumped, format_rows, judge_uncounted,
+    DefinitionVerdict, Judgement, Note, Verdicts, Word, definitions, dumped, format_rows, judge_uncounted,
     same_content, table_name, tables_by_name,
 };
 use crate::verify::depth::Depth;
@@ -17,7 +17,7 @@ pub(crate) struct Looks {
     pub after: WrittenTables,
 }
 
-/// At most how many rows were added and taken away; `None` if nothing bounds that.
+/// At most how many rows were added and removed; `None` if unbounded.
 type Moved = Option<(u64, u64)>;
 
 impl Looks {
@@ -43,7 +43,7 @@ impl Looks {
 }
 
 impl Looks {
-    /// At most how many rows were written to a table; `None` if nothing bounds that.
+    /// At most how many rows of a table were written; `None` if unbounded.
     pub(crate) fn written(&self, database: &str, oid: u32) -> Option<u64> {
         self.moved(database, oid).map(|(added, taken)| added + taken)
     }
@@ -54,13 +54,13 @@ impl Looks {
 pub(crate) struct Side<'a> {
     /// What it holds.
     pub seen: &'a Observation,
-    /// What was written to it meanwhile.
+    /// Writes to it during the comparison.
     pub looks: &'a Looks,
 }
 
 /// Judges whether the right side holds what the left one does. Definitions of `ignored` kinds are not compared.
 pub(crate) fn judge_alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
-    let mut bench = Bench::new(left.seen, right.seen);
+    let mut bench = Verdicts::new(left.seen, right.seen);
     let empty = Definitions::new();
     let definitions_of = |seen: &'_ Observation, database: &str| match seen.definitions.get(database) {
         Some(definitions) => definitions.clone(),
@@ -143,14 +143,12 @@ pub(crate) fn judge_alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -
         }
     }
     if !ignored.is_empty() {
-        bench
-            .not_tested
-            .push(format!("definitions of kind {}: they were ignored as asked", ignored.join(", ")));
+        bench.not_tested.push(format!("definitions of kind {}: ignored as requested", ignored.join(", ")));
     }
     bench.conclude(&[Word::Differs, Word::Missing, Word::Unexpected])
 }
 
-/// Definitions that name owners, or that say who may do what.
+/// Definitions of owners and privileges.
 pub(crate) const KINDS_NAMING_ROLES: [&str; 23] = [
     "conversion",
     "extension rights",
@@ -177,10 +175,10 @@ pub(crate) const KINDS_NAMING_ROLES: [&str; 23] = [
     "policy",
 ];
 
-/// Roles belong to a server and not to a database, so no dump carries them, and PostgreSQL does not note down what belongs to
-/// the superuser of `initdb`. Between databases that are no physical copies of each other a role is missing only where
+/// Roles belong to the server and not to a database, so a dump does not include them, and PostgreSQL does not record what belongs to
+/// the superuser of `initdb`. Between databases that are not physical copies of each other, a role is missing only where
 /// that shows: in an owner, a right or a policy, which name it.
-fn leave_out_roles_of_other_servers(bench: &mut Bench, left: &Observation, right: &Observation) {
+fn leave_out_roles_of_other_servers(bench: &mut Verdicts, left: &Observation, right: &Observation) {
     let databases: Vec<String> = left.databases.keys().cloned().collect();
     for database in databases.iter().filter(|database| !left.is_same_database(right, database)) {
         let shows = bench
@@ -193,12 +191,12 @@ fn leave_out_roles_of_other_servers(bench: &mut Bench, left: &Observation, right
         };
         let told = bench.definitions.extract_if(.., |found| is_left_out(found)).map(|found| {
             let how = match found.verdict {
-                Word::Differs => "has other attributes on the right",
-                Word::Missing => "is named by nothing on the right",
-                _ => "is named by nothing on the left",
+                Word::Differs => "has different attributes on the right",
+                Word::Missing => "is not referenced on the right",
+                _ => "is not referenced on the left",
             };
             format!(
-                "role `{}` {how}: roles belong to a server, and no dump of a database carries them",
+                "role `{}` {how}: roles belong to the server, and a dump of a database does not include them",
                 found.name
             )
         });
@@ -227,7 +225,7 @@ fn uncounted_alike(table: &Table, other: &Table, verdict: (Word, String)) -> (Wo
     }
 }
 
-/// Rows that differ where a dump does not carry all of them, or where the restore itself wrote some.
+/// Rows that differ because a dump does not include all of them, or because the restore itself wrote some.
 fn forgive_rows(found: (Word, String), sides: (&Table, &Table), logins: &[&str]) -> (Word, String) {
     let (table, other) = sides;
     if let Some(reason) = dumped::rest_of_rows(table, other) {
@@ -238,7 +236,7 @@ fn forgive_rows(found: (Word, String), sides: (&Table, &Table), logins: &[&str])
         [trigger, ..] if right > left && found.0 == Word::Differs => (
             Word::Within,
             format!(
-                "{} more on the right, where event trigger {trigger} runs at every login, those of the restore included",
+                "{} more on the right, where event trigger {trigger} runs at every login, including those of the restore",
                 format_rows(right - left)
             ),
         ),
@@ -255,7 +253,7 @@ fn by_side(found: DefinitionVerdict) -> DefinitionVerdict {
     let reason = match found.verdict {
         Word::Missing => "it is only on the left",
         Word::Unexpected => "it is only on the right",
-        _ => "it is defined otherwise on the right",
+        _ => "its definition differs on the right",
     };
     DefinitionVerdict { reason: reason.to_owned(), ..found }
 }
@@ -268,7 +266,7 @@ fn judge_rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool
         _ => {}
     }
     let apart = match left.abs_diff(right) {
-        0 => "as many rows, but with other content".to_owned(),
+        0 => "the same number of rows, but different content".to_owned(),
         more => format!(
             "{} {}",
             format_rows(more),
@@ -276,24 +274,24 @@ fn judge_rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool
         ),
     };
     if table.is_view && !are_kin {
-        // A dump does not carry its rows along.
+        // A dump does not include its rows.
         return (
             Word::Skipped,
             format!(
-                "{apart}: a materialised view is filled anew by a restore, from the tables compared here"
+                "{apart}: a restore refreshes a materialized view from its tables, which are compared here"
             ),
         );
     }
     let (Some((added_left, taken_left)), Some((added_right, taken_right))) = moved else {
         return (
             Word::Unknown,
-            format!("{apart}; it was truncated, rewritten, made or dropped while it was being compared"),
+            format!("{apart}; it was truncated, rewritten, created or dropped while it was being compared"),
         );
     };
     if added_left + taken_left + added_right + taken_right == 0 {
         return (Word::Differs, apart);
     }
-    // Rows may have been added or taken away before the instant of the count, or after it.
+    // Rows may have been added or removed before the instant of the count, or after it.
     let range = |rows: u64, (added, taken): (u64, u64)| {
         let most = added.max(taken);
         (rows.saturating_sub(most), rows.saturating_add(most))
@@ -308,5 +306,5 @@ fn judge_rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool
             ),
         );
     }
-    (Word::Differs, format!("{apart}; the writes meanwhile explain less"))
+    (Word::Differs, format!("{apart}; more than the concurrent writes explain"))
 }

@@ -57,7 +57,7 @@ enum Writer {
     Copy,
 }
 
-/// What speaks for a difference between a copy and what was recorded.
+/// Evidence for a difference between a copy and its baseline.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Excuse {
     None,
@@ -139,7 +139,7 @@ impl Window<'_> {
 /// What was found of the definitions of databases.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Not what they ought to be.
+    /// Not as expected.
     pub(super) differences: Vec<DefinitionVerdict>,
     /// Changed in the source around that moment, so that the copy may rightly hold them otherwise.
     pub(super) changed_around: Vec<String>,
@@ -156,14 +156,14 @@ impl Found {
                 self.changed_around.push(format!("{}: changed in the source around that moment", told()));
             }
             Excuse::Perhaps => self.doubts.push(format!(
-                "{} is another one in the copy: the source changed it around that moment, and it may have been changed in the copy as well",
+                "{} is different in the copy: the source changed it around that moment, and it may have been changed in the copy as well",
                 told()
             )),
         }
     }
 }
 
-/// Which definitions of two observations can be held against each other.
+/// Which definitions of two observations can be compared.
 #[derive(Clone, Copy)]
 struct Comparable {
     recipe: u32,
@@ -184,7 +184,7 @@ impl Comparable {
     }
 }
 
-/// Whether definitions of a kind are held against each other in a database of two observations.
+/// Whether definitions of a kind are compared in a database of two observations.
 pub(crate) fn compares_kind(left: &Observation, right: &Observation, database: &str, kind: &str) -> bool {
     let comparable = Comparable {
         recipe: left.definitions_recipe.min(right.definitions_recipe),
@@ -194,8 +194,8 @@ pub(crate) fn compares_kind(left: &Observation, right: &Observation, database: &
 }
 
 /// What in a copy of the very moment is defined otherwise than in its source. `later`: the source's definitions
-/// after that moment; what was changed meanwhile may stand in the copy either way. Databases that are not on both
-/// sides are left out: that they are missing is said elsewhere. `window` is asked for each database.
+/// after that moment; what was changed in between may be in the copy either way. Databases that are not on both
+/// sides are left out: missing ones are reported elsewhere. `window` is called for each database.
 pub(super) fn find_differences<'a>(
     expected: &Observation,
     later: &BTreeMap<String, Definitions>,
@@ -237,7 +237,7 @@ pub(super) fn find_differences<'a>(
                 Some(copy) if copy == digest => {}
                 Some(_) if is_unchanged => {
                     let excuse = window.excuse_of_a_difference(kind, name);
-                    add(kind, name, Word::Differs, excuse, "its definition is another one in the copy");
+                    add(kind, name, Word::Differs, excuse, "its definition is different in the copy");
                 }
                 // Neither what it was before nor what it was after, and written in the copy itself.
                 Some(copy) if now.is_some_and(|now| now != copy) => {
@@ -271,7 +271,7 @@ pub(super) fn find_differences<'a>(
             if !is_known && !follows_from_another(kind, name, definitions) {
                 let excuse = window.excuse_of_an_addition(kind, name);
                 let reason = match kind {
-                    "catalog flags" => "the catalog contradicts itself in the copy, and not in the source",
+                    "catalog flags" => "the catalog is inconsistent in the copy, but not in the source",
                     _ => "it was not in the source",
                 };
                 add(kind, name, Word::Unexpected, excuse, reason);
@@ -301,10 +301,10 @@ pub(super) fn sequences_out_of_bounds(
         let reason = match (state.last_value, copy.last_value, after.last_value) {
             _ if is_behind(after, state) => continue,
             (Some(source), Some(value), _) if is_behind(copy, state) => {
-                format!("it stands at {value}, and stood at {source} in the source before")
+                format!("it is at {value}, and was already at {source} in the source")
             }
             (_, Some(value), Some(later)) if is_beyond(copy, after) => {
-                format!("it stands at {value}, and stood at {later} in the source after that")
+                format!("it is at {value}, and was only at {later} in the source later")
             }
             _ => continue,
         };
@@ -347,8 +347,8 @@ pub(super) fn unreadable_sequences(database: &str, left: &Sequences, right: &Seq
     };
     let told = |(name, _): (&String, &SequenceState)| {
         let why = match name.contains("\\x") {
-            true => "its name is not UTF-8",
-            false => "the user may not select from it",
+            true => "its name is not valid UTF-8",
+            false => "the user lacks SELECT on it",
         };
         format!("sequence `{database}.{name}` could not be read: {why}")
     };
@@ -367,7 +367,7 @@ pub(super) fn sequences_apart(database: &str, left: &Sequences, right: &Sequence
             name: name.clone(),
             verdict: Word::Differs,
             reason: format!(
-                "it stands at {} on the left and at {} on the right",
+                "it is at {} on the left and at {} on the right",
                 told(state.last_value),
                 told(other.last_value)
             ),

@@ -1,7 +1,7 @@
 //! What a dump and its restore leave otherwise, and what of it is no fault. Pure.
 //!
 //! What pg_dump cannot carry, what PostgreSQL names or computes by itself, and what belongs to a server and not to a database
-//! cannot be the same in a copy that came about by a dump. It is told as a note, which says what is otherwise and why.
+//! cannot be the same in a copy made with a dump. It becomes a note that says what differs and why.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,9 @@ use crate::verify::observation::{Carried, Table};
 use crate::verify::schema::Definitions;
 use crate::verify::schema::dumped::{DUMPED, UNDUMPED};
 
-/// Something that is otherwise on the two sides and speaks against neither.
+/// A difference that counts against neither side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Note {
-    /// Database.
     pub database: String,
     /// `index`, `table`, …
     pub kind: String,
@@ -125,22 +124,22 @@ pub(super) fn notes_on_definitions(database: &str, left: &Definitions, right: &D
                     format!("it is invalid on the {side}, and pg_dump leaves invalid indexes out")
                 }
                 "shell" if get(other, kind, name).is_none() => {
-                    format!("on the {side} it is named by other operators and was never made")
+                    format!("on the {side} it is a shell operator, to which only other operators refer")
                 }
                 "grantor" if get(left, kind, name) != get(right, kind, name) => {
-                    "they were granted by other roles than on the other side: a dump grants them anew, as whoever may".to_owned()
+                    "they were granted by other roles than on the other side: a restore grants them again, as a role that may".to_owned()
                 }
                 "derived" if get(other, kind, name).is_none() => format!(
-                    "it has another name on the {other_side}: PostgreSQL chooses the names of the foreign keys that partitions inherit"
+                    "it has a different name on the {other_side}: PostgreSQL chooses the names of the foreign keys that partitions inherit"
                 ),
                 "switched" if get(other, &format!("{UNDUMPED}{why}"), &marked).is_none() => format!(
-                    "its triggers are disabled on the {side}, which no dump carries: on the {other_side} they are enabled"
+                    "its triggers are disabled on the {side}, which a dump does not record: on the {other_side} they are enabled"
                 ),
                 "version" if side == "left" => {
                     let of = |definitions: &Definitions| get(definitions, "undumped: version", &marked);
                     match (of(left), of(right)) {
                         (Some(left), Some(right)) if left != right => {
-                            "it has another version on the right: a dump installs the version that the server offers".to_owned()
+                            "its version differs on the right: a restore installs the server's default version".to_owned()
                         }
                         _ => continue,
                     }
@@ -183,20 +182,21 @@ pub(super) fn rest_of_rows(left: &Table, right: &Table) -> Option<String> {
     }
     Some(match right {
         Carried::Columns { computed, .. } if computed.is_empty() => {
-            "PostgreSQL writes XML without its declaration, so no dump carries it; the rest is the same".to_owned()
+            "a dump omits the XML declaration; the rest is identical".to_owned()
         }
         Carried::Columns { computed, .. } => format!(
-            "generated columns ({}) hold other values: a restore computes them anew, by the functions as they are now",
+            "generated columns ({}) have different values: a restore recomputes them with the functions as they are now",
             computed.join(", ")
         ),
         Carried::LargeObjects { .. } => {
-            "the content is the same: zeros that were never written take no pages before a dump, and do after it".to_owned()
+            "the content is identical: zeros that were never written take pages only after a restore"
+                .to_owned()
         }
         Carried::Condition { extension, .. } => format!(
-            "extension `{extension}` makes its own rows; those that it lets pg_dump carry are the same"
+            "extension `{extension}` creates its own rows; those that it lets pg_dump include are identical"
         ),
         Carried::Nothing { extension } => format!(
-            "it belongs to extension `{extension}`, which makes its rows and lets pg_dump carry none of them"
+            "it belongs to extension `{extension}`, which creates its rows and lets pg_dump include none of them"
         ),
     })
 }

@@ -1,4 +1,4 @@
-//! What is found of each table, and what that comes to for a copy.
+//! The verdict on each table, and the resulting verdict on a copy.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::verify::narrow::RowDifference;
 use crate::verify::observe::Observation;
 use crate::words::format_count;
 
-/// What was found of one table.
+/// The result for one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Word {
@@ -18,7 +18,7 @@ pub(crate) enum Word {
     Identical,
     /// Same number of rows.
     Equal,
-    /// Inside what the writes since then allow.
+    /// Within what the writes since then allow.
     Within,
     /// Rows are missing, or there are too many.
     Differs,
@@ -33,7 +33,7 @@ pub(crate) enum Word {
 }
 
 impl Word {
-    /// The word as it stands in reports.
+    /// The word in reports.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Word::Identical => "identical",
@@ -47,7 +47,7 @@ impl Word {
         }
     }
 
-    /// Whether rows were really held against each other.
+    /// Whether rows were really compared.
     pub(crate) const fn is_comparison(self) -> bool {
         matches!(self, Word::Identical | Word::Equal | Word::Within | Word::Differs)
     }
@@ -56,13 +56,9 @@ impl Word {
 /// The verdict on one table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TableVerdict {
-    /// Database.
     pub database: String,
-    /// Schema.
     pub schema: String,
-    /// Table.
     pub table: String,
-    /// What was found.
     pub verdict: Word,
     /// Rows of the baseline.
     pub expected_rows: Option<u64>,
@@ -74,15 +70,14 @@ pub(crate) struct TableVerdict {
     /// Rows of either side that nothing could be compared with, or that could not be placed before or after the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_rows: Option<u64>,
-    /// Why.
     pub reason: String,
-    /// Rows that differ, where they could be found out: some of them, in the order of their keys.
+    /// Rows that differ, where known: some of them, in the order of their keys.
     #[serde(default)]
     pub differences: Vec<RowDifference>,
 }
 
 pub(super) const NOT_COVERED: &str =
-    "the recorded baseline does not cover its database, so it was held against the source as it is now";
+    "the recorded baseline does not cover its database, so it was compared with the source as it is now";
 
 pub(super) fn doubt_of_coverage(database: &str) -> String {
     format!(
@@ -95,7 +90,7 @@ impl TableVerdict {
         format!("{}.{}.{}", self.database, self.schema, self.table)
     }
 
-    /// Whether its values were not all compared, for want of a record of them.
+    /// Whether some of its values were not compared, because none were recorded.
     pub(super) fn stays_open(&self) -> bool {
         match self.verdict {
             Word::Equal | Word::Within | Word::Unknown => true,
@@ -104,12 +99,12 @@ impl TableVerdict {
         }
     }
 
-    /// Takes over what the source as it is now proves.
+    /// Adopts what the source as it is now proves.
     pub(super) fn settle_with(&mut self, found: TableVerdict) {
         let proves = |table: &TableVerdict| table.matched_rows.unwrap_or_default();
         match found.verdict {
             Word::Differs => {
-                let reason = format!("{}; by the record alone: {}", found.reason, self.reason);
+                let reason = format!("{}; by the baseline alone: {}", found.reason, self.reason);
                 *self = TableVerdict { reason, expected_rows: self.expected_rows, ..found };
             }
             // An empty copy of what has rows now, and had some then.
@@ -119,7 +114,7 @@ impl TableVerdict {
             Word::Identical => {
                 self.verdict = Word::Identical;
                 self.reason =
-                    format!("held against the source as it is now; by the record alone: {}", self.reason);
+                    format!("compared with the source as it is now; by the baseline alone: {}", self.reason);
                 (self.matched_rows, self.open_rows) = (found.matched_rows, found.open_rows);
             }
             Word::Within if proves(&found) > proves(self) => {
@@ -132,22 +127,20 @@ impl TableVerdict {
     }
 }
 
-/// A definition or a sequence of the copy that is not what it ought to be.
+/// A definition or a sequence of the copy that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DefinitionVerdict {
-    /// Database.
     pub database: String,
     /// `index`, `function`, `constraint`, …
     pub kind: String,
     /// Qualified name.
     pub name: String,
-    /// How it is not.
+    /// How it differs.
     pub verdict: Word,
-    /// Why.
     pub reason: String,
 }
 
-/// How far the rows of a table were proven one by one.
+/// How many rows of a table were proven one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TableProof {
     /// Rows with the same values on both sides.
@@ -161,15 +154,15 @@ pub(crate) struct TableProof {
 pub(crate) struct Judgement {
     /// Overall.
     pub verdict: Verdict,
-    /// What it rests on, worst first.
+    /// The reasons, worst first.
     pub reasons: Vec<String>,
     /// Table by table, worst first within each database.
     pub tables: Vec<TableVerdict>,
-    /// Definitions and sequences that are not what they ought to be.
+    /// Definitions and sequences that are not as expected.
     pub definitions: Vec<DefinitionVerdict>,
     /// What was not compared, and why.
     pub not_tested: Vec<String>,
-    /// What is otherwise and speaks against nothing, and why.
+    /// Differences that count against nothing, and why.
     pub notes: Vec<Note>,
     pub(super) failing: &'static [Word],
     pub(super) other_failures: Vec<String>,
@@ -240,7 +233,7 @@ impl Judgement {
         self.weigh();
     }
 
-    /// Weighs what was found, and words the reasons: again whenever a table's own words have changed.
+    /// Derives the verdict and its reasons: again whenever a table's own reason has changed.
     pub(crate) fn weigh(&mut self) {
         let told = |table: &TableVerdict| {
             let rows = |rows: Option<u64>| rows.map_or("?".to_owned(), |rows| rows.to_string());

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::rows::{Found, Pair, RowEvidence, Writes};
-use super::{Bench, Judgement, Word, format_rows, judge_uncounted, table_name, tables_by_name};
+use super::{Judgement, Verdicts, Word, format_rows, judge_uncounted, table_name, tables_by_name};
 use crate::verify::lineage::{Horizon, Recency};
 use crate::verify::observe::{Counted, Observation, Table, WriteCounters};
 
@@ -32,7 +32,7 @@ pub(crate) enum Kinship<'a> {
         moment: Option<DateTime<Utc>>,
         /// How large a part of a table, 0 to 1, may be beyond what can be placed before or after the backup.
         tolerance: f64,
-        /// Tables that are emptied and loaded anew as a matter of course.
+        /// Tables that are routinely emptied and reloaded.
         churning: &'a crate::verify::depth::Tables,
     },
     /// Nothing but the names: the counts may differ by a tolerance.
@@ -46,16 +46,16 @@ pub(crate) enum Kinship<'a> {
 
 /// Judges a copy of an earlier moment against the source as it is now.
 pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> Judgement {
-    let mut bench = Bench::new(source, copy);
+    let mut bench = Verdicts::new(source, copy);
     if let Kinship::Names { because, .. } = kinship {
         bench
             .not_tested
-            .push(format!("rows one by one: {because}, so the counts are only held against a tolerance"));
+            .push(format!("rows one by one: {because}, so the counts are only compared within a tolerance"));
     }
     if let Kinship::Lineage { recency, horizon, was_written_to, .. } = kinship {
         if *was_written_to {
             bench.failures.push(
-                "the copy has rows by transactions that the source has not begun: they were written in the copy itself after it was restored"
+                "the copy has rows of transactions that the source has not begun: they were written in the copy itself after it was restored"
                     .to_owned(),
             );
         }
@@ -70,14 +70,14 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
         let Some(copies) = database_counterpart(source, copy, database, kinship) else {
             match made_since(source, database, kinship) {
                 Some(true) => {
-                    bench.not_tested.push(format!("database `{database}`: it was made after the backup"));
+                    bench.not_tested.push(format!("database `{database}`: it was created after the backup"));
                     for table in tables {
                         bench.add(
                             database,
                             Some(table),
                             None,
                             Word::Skipped,
-                            "its database was made after the backup",
+                            "its database was created after the backup",
                         );
                     }
                 }
@@ -96,10 +96,10 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
             let Some(copied) = counterparts.of(table) else {
                 let (word, reason) = match existed_then(table.created_by, kinship) {
                     Some(true) => (Word::Missing, "it is older than the backup and not in the restored copy"),
-                    Some(false) => (Word::Skipped, "made after the backup"),
+                    Some(false) => (Word::Skipped, "created after the backup"),
                     None => (
                         Word::Unknown,
-                        "it is not in the restored copy, and whether it is older than the backup cannot be told",
+                        "it is not in the restored copy, and whether it is older than the backup is unknown",
                     ),
                 };
                 bench.add(database, Some(table), None, word, reason);
@@ -134,7 +134,7 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
         }
         for copied in copies.iter().filter(|copied| !matched.contains(&copied.oid)) {
             let (word, reason) = match existed_then(copied.created_by, kinship) {
-                Some(false) => (Word::Differs, "somebody made it in the copy after it was restored"),
+                Some(false) => (Word::Differs, "it was created in the copy after the restore"),
                 Some(true) | None => {
                     (Word::Unexpected, "the source no longer has it: dropped since the backup")
                 }
@@ -144,7 +144,7 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
     }
     if !may_lack_deleted.is_empty() {
         bench.not_tested.push(format!(
-            "rows that the source has deleted since the backup, or ever, in {}: nothing is left to show whether the copy has them",
+            "rows deleted in the source, before or after the backup, in {}: nothing is left to show whether the copy has them",
             may_lack_deleted.join(", ")
         ));
     }
@@ -311,8 +311,8 @@ pub(crate) fn name_in_copy<'a>(source: &Observation, copy: &'a Observation, data
 
 /// Whether a database was made after the backup; `None` where nothing proves it either way.
 ///
-/// The row in `pg_database` that would tell is written anew by a mere GRANT. Object ids are handed out in order, so the
-/// database is held against other objects of the source: it is older than whatever has a greater id and is from before
+/// The row in `pg_database` is rewritten by a mere GRANT. Object ids are handed out in order, so the
+/// database is compared with other objects of the source: it is older than whatever has a greater id and is from before
 /// the backup, and younger than whatever has a smaller one and was made since.
 fn made_since(source: &Observation, database: &str, kinship: &Kinship<'_>) -> Option<bool> {
     if existed_then(source.made_by.get(database).copied(), kinship) == Some(true) {
@@ -330,7 +330,7 @@ fn made_since(source: &Observation, database: &str, kinship: &Kinship<'_>) -> Op
     (is_younger || beyond_the_counter).then_some(true)
 }
 
-/// The copies of tables: by object id, which survives renaming, else by name, which survives being made anew.
+/// The copies of tables: by object id, which survives renaming, else by name, which survives being recreated.
 pub(crate) struct Counterparts<'a> {
     by_id: BTreeMap<u32, &'a Table>,
     by_name: BTreeMap<(&'a str, &'a str), &'a Table>,

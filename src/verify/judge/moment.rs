@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definitions::{self, Window};
 use super::{
-    Bench, Judgement, TableVerdict, Word, format_rows, judge_uncounted, same_content, table_name,
+    Judgement, TableVerdict, Verdicts, Word, format_rows, judge_uncounted, same_content, table_name,
     tables_by_name,
 };
 use crate::verify::depth::Depth;
@@ -44,8 +44,8 @@ pub(crate) struct Movement {
     pub is_incomplete: bool,
 }
 
-const INCOMPLETE: &str = "but a session of the source stayed in one transaction all the while, and PostgreSQL counts what a \
-                          session wrote only when its transaction has ended";
+const INCOMPLETE: &str = "but a session of the source stayed in one transaction throughout, and PostgreSQL counts the writes \
+                          of a session only when its transaction ends";
 
 impl Movement {
     fn looks(&self, database: &str, oid: u32) -> (Option<Written>, Option<Written>) {
@@ -74,7 +74,7 @@ pub(crate) fn at_the_moment(
     observed: &Observation,
     traces: Traces<'_>,
 ) -> Judgement {
-    let mut bench = Bench::new(expected, observed);
+    let mut bench = Verdicts::new(expected, observed);
     let since = expected.definitions_settled_before();
     let window = |database: &str| Window {
         since: since.get(database).copied().unwrap_or_default(),
@@ -153,7 +153,7 @@ pub(crate) fn at_the_moment(
                     made_by >= window.since && made_by <= horizon.surely_before
                 });
             let (word, reason) = if is_of_source {
-                (Word::Skipped, "made or dropped around that moment")
+                (Word::Skipped, "created or dropped around that moment")
             } else {
                 (Word::Unexpected, "it was not in the source at that moment")
             };
@@ -214,7 +214,7 @@ struct Writes {
 }
 
 impl Writes {
-    /// `None` if the counters were reset meanwhile.
+    /// `None` if the counters were reset in between.
     fn between(first: Written, second: Written) -> Option<Self> {
         let WriteCounters { inserted, updated, deleted } = second.counters;
         let since = |now: i64, then: i64| u64::try_from(now - then).ok();
@@ -245,8 +245,7 @@ fn judge_rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written
         (pair.table.counted_rows().unwrap_or_default(), pair.copy.counted_rows().unwrap_or_default());
     if first.is_some_and(|first| first.filenode != pair.table.written.filenode) {
         // An older snapshot sees it empty, whatever it held.
-        let reason =
-            "truncated or rewritten while the source was being observed, so what it held is not known";
+        let reason = "truncated or rewritten while the source was being observed, so its content is unknown";
         return (Word::Skipped, reason.to_owned());
     }
     match same_content(pair.table.fingerprint.as_ref(), pair.copy.fingerprint.as_ref()) {
@@ -255,11 +254,11 @@ fn judge_rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written
         _ => {}
     }
     let (Some(first), Some(second)) = (first, second) else {
-        let reason = "the table was made or dropped while the source was being observed";
+        let reason = "the table was created or dropped while the source was being observed";
         return (Word::Unknown, reason.to_owned());
     };
     let Some(writes) = Writes::between(first, second) else {
-        let reason = "the source's write counters were reset meanwhile, so nothing bounds its writes";
+        let reason = "the source's write counters were reset in between, so nothing bounds its writes";
         return (Word::Unknown, reason.to_owned());
     };
     if writes.are_none() {
@@ -267,7 +266,7 @@ fn judge_rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written
             0 => OTHER_CONTENT.to_owned(),
             _ => describe_gap(rows, copied),
         };
-        return (Word::Differs, format!("{reason}; nobody wrote to it meanwhile"));
+        return (Word::Differs, format!("{reason}; nothing wrote to it in between"));
     }
     let by_age = pair.copy.strata.map(|strata| by_age(pair, &strata, writes));
     match by_age {
@@ -296,7 +295,7 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
         let reason = match may_be_gone {
             0 => format!("{missing} missing or changed, of {} that were there", format_rows(then.rows)),
             _ => format!(
-                "{missing} more are missing or changed than the writes meanwhile explain ({})",
+                "{missing} more are missing or changed than the writes in between explain ({})",
                 writes.describe()
             ),
         };
@@ -305,7 +304,7 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
     let may_be_new = writes.inserted + writes.updated;
     if copy.newer.rows > may_be_new {
         let reason = format!(
-            "{} too many: {} are newer, and the writes meanwhile allow {may_be_new} ({})",
+            "{} too many: {} are newer, and the writes in between allow {may_be_new} ({})",
             format_rows(copy.newer.rows - may_be_new),
             format_rows(copy.newer.rows),
             writes.describe()
@@ -325,7 +324,7 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
     let must_be_same = held.rows == then.rows && (writes.only_add() || !pair.were_running);
     let settled_must_be_same = writes.only_add();
     if must_be_same && !is_same_sum || settled_must_be_same && observed.settled != copy.settled {
-        return Some((Word::Differs, "the rows that were there then have other content".to_owned()));
+        return Some((Word::Differs, "the rows of that moment have different content".to_owned()));
     }
     (must_be_same || settled_must_be_same).then(|| {
         let identical = if pair.table.fingerprint.is_some() {
@@ -340,7 +339,7 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
     })
 }
 
-/// The verdict where only the number of rows can be held against the writes.
+/// The verdict where only the number of rows can be compared with the writes.
 fn judge_bounds(rows: u64, copied: u64, writes: Writes) -> (Word, String) {
     let lowest = if writes.rewritten { 0 } else { rows.saturating_sub(writes.deleted) };
     let highest = rows.saturating_add(writes.inserted);
@@ -351,12 +350,12 @@ fn judge_bounds(rows: u64, copied: u64, writes: Writes) -> (Word, String) {
         );
         return (Word::Within, reason);
     }
-    let reason = format!("{}; the writes meanwhile allow {lowest} to {highest}", describe_gap(rows, copied));
+    let reason = format!("{}; the writes in between allow {lowest} to {highest}", describe_gap(rows, copied));
     (Word::Differs, reason)
 }
 
 /// How a reason begins where the number of rows is right and they are not.
-const OTHER_CONTENT: &str = "as many rows, but with other content";
+const OTHER_CONTENT: &str = "the same number of rows, but different content";
 
 /// How a reason begins where the number of rows is wrong: `2 rows missing`.
 fn describe_gap(rows: u64, copied: u64) -> String {
@@ -364,8 +363,8 @@ fn describe_gap(rows: u64, copied: u64) -> String {
     format!("{} {direction}", format_rows(rows.abs_diff(copied)))
 }
 
-/// The reason of a table whose rows were found out one by one: `told` says which they are, so that their number is not said twice.
-/// Where more are missing than could be found, that is said too.
+/// The reason of a table whose rows were found out one by one: `told` names them, so that their number is not repeated.
+/// If more are missing than were found, it says so.
 pub(crate) fn reason_with_rows(told: &str, missing_among_them: u64, table: &TableVerdict) -> String {
     let (rows, copied) = (table.expected_rows.unwrap_or(0), table.observed_rows.unwrap_or(0));
     let apart = describe_gap(rows, copied);

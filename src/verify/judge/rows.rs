@@ -51,12 +51,12 @@ pub(crate) struct NewerRows {
     pub around_the_moment: u64,
 }
 
-/// What was found of one table.
+/// The result for one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) word: Word,
     pub(super) reason: String,
-    /// What stays open although nothing speaks against the copy.
+    /// What stays open although nothing counts against the copy.
     pub(super) open: Option<String>,
     pub(super) proof: TableProof,
 }
@@ -74,7 +74,7 @@ pub(super) struct Writes {
     deleted: u64,
     /// The counters have counted since before the backup.
     cover_the_time: bool,
-    /// Every row was written anew since: the table was truncated or rewritten, or is another one of the same name.
+    /// Every row was rewritten since: the table was truncated or rewritten, or is a different table of the same name.
     replaced_all: bool,
 }
 
@@ -184,7 +184,7 @@ impl Pair<'_> {
             let names = quote_names(&evidence.columns_lost);
             return Found::new(
                 Word::Differs,
-                format!("the copy has other columns than the backup had: {names}"),
+                format!("the copy has different columns from the backup: {names}"),
             );
         }
         let bad = evidence.missing + evidence.changed;
@@ -310,7 +310,7 @@ impl Pair<'_> {
         Found::new(Word::Unknown, format!("{open}: every one of its {rows} was written since"))
     }
 
-    /// The words for a copy that nothing speaks against, with what stays open.
+    /// The reason for a copy that nothing counts against, with what stays open.
     fn open_words(&self, lost: u64) -> Found {
         let evidence = self.evidence;
         let newer = self.rows.saturating_sub(self.older);
@@ -322,7 +322,10 @@ impl Pair<'_> {
             ));
         }
         if evidence.unread > 0 {
-            open.push(format!("{} were compared only by number, part by part", format_rows(evidence.unread)));
+            open.push(format!(
+                "{} were compared only by count, range by range",
+                format_rows(evidence.unread)
+            ));
         }
         if lost > 0 {
             open.push(format!(
@@ -360,7 +363,7 @@ impl Pair<'_> {
                 ),
                 false if self.made_anew => (
                     Word::Skipped,
-                    "the source's table was made after the backup, under the name of an older one".to_owned(),
+                    "the source's table was created after the backup, under the name of an older one".to_owned(),
                 ),
                 false => (
                     Word::Skipped,

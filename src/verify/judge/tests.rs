@@ -196,7 +196,7 @@ fn a_table_that_truncate_had_emptied_before_the_backup_is_believed_to_be_empty()
     };
     let pass = judge(vessel(0, 8192, None, Some(90)));
     assert_eq!((pass.tables[1].verdict, pass.verdict), (Word::Skipped, Verdict::Pass));
-    // Pages of an index, rows by the statistics, or a truncation in the copy itself speak against it.
+    // Index pages, rows in the statistics, or a truncation in the copy itself contradict it.
     for vessel in [
         vessel(0, 16_384, None, Some(90)),
         vessel(0, 8192, Some(1000), Some(90)),

@@ -1,12 +1,12 @@
-//! What a dump makes of definitions, where that is something else than they are.
+//! How a dump changes definitions.
 //!
 //! pg_dump leaves out what cannot be made again, and some names are chosen by PostgreSQL when a dump is loaded. Both are
 //! recorded beside the definitions: a definition that is *undumped* does not come back as it is, one that is *dumped* is what
 //! comes back in its place. Physical copies are judged by the definitions themselves.
 
-/// Before the kind of a reason: the name is the kind and the name of the definition that a dump does not bring back.
+/// Prefix of the kind of a reason: the name is the kind and the name of the definition that a dump does not restore.
 pub(in crate::verify) const UNDUMPED: &str = "undumped: ";
-/// Before the kind of a definition that comes back in place of another.
+/// Prefix of the kind of a definition that a restore creates in place of another.
 pub(in crate::verify) const DUMPED: &str = "dumped: ";
 
 /// What the parts below name.

@@ -369,7 +369,7 @@ pub(super) const TOUCHED: &str = r#"
     from definition d join newest n on n.class = d.class and n.id = d.id left join own o on o.class = d.class and o.id = d.id"#;
 
 /// The rights in an ACL, in a fixed order: PostgreSQL keeps them in the order of the commands that granted them, and the
-/// default ones as NULL until the first command. The owner is called so, since that it is another one is said elsewhere.
+/// default ones as NULL until the first command. The owner is written as `owner`: a different owner is reported elsewhere.
 /// `MAINTAIN` is new in PostgreSQL 17.
 fn acl_sql(arguments: &[&str]) -> String {
     let [list, kind, owner] = arguments else { return String::new() };

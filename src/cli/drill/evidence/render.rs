@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::drill::annotate::Note;
 use crate::drill::calendar::{Calendar, Cell, Month};
 use crate::drill::headline::{self, Standing};
-use crate::drill::report::Dossier;
+use crate::drill::report::DrillReport;
 use crate::drill::verify_evidence::{Checked, Fault, Report as Integrity, Verdict};
 use crate::error::Kind;
 use crate::output::{self, Page, escape_controls};
@@ -206,7 +206,7 @@ impl output::Report for Html {
     }
 }
 
-impl output::Report for Dossier {
+impl output::Report for DrillReport {
     fn render(&self, page: &mut Page) {
         let totals = &self.totals;
         page.line(page.toned(
