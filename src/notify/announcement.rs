@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind};
 use crate::rds::Place;
 
-/// How it is with something.
+/// The state of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
     /// As it should be.
     Ok,
-    /// Worth a look.
+    /// It needs attention.
     Warning,
-    /// It could not be found out.
+    /// It could not be determined.
     Unknown,
-    /// Not as it should be.
+    /// It has failed.
     Fail,
 }
 
@@ -30,7 +30,7 @@ impl State {
         }
     }
 
-    /// How urgent that is.
+    /// How urgent the state is.
     pub(crate) fn severity(self) -> &'static str {
         match self {
             State::Ok => "info",
@@ -40,7 +40,7 @@ impl State {
     }
 }
 
-/// What something is said of.
+/// What an announcement is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// A database.
@@ -51,33 +51,33 @@ pub(crate) enum Subject {
     Whole,
 }
 
-/// Whether something happens or lasts.
+/// Whether an announcement is about an event or a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nature {
     /// Each failure is news, such as that of a drill.
     Event,
-    /// The same again is no news, such as what `status` finds every quarter of an hour.
+    /// Repeating it is no news, such as what `status` finds every quarter of an hour.
     Condition,
 }
 
-/// What a command has to say.
+/// The outcome of a command for one subject.
 #[derive(Clone, Debug)]
 pub(crate) struct Announcement {
     /// Of what.
     pub subject: Subject,
     /// In which account and Region, where there are several.
     pub place: Option<String>,
-    /// Whether it happens or lasts.
+    /// Whether it is an event or a condition.
     pub nature: Nature,
     /// How it is.
     pub state: State,
-    /// The command's own word for it.
+    /// The command's own word for the outcome.
     pub verdict: String,
     /// The first reason.
     pub reason: String,
-    /// What makes it the same as before or another.
+    /// Tells whether it is the same as before.
     pub mark: String,
-    /// Where the evidence is.
+    /// Path of the evidence.
     pub evidence: Option<String>,
     /// One step to take.
     pub next: String,

@@ -15,10 +15,10 @@ use crate::aws::Access;
 use crate::error::Result;
 use crate::vault::Vault;
 
-/// More messages than this are put together into one.
+/// More messages than this are combined into one.
 const SINGLE: usize = 5;
 
-/// All that may be taken by telling everybody, so that a hook that hangs does not hold up a deployment.
+/// The time limit for all channels together, so that a hanging webhook does not hold up a deployment.
 const BUDGET: Duration = Duration::from_secs(6);
 
 /// The channels that are configured.
@@ -40,7 +40,7 @@ struct Digest {
 const DIGEST: &str = "notify/digest.json";
 
 impl Notifier {
-    /// Of what is configured. Nothing is looked up yet.
+    /// From the configuration. No secret is read yet.
     pub(crate) fn new(settings: &NotifySettings, access: Access, sender: Sender) -> Self {
         let channels = settings.channels.iter().map(|(name, settings)| Channel::new(name, settings.clone()));
         Notifier {
@@ -52,13 +52,13 @@ impl Notifier {
         }
     }
 
-    /// With a dead man's switch that was named for this call only.
+    /// Adds a dead man's switch for this call only.
     pub(crate) fn with_ping(mut self, url: Option<&str>) -> Self {
         self.channels.extend(url.map(Channel::ping_of));
         self
     }
 
-    /// Whether there is nobody to tell.
+    /// Whether no channel is configured.
     pub(crate) fn is_empty(&self) -> bool {
         self.channels.is_empty()
     }
@@ -68,7 +68,7 @@ impl Notifier {
         &self.channels
     }
 
-    /// Tells the dead man's switches of a command that it begins. What did not arrive is returned in words.
+    /// Tells the dead man's switches that a command begins. Returns what could not be delivered.
     pub(crate) async fn begin(&self, command: &str, run: &str) -> Vec<Delivery> {
         let all = self
             .switches(command)
@@ -80,7 +80,7 @@ impl Notifier {
         self.channels.iter().filter(move |channel| channel.is_ping() && channel.carries(command))
     }
 
-    /// Tells the switches how a command ended.
+    /// Tells the dead man's switches how a command ended.
     pub(crate) async fn end(&self, command: &str, run: &str, exit_code: u8, line: &str) -> Vec<Delivery> {
         let all = self.switches(command);
         let all =
@@ -88,12 +88,12 @@ impl Notifier {
         futures::future::join_all(all).await
     }
 
-    /// Whether anything but a switch listens to a command.
+    /// Whether any channel other than a dead man's switch carries a command.
     pub(crate) fn listens(&self, command: &str) -> bool {
         self.channels.iter().any(|channel| !channel.is_ping() && channel.carries(command))
     }
 
-    /// Finds out what of this is news, against what the vault has kept. Reads only.
+    /// Decides what is news compared with the notifications in the vault. Reads only.
     pub(crate) fn news(
         &self,
         vault: &Vault,
@@ -122,7 +122,7 @@ impl Notifier {
         Ok(news)
     }
 
-    /// What cannot be held against what was said before is all said, but for good news.
+    /// Where earlier notifications cannot be read, everything but good news is sent.
     pub(crate) fn all_news(&self, command: &str, told: Vec<Announcement>) -> News {
         let item = |told: Announcement| {
             let change = (told.state != State::Ok).then_some(Change::Failed);
@@ -131,7 +131,7 @@ impl Notifier {
         News { command: command.to_owned(), items: told.into_iter().map(item).collect(), digest: None }
     }
 
-    /// Sends what is news. What did not arrive anywhere will be news again.
+    /// Sends what is news. What no channel accepted will be news again.
     pub(crate) async fn send(&self, news: &News, now: DateTime<Utc>) -> Vec<Delivery> {
         let mut messages = news.messages(&self.sender, now);
         if messages.len() > SINGLE {
@@ -150,7 +150,7 @@ impl Notifier {
         futures::future::join_all(telling).await.into_iter().flatten().collect()
     }
 
-    /// Sends one message through one channel, whatever it carries otherwise.
+    /// Sends one message through one channel, whatever its filters are.
     pub(crate) async fn test(&self, channel: &Channel, now: DateTime<Utc>) -> Delivery {
         let message = Message::test(&channel.name, &self.sender, now);
         let sent = match channel.is_ping() {
@@ -160,7 +160,7 @@ impl Notifier {
         channel.delivery(sent)
     }
 
-    /// Keeps what was said.
+    /// Records what was sent.
     pub(crate) fn keep(
         &self,
         vault: &Vault,
@@ -194,7 +194,7 @@ async fn with_budget(
     tokio::time::timeout(BUDGET, work).await.unwrap_or_else(late)
 }
 
-/// What a command said, held against what was said before.
+/// The announcements of a command, compared with earlier ones.
 #[derive(Debug)]
 pub(crate) struct News {
     command: String,
@@ -203,7 +203,7 @@ pub(crate) struct News {
 }
 
 impl News {
-    /// A summary of everything, now.
+    /// A summary of everything.
     pub(crate) fn of_everything(vault: &Vault) -> Result<Self> {
         Ok(News {
             command: "notify digest".to_owned(),
