@@ -259,7 +259,7 @@ async fn what_no_dump_can_carry_is_told_and_is_no_fault_of_the_backup() {
     let run = world.lifeboat(&["backup", "restore", "a", "--url", &there, "--into", "app"]).await;
     run.assert_code(0).assert_says(&[
         "index `public.bad`: it is invalid in the source",
-        "generated columns (s) hold other values",
+        "generated columns (s) have different values",
         "zeros that were never written",
     ]);
     let report = assert_equal(&verify(&world, &source.url("app"), &target.url("app")).await);
