@@ -3,7 +3,7 @@
 //! The house, top to ground. A module uses only what stands below it; `tests/it/house.rs` holds that order.
 //!
 //! ```text
-//! fuzzed     (only for fuzz/) what reads the texts of others
+//! fuzzed     only in tests and fuzz/: the readers of what others wrote
 //! cli        one file per noun: flags, and how its report looks
 //! server     the REST API, the metrics, the dashboard
 //! init       a first lifeboat.toml, from what there is
@@ -35,7 +35,7 @@
 //! error      what went wrong, and the exit code that says so
 //! ```
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzed;
 pub mod cli;
 pub(crate) mod server;
