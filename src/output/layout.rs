@@ -341,7 +341,7 @@ mod tests {
     fn lines_are_wrapped_between_words_below_where_their_text_begins() {
         assert_eq!(
             wrap(
-                "  before     kept as database app_old until tomorrow: `lifeboat backup undo --confirm app` undoes it",
+                "  before     kept as database app_old until tomorrow: `lifeboat backup undo --confirm app` takes it back",
                 60
             ),
             [
