@@ -1,9 +1,12 @@
 //! The endpoints of `/api/`.
 
-mod acts;
-mod asked;
-mod long;
+mod body;
+mod create;
+mod delete;
+mod operation;
 mod respond;
+mod restore;
+mod verify;
 
 use std::sync::Arc;
 
@@ -26,7 +29,10 @@ use crate::error::Result;
 
 use respond::{respond, respond_with_error};
 
-pub(super) use acts::{create_backup, delete_backup, restore_backup, verify_backup};
+pub(super) use create::create_backup;
+pub(super) use delete::delete_backup;
+pub(super) use restore::restore_backup;
+pub(super) use verify::verify_backup;
 
 /// Reads something of the vault, and answers with it.
 async fn read_only(

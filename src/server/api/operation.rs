@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 
-use super::asked::prefers_async;
+use super::body::prefers_async;
 use super::respond::respond;
 use crate::backup::catalogue;
 use crate::backup::{BackupName, Context, Event, Manifest};
