@@ -1,5 +1,13 @@
 //! `POST /api/backup/create`, and what the pruning after it could not remove.
 
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
 use super::body::{CreateBody, idempotency_key, read_body};
 use super::operation::{actor_of, block_on, check_limit, context, look_up, of_act, run_as_job, wait_of_call};
 use super::respond::answer_act;
@@ -14,12 +22,6 @@ use crate::server::app::App;
 use crate::server::call::Call;
 use crate::server::jobs::{JobRequest, LiveJob, Task};
 use crate::vault::Trigger;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
-use serde_json::json;
-use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
 
 pub(in crate::server) async fn create_backup(State(app): State<Arc<App>>, request: Request) -> Response {
     answer_act(app, request, try_create).await

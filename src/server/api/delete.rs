@@ -1,5 +1,13 @@
 //! `DELETE /api/backup/delete/NAME`.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+
 use super::body::query_flag;
 use super::operation::{
     actor_of, admit_call, block_on, check_limit, context, end_recorded, give_back, of_act, refuse_absent,
@@ -13,12 +21,6 @@ use crate::server::answers::Answer;
 use crate::server::app::App;
 use crate::server::blocking::run_blocking;
 use crate::server::call::Call;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
-use serde_json::json;
-use std::sync::Arc;
-use std::time::Instant;
 
 pub(in crate::server) async fn delete_backup(State(app): State<Arc<App>>, request: Request) -> Response {
     answer_act(app, request, try_delete).await

@@ -1,5 +1,13 @@
 //! `POST /api/backup/restore/NAME`.
 
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
 use super::body::{RestoreBody, idempotency_key, read_body};
 use super::operation::{
     actor_of, asked_before, block_on, check_limit, context, look_up, of_act, refuse_absent, run_as_job,
@@ -14,12 +22,6 @@ use crate::server::app::App;
 use crate::server::blocking::run_blocking;
 use crate::server::call::Call;
 use crate::server::jobs::{JobRequest, LiveJob, Task};
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
-use serde_json::json;
-use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
 
 pub(in crate::server) async fn restore_backup(State(app): State<Arc<App>>, request: Request) -> Response {
     answer_act(app, request, try_restore).await

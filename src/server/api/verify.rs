@@ -1,5 +1,13 @@
 //! `POST /api/backup/verify/NAME`.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+
 use super::body::{VerifyBody, idempotency_key, read_body};
 use super::operation::{
     actor_of, block_on, check_limit, context, look_up, of_act, refuse_absent, run_as_job, wait_of_call,
@@ -12,12 +20,6 @@ use crate::server::app::App;
 use crate::server::call::Call;
 use crate::server::jobs::{JobRequest, LiveJob, Task};
 use crate::verify::Verdict;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
-use serde_json::json;
-use std::sync::Arc;
-use std::time::Instant;
 
 pub(in crate::server) async fn verify_backup(State(app): State<Arc<App>>, request: Request) -> Response {
     answer_act(app, request, try_verify).await
