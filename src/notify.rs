@@ -21,7 +21,7 @@ mod mail;
 pub(crate) mod message;
 mod notifier;
 mod settings;
-pub(crate) mod state;
+pub(crate) mod news;
 
 pub(crate) use announcement::{Announcement, Nature, State, Subject};
 pub(crate) use command::{NotifiedCommand, Ping, Saying};

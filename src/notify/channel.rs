@@ -10,7 +10,7 @@ use super::delivery::Delivery;
 use super::mail;
 use super::message::Message;
 use super::settings::{ChannelKind, ChannelSettings, Secret};
-use super::state::Change;
+use super::news::Change;
 use crate::aws::{Access, Aws};
 use crate::web::{self, Call};
 

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service as _;
 
 use super::call::{Ambiguous, Peer};
-use super::heads::Watched;
+use super::ambiguous_length::Watched;
 use crate::interrupt::Interrupt;
 
 /// How long the head of a request may take; a connection may be idle as long.

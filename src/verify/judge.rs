@@ -23,7 +23,7 @@ use judgement::{doubt_of_coverage, format_rows};
 
 use super::Verdict;
 use super::depth::Depth;
-use super::narrow::Differences;
+use super::row_differences::Differences;
 use super::observe::{Counted, Observation, Table};
 
 /// Whether two fingerprints are of the same content; `None` if one is missing.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::fingerprint::{Form, Hashed};
-use super::narrow::{Common, Compared};
+use super::row_differences::{Common, Compared};
 use super::observe::Table;
 use crate::error::Result;
 use crate::postgres::Session;

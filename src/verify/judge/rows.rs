@@ -8,7 +8,7 @@
 use chrono::{DateTime, Utc};
 
 use super::judgement::{TableProof, Word, format_rows};
-use crate::verify::narrow::Differences;
+use crate::verify::row_differences::Differences;
 use crate::verify::observe::{Observation, Table, WriteCounters};
 use crate::words::quote_names;
 
