@@ -12,9 +12,9 @@ use crate::verify::Recorded;
 use crate::verify::depth::{Depth, Tables};
 use crate::verify::indexes::Indexes;
 use crate::verify::judge::{Kinship, reason_with_rows};
-use crate::verify::row_differences::{self, Extent, HowRowsDiffer, RowsNamed};
 use crate::verify::observe::{Progress, WrittenTables};
 use crate::verify::physical::{self, Held, PhysicalCopy};
+use crate::verify::row_differences::{self, Extent, HowRowsDiffer, RowsNamed};
 use crate::verify::schema::Touched;
 use crate::verify::{
     Databases, Horizon, Judgement, Look, Observation, Question, Recording, Verdict, Word, judge, lineage,

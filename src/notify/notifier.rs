@@ -9,8 +9,8 @@ use super::announcement::{Announcement, State};
 use super::channel::Channel;
 use super::delivery::Delivery;
 use super::message::{Message, Sender};
-use super::settings::NotifySettings;
 use super::news::{self, Change, Item};
+use super::settings::NotifySettings;
 use crate::aws::Access;
 use crate::error::Result;
 use crate::vault::Vault;
@@ -101,10 +101,8 @@ impl Notifier {
         told: Vec<Announcement>,
         now: DateTime<Utc>,
     ) -> Result<News> {
-        let names: Vec<String> = told
-            .iter()
-            .map(|told| news::state_path(command, &told.subject, told.place.as_deref()))
-            .collect();
+        let names: Vec<String> =
+            told.iter().map(|told| news::state_path(command, &told.subject, told.place.as_deref())).collect();
         let mut news = News { command: command.to_owned(), items: Vec::new(), digest: None };
         for (told, kept) in told.into_iter().zip(vault.read_all(&names)?) {
             let kept = kept?.and_then(|text| news::Kept::parse(&text));
@@ -175,8 +173,7 @@ impl Notifier {
             }
             if let Some(kept) = news::serialize_state(&news.command, item, now) {
                 let told = &item.told;
-                vault
-                    .write(&news::state_path(&news.command, &told.subject, told.place.as_deref()), &kept)?;
+                vault.write(&news::state_path(&news.command, &told.subject, told.place.as_deref()), &kept)?;
             }
         }
         if news.digest.is_some() && arrived {

@@ -6,8 +6,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::judge::{self, DefinitionVerdict, Judgement, Looks};
-use super::row_differences::{self, Differences, Extent};
 use super::observe::{Databases, Observation, Progress, Question, Visit};
+use super::row_differences::{self, Differences, Extent};
 use super::{Look, Origin, Recorded, TableVerdict, Verdict, Word, lineage, wording};
 use crate::error::{Error, Result};
 use crate::postgres::Target;

@@ -74,7 +74,9 @@ impl Run<'_, '_> {
             }
         };
         // A plan would run it in the same way.
-        if let Ok(reading) = read_only_step::confine_step(step, self.runbook, &self.values, self.cx.reads_only) {
+        if let Ok(reading) =
+            read_only_step::confine_step(step, self.runbook, &self.values, self.cx.reads_only)
+        {
             return read_only_step::run_reading(reading, self.cx.aws, &settings, started, says).await;
         }
         match &step.kind {
