@@ -156,9 +156,9 @@ async fn limits_are_exact_and_nothing_that_a_client_writes_moves_them() {
     for number in 0..4 {
         let spoofed = format!("10.0.0.{number}");
         let headers = [
-            ("x-forwarded-for", spoofed.as_str()),
-            ("x-real-ip", &spoofed),
-            ("forwarded", &format!("for={spoofed}")),
+            ("x-client-ip", spoofed.as_str()),
+            ("true-client-ip", &spoofed),
+            ("x-request-id", &spoofed),
         ];
         let answer = server.call_with("POST", "/api/backup/create", &headers, "").await;
         let told = answer.refusal(429);
