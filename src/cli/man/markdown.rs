@@ -30,7 +30,7 @@ pub(super) fn draw_page(command: &Command, name: &str) -> String {
     }
     draw_arguments(command, name == "lifeboat", &mut page);
     if name != "lifeboat" {
-        page.push_str("[Global options](lifeboat.md#global-options) and [exit codes](../exit-codes.md) are those of every command.\n");
+        page.push_str("[Global options](lifeboat.md#global-options) and [exit codes](../../reference.md#exit-codes) are the same for every command.\n");
     }
     page
 }
@@ -129,7 +129,12 @@ fn draw_help(argument: &Arg) -> String {
     text
 }
 
-/// A text as one cell of a table.
+/// A text as one cell of a table. Outside of code, `<DB>` would be taken for a tag.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace("\n\n", "<br>").replace('\n', " ")
+    let parts: Vec<String> = text
+        .split('`')
+        .enumerate()
+        .map(|(at, part)| if at % 2 == 0 { part.replace('<', "&lt;") } else { part.to_owned() })
+        .collect();
+    parts.join("`").replace('|', "\\|").replace("\n\n", "<br>").replace('\n', " ")
 }
