@@ -1,6 +1,6 @@
 //! Event subscriptions of Amazon RDS, and the one parameter that an alarm's threshold depends on.
 
-use super::snapshots::to_aws;
+use super::rds::to_aws;
 use super::{Aws, Failure, call, if_found, list_all};
 use crate::rds::{EventSubscription, Tags};
 

@@ -2,8 +2,7 @@
 
 use aws_sdk_rds::types::{ApplyMethod, DbParameterGroup, Parameter as Row};
 
-use super::rds::tags;
-use super::snapshots::to_aws;
+use super::rds::{tags, to_aws};
 use super::{Aws, Failure, call, if_found, list_all};
 use crate::rds::Tags;
 

@@ -12,7 +12,6 @@ use aws_sdk_rds::types::{
 use aws_smithy_types::DateTime as AwsTime;
 use aws_smithy_types::retry::RetryConfig;
 
-use super::snapshots::to_aws;
 use super::{Aws, Failure, Fault, call, if_found, list_all, retry};
 use crate::error::Error;
 use crate::postgres::Password;
@@ -351,6 +350,11 @@ async fn list_pages(
 
 pub(super) fn from_aws_time(at: &AwsTime) -> Option<DateTime<Utc>> {
     Utc.timestamp_opt(at.secs(), at.subsec_nanos()).single()
+}
+
+/// Tags in the SDK's form.
+pub(super) fn to_aws(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 pub(super) fn tags(list: &[Tag]) -> Tags {

@@ -1,9 +1,8 @@
 //! Snapshots: listed, asked for, tagged, deleted.
 
-use aws_sdk_rds::types::Tag;
 use aws_smithy_types::retry::RetryConfig;
 
-use super::rds::snapshot;
+use super::rds::{snapshot, to_aws};
 use super::{Aws, Failure, Fault, call, if_found, list_all, retry};
 use crate::rds::{InstanceId, Snapshot, SnapshotId, SnapshotType, Tags};
 
@@ -190,11 +189,6 @@ impl Aws {
         let request = self.rds.add_tags_to_resource().resource_name(arn).set_tags(Some(to_aws(tags)));
         call("AddTagsToResource", format!("`{arn}`"), || request.clone().send()).await.map(drop)
     }
-}
-
-/// Tags in the SDK's form.
-pub(super) fn to_aws(tags: &Tags) -> Vec<Tag> {
-    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 fn nameless(operation: &'static str, resource: String) -> Failure {
