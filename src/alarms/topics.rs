@@ -159,7 +159,7 @@ pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
             remedy: KEY_REMEDY,
         });
     }
-    if !super::policy::allows(&topic.policy, service, arn) {
+    if !super::topic_policy::allows(&topic.policy, service, arn) {
         found.push(Blocked {
             code: "topic-policy-shuts-out",
             message: format!("the policy of topic `{arn}` does not let {service} publish"),

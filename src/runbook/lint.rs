@@ -9,7 +9,7 @@ use super::confined::ReadsOnly;
 use super::document::{Act, Kind, Runbook, Script, Step};
 use super::evaluation::{self, ByHand};
 use super::fault::{Fault, Position};
-use super::reading;
+use super::read_only_step;
 use super::shell::{Scan, is_there};
 
 /// Why a call of lifeboat is invalid, if it is.
@@ -153,7 +153,7 @@ fn of_step(step: &Step) -> Vec<Fault> {
 /// A step that says `read-only` is run in a plan, and repeated after an interruption, only if it is confined.
 fn judge_promise(step: &Step, runbook: &Runbook, reads_only: ReadsOnly<'_>) -> Option<Fault> {
     let act = step.kind.act().filter(|act| act.read_only)?;
-    let refusal = reading::first_refusal(step, runbook, reads_only)?;
+    let refusal = read_only_step::first_refusal(step, runbook, reads_only)?;
     let what = format!("step `{}` says `read-only`, but a plan cannot verify it: {}", step.id, refusal.why);
     Some(Fault::shortfall(below(act.script.at, refusal.line), "read-only", what).hint(
         "Write one command per line, using only `aws`, `lifeboat`, `test`, `ls`, `df` and `date`, or one SQL query; or leave out `read-only` and add a `probe`.",
