@@ -36,6 +36,7 @@ pub(crate) use proof::Proof;
 pub(crate) use query::{Query, Service, identity_of_policies};
 pub(crate) use rds::{Delete, Restore, RestoreFrom};
 pub(crate) use snapshots::CopySnapshot;
-pub(crate) use wait::{LOOKS_UNTIL_GONE, Poll, Seen};
+pub(crate) use wait::{LOOKS_UNTIL_GONE, Poll};
 
-use patience::retry;
+use failure::if_found;
+use patience::{call, list_all, retry};

@@ -128,11 +128,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         _ if cli.global.json => Format::Json,
         _ => Format::Text,
     };
-    if let Some(file) = environment_file(&cli.command)
+    if let Command::Backup(command) = &cli.command
+        && let Some(file) = command.environment_file()
         && let Err(error) = environment::adopt_variables_of(file)
     {
-        Output::new(format, Color::Never, false).logging(now).fail(&error);
-        return error.kind().exit_code();
+        return exit_code(Err(error), &Output::new(format, Color::Never, false).logging(now));
     }
     log_to_stderr(cli.global.verbose);
     let printer = || {
@@ -152,9 +152,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let error = Error::outside("the process cannot be set up").caused_by(error);
-            output.fail(&error);
-            return error.kind().exit_code();
+            return exit_code(Err(Error::outside("the process cannot be set up").caused_by(error)), &output);
         }
     };
     let (config, wrong) = match Config::load(cli.global.config.as_deref()) {
@@ -163,17 +161,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) if matches!(cli.command, Command::Doctor(_)) => (Config::default(), Some(error)),
         // It is about to be written, and refused if something is there.
         Err(_) if matches!(cli.command, Command::Init(_)) => (Config::default(), None),
-        Err(error) => {
-            output.fail(&error);
-            return error.kind().exit_code();
-        }
+        Err(error) => return exit_code(Err(error), &output),
     };
     let session = match Session::new(&cli.global, config, Cli::command(), printer()) {
         Ok(session) => std::sync::Arc::new(session),
-        Err(error) => {
-            output.fail(&error);
-            return error.kind().exit_code();
-        }
+        Err(error) => return exit_code(Err(error), &output),
     };
     let ended = runtime.block_on(async {
         let notified = notified_command(&cli.command).and_then(|(name, nature)| {
@@ -241,14 +233,6 @@ fn missing_subcommand(help: &str) -> String {
     let words = usage.split_whitespace().skip(1).take_while(|word| !word.starts_with(['[', '<']));
     let command = words.collect::<Vec<_>>().join(" ");
     format!("error: `{command}` needs a subcommand\n\n{usage}\n\n`{command} --help` lists them.\n")
-}
-
-/// The file that a scheduled command takes its variables from.
-fn environment_file(command: &Command) -> Option<&std::path::Path> {
-    match command {
-        Command::Backup(command) => command.environment_file(),
-        _ => None,
-    }
 }
 
 fn exit_code(ended: Result<Option<Kind>>, output: &Output) -> u8 {

@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::aws::{Aws, BackupChange, Poll, Seen, retry_while_wrong_state};
+use crate::aws::{Aws, BackupChange, Poll, retry_while_wrong_state};
 use crate::error::{Error, Kind, Result};
 use crate::rds::{Health, Instance, InstanceId, Place, SnapshotType, Unreached};
 use crate::settings::PerDatabase;
@@ -381,7 +381,7 @@ pub(crate) async fn apply_change(
     let poll = Poll { give_up_after: give_up.saturating_duration_since(Instant::now()), ..poll };
     let ended = aws
         .watch(&id, poll, |seen| match seen {
-            Seen::Instance(Some(instance)) => {
+            Ok(Some(instance)) => {
                 let now = State::of_instance(instance);
                 let is_so = now.retention_days == wanted.retention_days
                     && now.backup_window == wanted.backup_window
@@ -390,7 +390,7 @@ pub(crate) async fn apply_change(
                     && !now.pending.contains_key("BackupRetentionPeriod");
                 (is_so && instance.reported_status.health() == Health::Usable).then_some(now)
             }
-            Seen::Instance(None) | Seen::Nothing(_) => None,
+            Ok(None) | Err(_) => None,
         })
         .await?;
     match ended {

@@ -119,7 +119,7 @@ pub(super) async fn ours(aws: &Aws) -> Result<Vec<EventSubscription>> {
     let mut ours = Vec::new();
     for mut one in aws.event_subscriptions().await? {
         if one.name.starts_with(PREFIX) {
-            one.tags = aws.rds_tags(&one.arn).await?;
+            one.tags = aws.tags_of(&one.arn).await?;
             if is_ours(&one.tags) {
                 ours.push(one);
             }

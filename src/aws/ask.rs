@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::wait::{LOOKS_UNTIL_GONE, Poll, Seen};
+use super::wait::{LOOKS_UNTIL_GONE, Poll};
 use super::{Aws, Failure, Fault};
 use crate::error::{self, Error};
 use crate::rds::{Health, Instance, InstanceId};
@@ -121,16 +121,16 @@ impl Aws {
         let arrival = self
             .watch(id, poll, |seen| {
                 let instance = match seen {
-                    Seen::Instance(Some(instance)) => instance,
-                    Seen::Instance(None) if last_status.is_empty() && started.elapsed() < LAG => return None,
-                    Seen::Instance(None) if missing + 1 < LOOKS_UNTIL_GONE => {
+                    Ok(Some(instance)) => instance,
+                    Ok(None) if last_status.is_empty() && started.elapsed() < LAG => return None,
+                    Ok(None) if missing + 1 < LOOKS_UNTIL_GONE => {
                         missing += 1;
                         return None;
                     }
-                    Seen::Instance(None) => {
+                    Ok(None) => {
                         return never("it no longer exists".to_owned(), "CloudTrail shows who deleted it.");
                     }
-                    Seen::Nothing(failure) => {
+                    Err(failure) => {
                         on_sighting(Sighting::NoAnswer(failure));
                         return None;
                     }

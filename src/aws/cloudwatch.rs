@@ -10,7 +10,7 @@ use aws_smithy_types::DateTime as AwsTime;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::rds::from_aws_time;
-use super::{Aws, Failure, Fault, retry};
+use super::{Aws, Failure, call, if_found, list_all};
 use crate::rds::{
     Alarm, AlarmSpec, AlarmState, Comparison, HistoryItem, Measurement, Metric, MetricWatch, Tags, Treatment,
     Watch,
@@ -24,71 +24,50 @@ const NAMES_PER_CALL: usize = 100;
 impl Aws {
     /// All alarms whose names begin so, composite ones too.
     pub(crate) async fn alarms(&self, prefix: Option<&str>) -> Result<Vec<Alarm>, Failure> {
-        let mut all = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let page = retry(|| async {
-                self.cloudwatch
-                    .describe_alarms()
-                    .alarm_types(AlarmType::MetricAlarm)
-                    .alarm_types(AlarmType::CompositeAlarm)
-                    .set_alarm_name_prefix(prefix.map(str::to_owned))
-                    .max_records(100)
-                    .set_next_token(token.clone())
-                    .send()
-                    .await
-                    .map_err(|error| Failure::from_sdk("DescribeAlarms", "all alarms", error))
-            })
-            .await?;
-            all.extend(page.metric_alarms().iter().map(metric_alarm));
-            all.extend(page.composite_alarms().iter().map(composite_alarm));
-            token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if token.is_none() {
-                return Ok(all);
-            }
-        }
+        list_all(|token| async move {
+            let request = self
+                .cloudwatch
+                .describe_alarms()
+                .alarm_types(AlarmType::MetricAlarm)
+                .alarm_types(AlarmType::CompositeAlarm)
+                .set_alarm_name_prefix(prefix.map(str::to_owned))
+                .max_records(100)
+                .set_next_token(token);
+            let page = call("DescribeAlarms", "all alarms", || request.clone().send()).await?;
+            let composite = page.composite_alarms().iter().map(composite_alarm);
+            let alarms = page.metric_alarms().iter().map(metric_alarm).chain(composite).collect();
+            Ok((alarms, page.next_token))
+        })
+        .await
     }
 
     /// One alarm, of whatever type.
     pub(crate) async fn alarm(&self, name: &str) -> Result<Option<Alarm>, Failure> {
-        let answer = retry(|| async {
-            self.cloudwatch
-                .describe_alarms()
-                .alarm_types(AlarmType::MetricAlarm)
-                .alarm_types(AlarmType::CompositeAlarm)
-                .alarm_names(name)
-                .send()
-                .await
-                .map_err(|error| Failure::from_sdk("DescribeAlarms", format!("alarm `{name}`"), error))
-        })
-        .await?;
+        let request = self
+            .cloudwatch
+            .describe_alarms()
+            .alarm_types(AlarmType::MetricAlarm)
+            .alarm_types(AlarmType::CompositeAlarm)
+            .alarm_names(name);
+        let answer = call("DescribeAlarms", format!("alarm `{name}`"), || request.clone().send()).await?;
         let composite = answer.composite_alarms().first().map(composite_alarm);
         Ok(answer.metric_alarms().first().map(metric_alarm).or(composite))
     }
 
     /// The tags of an alarm; none if it is gone.
     pub(crate) async fn alarm_tags(&self, arn: &str) -> Result<Tags, Failure> {
-        let answer = retry(|| async {
-            let answer = self.cloudwatch.list_tags_for_resource().resource_arn(arn).send().await;
-            answer.map_err(|error| Failure::from_sdk("ListTagsForResource", format!("`{arn}`"), error))
-        })
-        .await;
-        match answer {
-            Ok(answer) => Ok(answer
-                .tags()
-                .iter()
-                .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())))
-                .collect()),
-            Err(failure) if failure.fault == Fault::NotFound => Ok(Tags::new()),
-            Err(failure) => Err(failure),
-        }
+        let list = || self.cloudwatch.list_tags_for_resource().resource_arn(arn).send();
+        let answer = if_found(call("ListTagsForResource", format!("`{arn}`"), list).await)?;
+        let tags = answer.as_ref().map(|answer| answer.tags()).unwrap_or_default().iter();
+        let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
+        Ok(tags.filter_map(pair).collect())
     }
 
     /// Creates an alarm with its tags, or replaces all settings of an existing one; CloudWatch then ignores tags.
     pub(crate) async fn put_alarm(&self, spec: &AlarmSpec, tags: &Tags) -> Result<(), Failure> {
         let Watch::Metric(watch) = &spec.watch else { return Ok(()) };
         let is_percentile = watch.statistic.starts_with('p');
-        let put = || async {
+        let put = || {
             self.cloudwatch
                 .put_metric_alarm()
                 .alarm_name(&spec.name)
@@ -111,36 +90,20 @@ impl Aws {
                 .set_unit(watch.unit.as_deref().map(StandardUnit::from))
                 .set_tags((!tags.is_empty()).then(|| tag_list(tags)))
                 .send()
-                .await
-                .map_err(|error| Failure::from_sdk("PutMetricAlarm", format!("alarm `{}`", spec.name), error))
         };
-        retry(put).await.map(drop)
+        call("PutMetricAlarm", format!("alarm `{}`", spec.name), put).await.map(drop)
     }
 
     /// Sets tags of an alarm, and takes others away.
     pub(crate) async fn tag_alarm(&self, arn: &str, set: &Tags, remove: &[String]) -> Result<(), Failure> {
-        let resource = || format!("`{arn}`");
         if !set.is_empty() {
-            retry(|| async {
-                let answer = self
-                    .cloudwatch
-                    .tag_resource()
-                    .resource_arn(arn)
-                    .set_tags(Some(tag_list(set)))
-                    .send()
-                    .await;
-                answer.map_err(|error| Failure::from_sdk("TagResource", resource(), error))
-            })
-            .await?;
+            let request = self.cloudwatch.tag_resource().resource_arn(arn).set_tags(Some(tag_list(set)));
+            call("TagResource", format!("`{arn}`"), || request.clone().send()).await?;
         }
         if !remove.is_empty() {
-            retry(|| async {
-                let keys = Some(remove.to_vec());
-                let answer =
-                    self.cloudwatch.untag_resource().resource_arn(arn).set_tag_keys(keys).send().await;
-                answer.map_err(|error| Failure::from_sdk("UntagResource", resource(), error))
-            })
-            .await?;
+            let request = self.cloudwatch.untag_resource().resource_arn(arn);
+            let request = request.set_tag_keys(Some(remove.to_vec()));
+            call("UntagResource", format!("`{arn}`"), || request.clone().send()).await?;
         }
         Ok(())
     }
@@ -148,17 +111,9 @@ impl Aws {
     /// Deletes metric alarms; names that do not exist are no error.
     pub(crate) async fn delete_alarms(&self, names: &[String]) -> Result<(), Failure> {
         for names in names.chunks(NAMES_PER_CALL) {
-            let deleted = retry(|| async {
-                let answer =
-                    self.cloudwatch.delete_alarms().set_alarm_names(Some(names.to_vec())).send().await;
-                let resource = format!("{} alarms, `{}` first", names.len(), names[0]);
-                answer.map_err(|error| Failure::from_sdk("DeleteAlarms", resource, error))
-            })
-            .await;
-            match deleted {
-                Err(failure) if failure.fault != Fault::NotFound => return Err(failure),
-                _ => {}
-            }
+            let request = self.cloudwatch.delete_alarms().set_alarm_names(Some(names.to_vec()));
+            let resource = format!("{} alarms, `{}` first", names.len(), names[0]);
+            if_found(call("DeleteAlarms", resource, || request.clone().send()).await)?;
         }
         Ok(())
     }
@@ -170,12 +125,9 @@ impl Aws {
         state: &AlarmState,
         reason: &str,
     ) -> Result<(), Failure> {
-        let set = || async {
-            let call = self.cloudwatch.set_alarm_state().alarm_name(name);
-            let answer = call.state_value(StateValue::from(state.as_str())).state_reason(reason).send().await;
-            answer.map_err(|error| Failure::from_sdk("SetAlarmState", format!("alarm `{name}`"), error))
-        };
-        retry(set).await.map(drop)
+        let request = self.cloudwatch.set_alarm_state().alarm_name(name);
+        let request = request.state_value(StateValue::from(state.as_str())).state_reason(reason);
+        call("SetAlarmState", format!("alarm `{name}`"), || request.clone().send()).await.map(drop)
     }
 
     /// What an alarm's actions came to since `since`, oldest first.
@@ -184,21 +136,18 @@ impl Aws {
         name: &str,
         since: DateTime<Utc>,
     ) -> Result<Vec<HistoryItem>, Failure> {
-        let answer = retry(|| async {
-            self.cloudwatch
-                .describe_alarm_history()
-                .alarm_name(name)
-                .alarm_types(AlarmType::MetricAlarm)
-                .alarm_types(AlarmType::CompositeAlarm)
-                .history_item_type(HistoryItemType::Action)
-                .start_date(AwsTime::from_millis(since.timestamp_millis()))
-                .scan_by(ScanBy::TimestampAscending)
-                .max_records(100)
-                .send()
-                .await
-                .map_err(|error| Failure::from_sdk("DescribeAlarmHistory", format!("alarm `{name}`"), error))
-        })
-        .await?;
+        let request = self
+            .cloudwatch
+            .describe_alarm_history()
+            .alarm_name(name)
+            .alarm_types(AlarmType::MetricAlarm)
+            .alarm_types(AlarmType::CompositeAlarm)
+            .history_item_type(HistoryItemType::Action)
+            .start_date(AwsTime::from_millis(since.timestamp_millis()))
+            .scan_by(ScanBy::TimestampAscending)
+            .max_records(100);
+        let answer =
+            call("DescribeAlarmHistory", format!("alarm `{name}`"), || request.clone().send()).await?;
         Ok(answer
             .alarm_history_items()
             .iter()
@@ -210,23 +159,18 @@ impl Aws {
     /// backfilled.
     pub(crate) async fn publish(&self, namespace: &str, measurements: &[Measurement]) -> Result<(), Failure> {
         for some in measurements.chunks(DATA_PER_CALL) {
-            retry(|| async {
-                let data = some.iter().map(|one| {
-                    let dimension = Dimension::builder().name("DBInstanceIdentifier").value(&one.database);
-                    MetricDatum::builder()
-                        .metric_name(one.metric)
-                        .dimensions(dimension.build())
-                        .unit(StandardUnit::from(one.unit))
-                        .value(one.value)
-                        .build()
-                });
-                let call = self.cloudwatch.put_metric_data().namespace(namespace);
-                let answer = call.set_metric_data(Some(data.collect())).send().await;
-                answer.map_err(|error| {
-                    Failure::from_sdk("PutMetricData", format!("namespace `{namespace}`"), error)
-                })
-            })
-            .await?;
+            let data = some.iter().map(|one| {
+                let dimension = Dimension::builder().name("DBInstanceIdentifier").value(&one.database);
+                MetricDatum::builder()
+                    .metric_name(one.metric)
+                    .dimensions(dimension.build())
+                    .unit(StandardUnit::from(one.unit))
+                    .value(one.value)
+                    .build()
+            });
+            let request = self.cloudwatch.put_metric_data().namespace(namespace);
+            let request = request.set_metric_data(Some(data.collect()));
+            call("PutMetricData", format!("namespace `{namespace}`"), || request.clone().send()).await?;
         }
         Ok(())
     }
@@ -241,34 +185,24 @@ impl Aws {
         let mut found = BTreeSet::new();
         let time = |time: DateTime<Utc>| AwsTime::from_millis(time.timestamp_millis());
         for some in metrics.chunks(QUERIES_PER_CALL) {
-            let queries: Vec<MetricDataQuery> =
-                some.iter().enumerate().map(|(number, metric)| count_of(number, metric)).collect();
-            let mut token: Option<String> = None;
-            loop {
-                let answer = retry(|| async {
-                    self.cloudwatch
-                        .get_metric_data()
-                        .set_metric_data_queries(Some(queries.clone()))
-                        .start_time(time(now - TimeDelta::days(1)))
-                        .end_time(time(now + TimeDelta::minutes(5)))
-                        .set_next_token(token.clone())
-                        .send()
-                        .await
-                        .map_err(|error| Failure::from_sdk("GetMetricData", "the metrics of alarms", error))
-                })
-                .await?;
-                for result in answer.metric_data_results().iter().filter(|result| !result.values().is_empty())
-                {
-                    let number =
-                        result.id().and_then(|id| id.strip_prefix('m')).and_then(|id| id.parse().ok());
-                    found.extend(
-                        number.and_then(|number: usize| some.get(number)).map(|metric| (*metric).clone()),
-                    );
+            let queries = some.iter().enumerate().map(|(number, metric)| count_of(number, metric));
+            let request = self
+                .cloudwatch
+                .get_metric_data()
+                .set_metric_data_queries(Some(queries.collect()))
+                .start_time(time(now - TimeDelta::days(1)))
+                .end_time(time(now + TimeDelta::minutes(5)));
+            let list = |token| {
+                let request = request.clone().set_next_token(token);
+                async move {
+                    let page =
+                        call("GetMetricData", "the metrics of alarms", || request.clone().send()).await?;
+                    Ok((page.metric_data_results.unwrap_or_default(), page.next_token))
                 }
-                token = answer.next_token().map(str::to_owned);
-                if token.is_none() {
-                    break;
-                }
+            };
+            for result in list_all(list).await?.iter().filter(|result| !result.values().is_empty()) {
+                let number = result.id().and_then(|id| id.strip_prefix('m')?.parse::<usize>().ok());
+                found.extend(number.and_then(|number| some.get(number)).map(|metric| (*metric).clone()));
             }
         }
         Ok(found)

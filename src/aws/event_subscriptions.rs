@@ -1,55 +1,27 @@
 //! Event subscriptions of Amazon RDS, and the one parameter that an alarm's threshold depends on.
 
-use aws_sdk_rds::types::Tag;
-
-use super::{Aws, Failure, Fault, retry};
+use super::rds::to_aws;
+use super::{Aws, Failure, call, if_found, list_all};
 use crate::rds::{EventSubscription, Tags};
 
 impl Aws {
     /// All event subscriptions of the Region, without their tags.
     pub(crate) async fn event_subscriptions(&self) -> Result<Vec<EventSubscription>, Failure> {
-        let mut all = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let page = retry(|| async {
-                let call = self.rds.describe_event_subscriptions().max_records(100);
-                let answer = call.set_marker(marker.clone()).send().await;
-                answer.map_err(|error| {
-                    Failure::from_sdk("DescribeEventSubscriptions", "all event subscriptions", error)
-                })
-            })
-            .await?;
-            all.extend(page.event_subscriptions_list().iter().map(subscription));
-            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// The tags of an RDS object.
-    pub(crate) async fn rds_tags(&self, arn: &str) -> Result<Tags, Failure> {
-        let answer = retry(|| async {
-            let answer = self.rds.list_tags_for_resource().resource_name(arn).send().await;
-            answer.map_err(|error| Failure::from_sdk("ListTagsForResource", format!("`{arn}`"), error))
+        list_all(|marker| async move {
+            let list = || {
+                let request = self.rds.describe_event_subscriptions().max_records(100);
+                request.set_marker(marker.clone()).send()
+            };
+            let page = call("DescribeEventSubscriptions", "all event subscriptions", list).await?;
+            Ok((page.event_subscriptions_list().iter().map(subscription).collect(), page.marker))
         })
-        .await?;
-        Ok(answer
-            .tag_list()
-            .iter()
-            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())))
-            .collect())
+        .await
     }
 
     /// The categories that events of a type of source come in.
     pub(crate) async fn event_categories(&self, source_type: &str) -> Result<Vec<String>, Failure> {
-        let answer = retry(|| async {
-            let answer = self.rds.describe_event_categories().source_type(source_type).send().await;
-            answer.map_err(|error| {
-                Failure::from_sdk("DescribeEventCategories", format!("`{source_type}`"), error)
-            })
-        })
-        .await?;
+        let list = || self.rds.describe_event_categories().source_type(source_type).send();
+        let answer = call("DescribeEventCategories", format!("`{source_type}`"), list).await?;
         Ok(answer
             .event_categories_map_list()
             .iter()
@@ -59,9 +31,7 @@ impl Aws {
 
     /// Makes an event subscription.
     pub(crate) async fn create_event_subscription(&self, wanted: &EventSubscription) -> Result<(), Failure> {
-        let tags = wanted.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
-        let tags: Vec<Tag> = tags.collect();
-        let create = || async {
+        let create = || {
             self.rds
                 .create_event_subscription()
                 .subscription_name(&wanted.name)
@@ -70,18 +40,10 @@ impl Aws {
                 .set_source_ids((!wanted.sources.is_empty()).then(|| wanted.sources.clone()))
                 .set_event_categories((!wanted.categories.is_empty()).then(|| wanted.categories.clone()))
                 .enabled(wanted.enabled)
-                .set_tags(Some(tags.clone()))
+                .set_tags(Some(to_aws(&wanted.tags)))
                 .send()
-                .await
-                .map_err(|error| {
-                    Failure::from_sdk(
-                        "CreateEventSubscription",
-                        format!("event subscription `{}`", wanted.name),
-                        error,
-                    )
-                })
         };
-        match retry(create).await {
+        match call("CreateEventSubscription", resource(&wanted.name), create).await {
             // The answer to an earlier attempt was lost.
             Err(failure) if failure.code.as_deref().is_some_and(|code| code.contains("AlreadyExist")) => {
                 Ok(())
@@ -96,8 +58,7 @@ impl Aws {
         wanted: &EventSubscription,
         new_sources: &[String],
     ) -> Result<(), Failure> {
-        let resource = || format!("event subscription `{}`", wanted.name);
-        retry(|| async {
+        let modify = || {
             self.rds
                 .modify_event_subscription()
                 .subscription_name(&wanted.name)
@@ -106,72 +67,51 @@ impl Aws {
                 .set_event_categories(Some(wanted.categories.clone()))
                 .enabled(wanted.enabled)
                 .send()
-                .await
-                .map_err(|error| Failure::from_sdk("ModifyEventSubscription", resource(), error))
-        })
-        .await?;
+        };
+        call("ModifyEventSubscription", resource(&wanted.name), modify).await?;
         for source in new_sources {
-            retry(|| async {
-                let call = self.rds.add_source_identifier_to_subscription().subscription_name(&wanted.name);
-                let answer = call.source_identifier(source).send().await;
-                answer.map_err(|error| {
-                    Failure::from_sdk("AddSourceIdentifierToSubscription", resource(), error)
-                })
-            })
-            .await?;
+            let add = || {
+                let request = self.rds.add_source_identifier_to_subscription();
+                request.subscription_name(&wanted.name).source_identifier(source).send()
+            };
+            call("AddSourceIdentifierToSubscription", resource(&wanted.name), add).await?;
         }
         Ok(())
     }
 
     /// Takes a database out of an event subscription.
     pub(crate) async fn remove_event_source(&self, subscription: &str, source: &str) -> Result<(), Failure> {
-        let removed = retry(|| async {
-            let call = self.rds.remove_source_identifier_from_subscription().subscription_name(subscription);
-            let answer = call.source_identifier(source).send().await;
-            let resource = format!("event subscription `{subscription}`");
-            answer
-                .map_err(|error| Failure::from_sdk("RemoveSourceIdentifierFromSubscription", resource, error))
-        });
-        gone_is_fine(removed.await.map(drop))
+        let remove = || {
+            let request = self.rds.remove_source_identifier_from_subscription();
+            request.subscription_name(subscription).source_identifier(source).send()
+        };
+        let removed = call("RemoveSourceIdentifierFromSubscription", resource(subscription), remove).await;
+        if_found(removed).map(drop)
     }
 
     /// Deletes an event subscription.
     pub(crate) async fn delete_event_subscription(&self, name: &str) -> Result<(), Failure> {
-        let deleted = retry(|| async {
-            let answer = self.rds.delete_event_subscription().subscription_name(name).send().await;
-            let resource = format!("event subscription `{name}`");
-            answer.map_err(|error| Failure::from_sdk("DeleteEventSubscription", resource, error))
-        });
-        gone_is_fine(deleted.await.map(drop))
+        let delete = || self.rds.delete_event_subscription().subscription_name(name).send();
+        if_found(call("DeleteEventSubscription", resource(name), delete).await).map(drop)
     }
 
     /// `max_connections` as somebody set it in a parameter group, if it is a plain number.
     pub(crate) async fn max_connections_in(&self, group: &str) -> Result<Option<u32>, Failure> {
-        let mut marker: Option<String> = None;
-        loop {
-            let page = retry(|| async {
-                let call = self.rds.describe_db_parameters().db_parameter_group_name(group).source("user");
-                let answer = call.set_marker(marker.clone()).send().await;
-                answer.map_err(|error| Failure::from_sdk("DescribeDBParameters", format!("`{group}`"), error))
-            })
-            .await?;
-            let found = page.parameters().iter().find(|one| one.parameter_name() == Some("max_connections"));
-            if let Some(parameter) = found {
-                return Ok(parameter.parameter_value().and_then(|value| value.parse().ok()));
-            }
-            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
-            if marker.is_none() {
-                return Ok(None);
-            }
-        }
+        let set = list_all(|marker| async move {
+            let list = || {
+                let request = self.rds.describe_db_parameters().db_parameter_group_name(group);
+                request.source("user").set_marker(marker.clone()).send()
+            };
+            let page = call("DescribeDBParameters", format!("`{group}`"), list).await?;
+            Ok((page.parameters.unwrap_or_default(), page.marker))
+        });
+        let found = set.await?.into_iter().find(|one| one.parameter_name() == Some("max_connections"));
+        Ok(found.and_then(|parameter| parameter.parameter_value()?.parse().ok()))
     }
 }
 
-fn gone_is_fine(outcome: Result<(), Failure>) -> Result<(), Failure> {
-    match outcome {
-        Err(failure) if failure.fault == Fault::NotFound => Ok(()),
-        other => other,
-    }
+fn resource(subscription: &str) -> String {
+    format!("event subscription `{subscription}`")
 }
 
 fn subscription(row: &aws_sdk_rds::types::EventSubscription) -> EventSubscription {

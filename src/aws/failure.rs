@@ -89,6 +89,15 @@ impl Failure {
     }
 }
 
+/// The answer, if there is the object that was asked for.
+pub(super) fn if_found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(failure) if failure.fault == Fault::NotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Wire codes carry `Fault` at their end or not, without a rule, so both spellings count
 /// (`InvalidDBInstanceState` on the wire is `InvalidDBInstanceStateFault` in CloudTrail).
 pub(super) fn fault_of_code(code: &str) -> Fault {

@@ -1,6 +1,6 @@
 //! Changes of an instance's settings.
 
-use super::{Aws, Failure, retry};
+use super::{Aws, Failure, call};
 use crate::rds::{InstanceId, Settings};
 
 /// A change of backups: retention and window. Neither needs `ApplyImmediately` between two retentions above zero, and
@@ -22,39 +22,29 @@ pub(crate) struct BackupChange {
 impl Aws {
     /// Sets what a restore does not take. None of it needs `ApplyImmediately`.
     pub(crate) async fn change_settings(&self, id: &InstanceId, settings: &Settings) -> Result<(), Failure> {
-        retry(|| async {
-            let request = self
-                .rds
-                .modify_db_instance()
-                .db_instance_identifier(id.as_str())
-                .set_max_allocated_storage(settings.max_storage_gib)
-                .set_preferred_maintenance_window(settings.maintenance_window.clone())
-                .set_monitoring_interval(settings.monitoring_interval)
-                .set_monitoring_role_arn(settings.monitoring_role.clone())
-                .set_enable_performance_insights(settings.performance_insights);
-            let answer = request.send().await;
-            answer.map_err(|error| Failure::from_sdk("ModifyDBInstance", format!("instance `{id}`"), error))
-        })
-        .await?;
-        Ok(())
+        let request = self
+            .rds
+            .modify_db_instance()
+            .db_instance_identifier(id.as_str())
+            .set_max_allocated_storage(settings.max_storage_gib)
+            .set_preferred_maintenance_window(settings.maintenance_window.clone())
+            .set_monitoring_interval(settings.monitoring_interval)
+            .set_monitoring_role_arn(settings.monitoring_role.clone())
+            .set_enable_performance_insights(settings.performance_insights);
+        call("ModifyDBInstance", format!("instance `{id}`"), || request.clone().send()).await.map(drop)
     }
 
     /// Changes how an instance is backed up.
     pub(crate) async fn change_backups(&self, id: &InstanceId, change: &BackupChange) -> Result<(), Failure> {
-        retry(|| async {
-            let request = self
-                .rds
-                .modify_db_instance()
-                .db_instance_identifier(id.as_str())
-                .set_backup_retention_period(change.retention_days)
-                .set_preferred_backup_window(change.backup_window.clone())
-                .set_copy_tags_to_snapshot(change.copy_tags_to_snapshot)
-                .set_deletion_protection(change.deletion_protection)
-                .apply_immediately(change.apply_immediately);
-            let answer = request.send().await;
-            answer.map_err(|error| Failure::from_sdk("ModifyDBInstance", format!("instance `{id}`"), error))
-        })
-        .await?;
-        Ok(())
+        let request = self
+            .rds
+            .modify_db_instance()
+            .db_instance_identifier(id.as_str())
+            .set_backup_retention_period(change.retention_days)
+            .set_preferred_backup_window(change.backup_window.clone())
+            .set_copy_tags_to_snapshot(change.copy_tags_to_snapshot)
+            .set_deletion_protection(change.deletion_protection)
+            .apply_immediately(change.apply_immediately);
+        call("ModifyDBInstance", format!("instance `{id}`"), || request.clone().send()).await.map(drop)
     }
 }

@@ -1,9 +1,9 @@
 //! DB parameter groups: what is in one, and those that lifeboat makes.
 
-use aws_sdk_rds::types::{ApplyMethod, DbParameterGroup, Parameter as Row, Tag};
+use aws_sdk_rds::types::{ApplyMethod, DbParameterGroup, Parameter as Row};
 
-use super::rds::tags;
-use super::{Aws, Failure, Fault, retry};
+use super::rds::{tags, to_aws};
+use super::{Aws, Failure, call, if_found, list_all};
 use crate::rds::Tags;
 
 /// Most parameters that one request may set (Amazon RDS API, `ModifyDBParameterGroup`).
@@ -36,43 +36,28 @@ pub(crate) struct ParameterGroup {
 impl Aws {
     /// Everything that is in a DB parameter group.
     pub(crate) async fn parameters(&self, group: &str) -> Result<Vec<Parameter>, Failure> {
-        let mut all = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let page = retry(|| async {
-                let request =
-                    self.rds.describe_db_parameters().db_parameter_group_name(group).max_records(100);
-                let page = request.set_marker(marker.clone()).send().await;
-                page.map_err(|error| Failure::from_sdk("DescribeDBParameters", resource(group), error))
-            })
-            .await?;
-            all.extend(page.parameters().iter().filter_map(parameter));
-            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
+        list_all(|marker| async move {
+            let list = || {
+                let request = self.rds.describe_db_parameters().db_parameter_group_name(group);
+                request.max_records(100).set_marker(marker.clone()).send()
+            };
+            let page = call("DescribeDBParameters", resource(group), list).await?;
+            Ok((page.parameters().iter().filter_map(parameter).collect(), page.marker))
+        })
+        .await
     }
 
     /// All DB parameter groups of the Region.
     pub(crate) async fn parameter_groups(&self) -> Result<Vec<ParameterGroup>, Failure> {
-        let mut all = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let page = retry(|| async {
-                let request = self.rds.describe_db_parameter_groups().max_records(100);
-                let page = request.set_marker(marker.clone()).send().await;
-                page.map_err(|error| {
-                    Failure::from_sdk("DescribeDBParameterGroups", "all parameter groups", error)
-                })
-            })
-            .await?;
-            all.extend(page.db_parameter_groups().iter().filter_map(group));
-            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
+        list_all(|marker| async move {
+            let list = || {
+                let request = self.rds.describe_db_parameter_groups();
+                request.max_records(100).set_marker(marker.clone()).send()
+            };
+            let page = call("DescribeDBParameterGroups", "all parameter groups", list).await?;
+            Ok((page.db_parameter_groups().iter().filter_map(group).collect(), page.marker))
+        })
+        .await
     }
 
     /// The DB parameter group of that name, in one look.
@@ -81,20 +66,15 @@ impl Aws {
         name: &str,
     ) -> Result<Option<ParameterGroup>, Failure> {
         let answer = self.rds.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
-        match answer.map_err(|error| Failure::from_sdk("DescribeDBParameterGroups", resource(name), error)) {
-            Ok(answer) => Ok(answer.db_parameter_groups().first().and_then(group)),
-            Err(failure) if failure.fault == Fault::NotFound => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        let answer =
+            answer.map_err(|error| Failure::from_sdk("DescribeDBParameterGroups", resource(name), error));
+        Ok(if_found(answer)?.and_then(|answer| answer.db_parameter_groups().first().and_then(group)))
     }
 
     /// The tags of whatever RDS has under an ARN.
     pub(crate) async fn tags_of(&self, arn: &str) -> Result<Tags, Failure> {
-        let answer = retry(|| async {
-            let answer = self.rds.list_tags_for_resource().resource_name(arn).send().await;
-            answer.map_err(|error| Failure::from_sdk("ListTagsForResource", format!("`{arn}`"), error))
-        })
-        .await?;
+        let list = || self.rds.list_tags_for_resource().resource_name(arn).send();
+        let answer = call("ListTagsForResource", format!("`{arn}`"), list).await?;
         Ok(tags(answer.tag_list()))
     }
 
@@ -106,17 +86,12 @@ impl Aws {
         description: &str,
         tags: &Tags,
     ) -> Result<(), Failure> {
-        let tags: Vec<Tag> =
-            tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        retry(|| async {
+        let create = || {
             let request = self.rds.create_db_parameter_group().db_parameter_group_name(name);
             let request = request.db_parameter_group_family(family).description(description);
-            let answer = request.set_tags(Some(tags.clone())).send().await;
-            answer
-                .map(drop)
-                .map_err(|error| Failure::from_sdk("CreateDBParameterGroup", resource(name), error))
-        })
-        .await
+            request.set_tags(Some(to_aws(tags))).send()
+        };
+        call("CreateDBParameterGroup", resource(name), create).await.map(drop)
     }
 
     /// Sets parameters of a group, for instances that start with it from now on.
@@ -130,28 +105,17 @@ impl Aws {
                 let row = Row::builder().parameter_name(name).parameter_value(value);
                 row.apply_method(ApplyMethod::PendingReboot).build()
             });
-            let rows: Vec<Row> = rows.collect();
-            retry(|| async {
-                let request = self.rds.modify_db_parameter_group().db_parameter_group_name(group);
-                let answer = request.set_parameters(Some(rows.clone())).send().await;
-                answer.map_err(|error| Failure::from_sdk("ModifyDBParameterGroup", resource(group), error))
-            })
-            .await?;
+            let request = self.rds.modify_db_parameter_group().db_parameter_group_name(group);
+            let request = request.set_parameters(Some(rows.collect()));
+            call("ModifyDBParameterGroup", resource(group), || request.clone().send()).await?;
         }
         Ok(())
     }
 
     /// Deletes a DB parameter group; AWS refuses while an instance uses it.
     pub(crate) async fn delete_parameter_group(&self, name: &str) -> Result<(), Failure> {
-        let answer = retry(|| async {
-            let answer = self.rds.delete_db_parameter_group().db_parameter_group_name(name).send().await;
-            answer.map_err(|error| Failure::from_sdk("DeleteDBParameterGroup", resource(name), error))
-        })
-        .await;
-        match answer {
-            Err(failure) if failure.fault != Fault::NotFound => Err(failure),
-            _ => Ok(()),
-        }
+        let delete = || self.rds.delete_db_parameter_group().db_parameter_group_name(name).send();
+        if_found(call("DeleteDBParameterGroup", resource(name), delete).await).map(drop)
     }
 }
 

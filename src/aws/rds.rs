@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeZone, Utc};
 
 use aws_sdk_rds::auth_token::{AuthTokenGenerator, Config};
+use aws_sdk_rds::operation::describe_db_instances::builders::DescribeDBInstancesFluentBuilder;
 use aws_sdk_rds::types::{
     DbInstance, DbInstanceAutomatedBackup, DbSnapshot, Filter, PendingModifiedValues, Tag,
 };
 use aws_smithy_types::DateTime as AwsTime;
 use aws_smithy_types::retry::RetryConfig;
 
-use super::{Aws, Failure, Fault, retry};
+use super::{Aws, Failure, Fault, call, if_found, list_all, retry};
 use crate::error::Error;
 use crate::postgres::Password;
 use crate::rds::{
@@ -77,13 +78,9 @@ impl Aws {
     /// The instance, in one look.
     pub(crate) async fn look_at_instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
         let answer = self.rds.describe_db_instances().db_instance_identifier(id.as_str()).send().await;
-        match answer
-            .map_err(|error| Failure::from_sdk("DescribeDBInstances", format!("instance `{id}`"), error))
-        {
-            Ok(answer) => Ok(answer.db_instances().first().and_then(instance)),
-            Err(failure) if failure.fault == Fault::NotFound => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        let answer = answer
+            .map_err(|error| Failure::from_sdk("DescribeDBInstances", format!("instance `{id}`"), error));
+        Ok(if_found(answer)?.and_then(|answer| answer.db_instances().first().and_then(instance)))
     }
 
     /// Every instance of the Region with that immutable id, whatever it is called now, in one look: at most one.
@@ -92,60 +89,26 @@ impl Aws {
     /// answers it with `DBInstanceNotFound`, so that is passed on as a failure like any other.
     pub(crate) async fn look_by_resource_id(&self, resource: &ResourceId) -> Result<Vec<Instance>, Failure> {
         let filter = Filter::builder().name("dbi-resource-id").values(&resource.0).build();
-        let mut all = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let request = self.rds.describe_db_instances().filters(filter.clone());
-            let page = request.set_marker(marker).send().await.map_err(|error| {
-                Failure::from_sdk("DescribeDBInstances", format!("instance `{resource}`"), error)
-            })?;
-            // What does not know the filter answers with everything.
-            all.extend(
-                page.db_instances().iter().filter_map(instance).filter(|it| it.resource_id == *resource),
-            );
-            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
+        let request = self.rds.describe_db_instances().filters(filter);
+        let mut all = list_pages(request, &format!("instance `{resource}`")).await?;
+        // What does not know the filter answers with everything.
+        all.retain(|it| it.resource_id == *resource);
+        Ok(all)
     }
 
     /// All instances of the Region, in one look. As of [`Aws::look_by_resource_id`], "not found" is no answer to this.
     pub(crate) async fn look_at_all_instances(&self) -> Result<Vec<Instance>, Failure> {
-        let mut all = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let request = self.rds.describe_db_instances().max_records(100).set_marker(marker);
-            let page = request.send().await;
-            let page =
-                page.map_err(|error| Failure::from_sdk("DescribeDBInstances", "all instances", error))?;
-            all.extend(page.db_instances().iter().filter_map(instance));
-            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
+        list_pages(self.rds.describe_db_instances().max_records(100), "all instances").await
     }
 
     /// All instances of the Region.
     pub(crate) async fn instances(&self) -> Result<Vec<Instance>, Failure> {
-        let mut all = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let page = retry(|| async {
-                let request = self.rds.describe_db_instances().max_records(100).set_marker(marker.clone());
-                request
-                    .send()
-                    .await
-                    .map_err(|error| Failure::from_sdk("DescribeDBInstances", "all instances", error))
-            })
-            .await?;
-            all.extend(page.db_instances().iter().filter_map(instance));
-            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
+        list_all(|marker| async move {
+            let request = self.rds.describe_db_instances().max_records(100).set_marker(marker);
+            let page = call("DescribeDBInstances", "all instances", || request.clone().send()).await?;
+            Ok((page.db_instances().iter().filter_map(instance).collect(), page.marker))
+        })
+        .await
     }
 
     /// The span that the automated backups of an instance reach, by its immutable id: several rows can carry one
@@ -154,61 +117,28 @@ impl Aws {
         &self,
         resource: &ResourceId,
     ) -> Result<Option<RestoreWindow>, Failure> {
-        let answer = retry(|| async {
-            let request = self.rds.describe_db_instance_automated_backups().dbi_resource_id(&resource.0);
-            request.send().await.map_err(|error| {
-                Failure::from_sdk(
-                    "DescribeDBInstanceAutomatedBackups",
-                    format!("automated backups of `{resource}`"),
-                    error,
-                )
-            })
-        })
-        .await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(failure) if failure.fault == Fault::NotFound => return Ok(None),
-            Err(failure) => return Err(failure),
-        };
-        Ok(answer.db_instance_automated_backups().first().map(|backup| RestoreWindow {
-            earliest: backup
-                .restore_window()
-                .and_then(|window| window.earliest_time())
-                .and_then(from_aws_time),
-            latest: backup.restore_window().and_then(|window| window.latest_time()).and_then(from_aws_time),
-            reported_status: backup.status().unwrap_or_default().to_owned(),
-        }))
+        let list = || self.rds.describe_db_instance_automated_backups().dbi_resource_id(&resource.0).send();
+        let what = format!("automated backups of `{resource}`");
+        let answer = if_found(call("DescribeDBInstanceAutomatedBackups", what, list).await)?;
+        Ok(answer.and_then(|answer| answer.db_instance_automated_backups().first().map(restore_window)))
     }
 
     /// All automated backups of the Region, those kept of deleted instances among them.
     pub(crate) async fn automated_backups(&self) -> Result<Vec<AutomatedBackup>, Failure> {
-        let mut all = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let page = retry(|| async {
-                let request = self.rds.describe_db_instance_automated_backups().max_records(100);
-                request.set_marker(marker.clone()).send().await.map_err(|error| {
-                    Failure::from_sdk("DescribeDBInstanceAutomatedBackups", "all automated backups", error)
-                })
-            })
-            .await?;
-            all.extend(page.db_instance_automated_backups().iter().filter_map(automated_backup));
-            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
+        list_all(|marker| async move {
+            let request = self.rds.describe_db_instance_automated_backups().max_records(100);
+            let list = || request.clone().set_marker(marker.clone()).send();
+            let page = call("DescribeDBInstanceAutomatedBackups", "all automated backups", list).await?;
+            let backups = page.db_instance_automated_backups().iter().filter_map(automated_backup).collect();
+            Ok((backups, page.marker))
+        })
+        .await
     }
 
     /// Used and allowed DB instances of the account in this Region.
     pub(crate) async fn instance_quota(&self) -> Result<Option<Quota>, Failure> {
-        let answer = retry(|| async {
-            let answer = self.rds.describe_account_attributes().send().await;
-            answer.map_err(|error| {
-                Failure::from_sdk("DescribeAccountAttributes", "the account's quotas", error)
-            })
-        })
-        .await?;
+        let list = || self.rds.describe_account_attributes().send();
+        let answer = call("DescribeAccountAttributes", "the account's quotas", list).await?;
         Ok(answer
             .account_quotas()
             .iter()
@@ -229,55 +159,36 @@ impl Aws {
     }
 
     async fn is_listed(&self, engine: &str, version: &str, class: Option<&str>) -> Result<bool, Failure> {
-        let answer = retry(|| async {
-            let request = self
-                .rds
-                .describe_orderable_db_instance_options()
-                .engine(engine)
-                .engine_version(version)
-                .set_db_instance_class(class.map(str::to_owned))
-                .max_records(20);
-            let resource = format!("class `{}` for {engine} {version}", class.unwrap_or("any"));
-            request
-                .send()
-                .await
-                .map_err(|error| Failure::from_sdk("DescribeOrderableDBInstanceOptions", resource, error))
-        })
-        .await?;
+        let request = self
+            .rds
+            .describe_orderable_db_instance_options()
+            .engine(engine)
+            .engine_version(version)
+            .set_db_instance_class(class.map(str::to_owned))
+            .max_records(20);
+        let resource = format!("class `{}` for {engine} {version}", class.unwrap_or("any"));
+        let list = || request.clone().send();
+        let answer = call("DescribeOrderableDBInstanceOptions", resource, list).await?;
         Ok(!answer.orderable_db_instance_options().is_empty())
     }
 
     /// Whether there is a DB subnet group of that name.
     pub(crate) async fn subnet_group_exists(&self, name: &str) -> Result<bool, Failure> {
-        let answer = retry(|| async {
-            let answer = self.rds.describe_db_subnet_groups().db_subnet_group_name(name).send().await;
-            answer.map_err(|error| {
-                Failure::from_sdk("DescribeDBSubnetGroups", format!("subnet group `{name}`"), error)
-            })
-        })
-        .await;
-        exists(answer.map(|answer| !answer.db_subnet_groups().is_empty()))
+        let list = || self.rds.describe_db_subnet_groups().db_subnet_group_name(name).send();
+        let answer = call("DescribeDBSubnetGroups", format!("subnet group `{name}`"), list).await;
+        Ok(if_found(answer)?.is_some_and(|answer| !answer.db_subnet_groups().is_empty()))
     }
 
     /// Whether there is a DB parameter group of that name.
     pub(crate) async fn parameter_group_exists(&self, name: &str) -> Result<bool, Failure> {
-        let answer = retry(|| async {
-            let answer = self.rds.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
-            answer.map_err(|error| {
-                Failure::from_sdk("DescribeDBParameterGroups", format!("parameter group `{name}`"), error)
-            })
-        })
-        .await;
-        exists(answer.map(|answer| !answer.db_parameter_groups().is_empty()))
+        Ok(retry(|| self.look_at_parameter_group(name)).await?.is_some())
     }
 
     /// Asks for a restore, once: the SDK must not repeat it behind our back, since after a lost answer the next
     /// attempt is refused as a name already taken, and only the caller can tell whether that is its own.
     pub(crate) async fn begin_restore(&self, restore: &Restore) -> Result<Instance, Failure> {
         let resource = format!("instance `{}`", restore.id);
-        let tags = Some(
-            restore.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect(),
-        );
+        let tags = Some(to_aws(&restore.tags));
         let settings = restore.settings.clone();
         let list = |list: Vec<String>| (!list.is_empty()).then_some(list);
         let once = aws_sdk_rds::config::Config::builder().retry_config(RetryConfig::disabled());
@@ -344,17 +255,11 @@ impl Aws {
 
     /// Sets a new password for the master user of an instance, now. RDS does it in the background.
     pub(crate) async fn set_master_password(&self, id: &InstanceId, password: &str) -> Result<(), Failure> {
-        retry(|| async {
-            let request = self
-                .rds
-                .modify_db_instance()
-                .db_instance_identifier(id.as_str())
-                .master_user_password(password);
-            let answer = request.apply_immediately(true).send().await;
-            answer.map_err(|error| Failure::from_sdk("ModifyDBInstance", format!("instance `{id}`"), error))
-        })
-        .await?;
-        Ok(())
+        let set = || {
+            let request = self.rds.modify_db_instance().db_instance_identifier(id.as_str());
+            request.master_user_password(password).apply_immediately(true).send()
+        };
+        call("ModifyDBInstance", format!("instance `{id}`"), set).await.map(drop)
     }
 
     /// A token that stands in for the password of a database user that has `rds_iam`, for 15 minutes.
@@ -430,15 +335,26 @@ impl Aws {
     }
 }
 
-fn exists(answer: Result<bool, Failure>) -> Result<bool, Failure> {
-    match answer {
-        Err(failure) if failure.fault == Fault::NotFound => Ok(false),
-        other => other,
-    }
+/// What a request for instances lists, in one look.
+async fn list_pages(
+    request: DescribeDBInstancesFluentBuilder,
+    resource: &str,
+) -> Result<Vec<Instance>, Failure> {
+    list_all(async |marker| {
+        let page = request.clone().set_marker(marker).send().await;
+        let page = page.map_err(|error| Failure::from_sdk("DescribeDBInstances", resource, error))?;
+        Ok((page.db_instances().iter().filter_map(instance).collect(), page.marker))
+    })
+    .await
 }
 
 pub(super) fn from_aws_time(at: &AwsTime) -> Option<DateTime<Utc>> {
     Utc.timestamp_opt(at.secs(), at.subsec_nanos()).single()
+}
+
+/// Tags in the SDK's form.
+pub(super) fn to_aws(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 pub(super) fn tags(list: &[Tag]) -> Tags {
@@ -449,6 +365,7 @@ pub(super) fn tags(list: &[Tag]) -> Tags {
 
 /// `None` for a row without the fields that every instance has; AWS has never sent one.
 fn instance(row: &DbInstance) -> Option<Instance> {
+    let settings = settings(row);
     let endpoint = row
         .endpoint()
         .and_then(|endpoint| Some((endpoint.address()?.to_owned(), u16::try_from(endpoint.port()?).ok()?)));
@@ -468,24 +385,12 @@ fn instance(row: &DbInstance) -> Option<Instance> {
         latest_restorable: row.latest_restorable_time().and_then(from_aws_time),
         created_at: row.instance_create_time().and_then(from_aws_time),
         storage_gib: row.allocated_storage().unwrap_or(0),
-        storage_type: row.storage_type().map(str::to_owned),
+        storage_type: settings.storage_type.clone(),
         encrypted: row.storage_encrypted().unwrap_or(false),
-        subnet_group: row.db_subnet_group().and_then(|group| group.db_subnet_group_name()).map(str::to_owned),
-        security_groups: row
-            .vpc_security_groups()
-            .iter()
-            .filter_map(|group| group.vpc_security_group_id().map(str::to_owned))
-            .collect(),
-        parameter_group: row
-            .db_parameter_groups()
-            .first()
-            .and_then(|group| group.db_parameter_group_name())
-            .map(str::to_owned),
-        option_group: row
-            .option_group_memberships()
-            .first()
-            .and_then(|group| group.option_group_name())
-            .map(str::to_owned),
+        subnet_group: settings.subnet_group.clone(),
+        security_groups: settings.security_groups.clone(),
+        parameter_group: settings.parameter_group.clone(),
+        option_group: settings.option_group.clone(),
         deletion_protection: row.deletion_protection().unwrap_or(false),
         iam_authentication: row.iam_database_authentication_enabled().unwrap_or(false),
         cluster: row.db_cluster_identifier().map(str::to_owned),
@@ -496,14 +401,13 @@ fn instance(row: &DbInstance) -> Option<Instance> {
         replicas: row.read_replica_db_instance_identifiers().to_vec(),
         aws_backup: row.aws_backup_recovery_point_arn().map(str::to_owned),
         pending: row.pending_modified_values().map(pending).unwrap_or_default(),
-        settings: settings(row),
+        settings,
         beyond_restore: beyond_restore(row),
         tags: tags(row.tag_list()),
     })
 }
 
 fn automated_backup(row: &DbInstanceAutomatedBackup) -> Option<AutomatedBackup> {
-    let window = row.restore_window();
     let region = |arn: &str| arn.split(':').nth(3).map(str::to_owned);
     let arn = row.db_instance_automated_backups_arn();
     let is_replica =
@@ -515,12 +419,17 @@ fn automated_backup(row: &DbInstanceAutomatedBackup) -> Option<AutomatedBackup> 
         engine: row.engine().unwrap_or_default().to_owned(),
         engine_version: row.engine_version().unwrap_or_default().to_owned(),
         storage_gib: row.allocated_storage().unwrap_or(0),
-        window: RestoreWindow {
-            earliest: window.and_then(|window| window.earliest_time()).and_then(from_aws_time),
-            latest: window.and_then(|window| window.latest_time()).and_then(from_aws_time),
-            reported_status: row.status().unwrap_or_default().to_owned(),
-        },
+        window: restore_window(row),
     })
+}
+
+fn restore_window(row: &DbInstanceAutomatedBackup) -> RestoreWindow {
+    let window = row.restore_window();
+    RestoreWindow {
+        earliest: window.and_then(|window| window.earliest_time()).and_then(from_aws_time),
+        latest: window.and_then(|window| window.latest_time()).and_then(from_aws_time),
+        reported_status: row.status().unwrap_or_default().to_owned(),
+    }
 }
 
 fn settings(row: &DbInstance) -> Settings {

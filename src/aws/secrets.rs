@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Aws, Failure, Fault, retry};
+use super::{Aws, Failure, Fault, call};
 
 /// What is needed of a secret that RDS manages.
 #[derive(Deserialize)]
@@ -15,15 +15,8 @@ impl Aws {
     /// Reads a secret (a name or an ARN) of the form that RDS writes: `{"username": …, "password": …}`.
     pub(crate) async fn master_secret(&self, secret: &str) -> Result<MasterSecret, Failure> {
         let client = aws_sdk_secretsmanager::Client::new(&self.config);
-        let answer = retry(|| async {
-            client
-                .get_secret_value()
-                .secret_id(secret)
-                .send()
-                .await
-                .map_err(|error| Failure::from_sdk("GetSecretValue", format!("secret `{secret}`"), error))
-        })
-        .await?;
+        let get = || client.get_secret_value().secret_id(secret).send();
+        let answer = call("GetSecretValue", format!("secret `{secret}`"), get).await?;
         let text = answer.secret_string().unwrap_or_default();
         serde_json::from_str(text).map_err(|_| {
             Failure::new(

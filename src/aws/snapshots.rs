@@ -1,10 +1,9 @@
 //! Snapshots: listed, asked for, tagged, deleted.
 
-use aws_sdk_rds::types::Tag;
 use aws_smithy_types::retry::RetryConfig;
 
-use super::rds::snapshot;
-use super::{Aws, Failure, Fault, retry};
+use super::rds::{snapshot, to_aws};
+use super::{Aws, Failure, Fault, call, if_found, list_all, retry};
 use crate::rds::{InstanceId, Snapshot, SnapshotId, SnapshotType, Tags};
 
 /// A copy of a snapshot, in the Region of the connection that asks for it.
@@ -67,30 +66,19 @@ impl Aws {
         of: Option<&InstanceId>,
         kind: Option<&str>,
     ) -> Result<Vec<Snapshot>, Failure> {
-        let mut all = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let page = retry(|| async {
-                let request = self
-                    .rds
-                    .describe_db_snapshots()
-                    .set_db_instance_identifier(of.map(|id| id.as_str().to_owned()))
-                    .set_snapshot_type(kind.map(str::to_owned))
-                    .max_records(100)
-                    .set_marker(marker.clone());
-                let resource = of.map_or("all snapshots".to_owned(), |id| format!("snapshots of `{id}`"));
-                request
-                    .send()
-                    .await
-                    .map_err(|error| Failure::from_sdk("DescribeDBSnapshots", resource, error))
-            })
-            .await?;
-            all.extend(page.db_snapshots().iter().filter_map(snapshot));
-            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
+        list_all(|marker| async move {
+            let request = self
+                .rds
+                .describe_db_snapshots()
+                .set_db_instance_identifier(of.map(|id| id.as_str().to_owned()))
+                .set_snapshot_type(kind.map(str::to_owned))
+                .max_records(100)
+                .set_marker(marker);
+            let resource = of.map_or("all snapshots".to_owned(), |id| format!("snapshots of `{id}`"));
+            let page = call("DescribeDBSnapshots", resource, || request.clone().send()).await?;
+            Ok((page.db_snapshots().iter().filter_map(snapshot).collect(), page.marker))
+        })
+        .await
     }
 
     /// One snapshot. Throttling and lost answers are tried again for a while.
@@ -110,13 +98,10 @@ impl Aws {
         for kind in kinds {
             let request = self.rds.describe_db_snapshots().db_snapshot_identifier(id.as_str());
             let answer = request.set_snapshot_type(kind.map(str::to_owned)).send().await;
-            match answer
-                .map_err(|error| Failure::from_sdk("DescribeDBSnapshots", format!("snapshot `{id}`"), error))
-            {
-                Ok(answer) if answer.db_snapshots().is_empty() => {}
-                Ok(answer) => return Ok(answer.db_snapshots().first().and_then(snapshot)),
-                Err(failure) if failure.fault == Fault::NotFound => {}
-                Err(failure) => return Err(failure),
+            let answer = answer
+                .map_err(|error| Failure::from_sdk("DescribeDBSnapshots", format!("snapshot `{id}`"), error));
+            if let Some(row) = if_found(answer)?.as_ref().and_then(|answer| answer.db_snapshots().first()) {
+                return Ok(snapshot(row));
             }
         }
         Ok(None)
@@ -178,16 +163,11 @@ impl Aws {
     /// eventually consistent: that there is none is believed when it was said several times.
     pub(crate) async fn delete_snapshot(&self, id: &SnapshotId) -> Result<bool, Failure> {
         for _ in 0..LOOKS {
-            let answer = retry(|| async {
-                let answer = self.rds.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send().await;
-                answer
-                    .map_err(|error| Failure::from_sdk("DeleteDBSnapshot", format!("snapshot `{id}`"), error))
-            })
-            .await;
-            match answer {
-                Ok(_) => return Ok(true),
-                Err(failure) if failure.fault == Fault::NotFound => tokio::time::sleep(PAUSE).await,
-                Err(failure) => return Err(failure),
+            let delete = || self.rds.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send();
+            let answer = call("DeleteDBSnapshot", format!("snapshot `{id}`"), delete).await;
+            match if_found(answer)? {
+                Some(_) => return Ok(true),
+                None => tokio::time::sleep(PAUSE).await,
             }
         }
         Ok(false)
@@ -206,19 +186,9 @@ impl Aws {
 
     /// Adds tags to an object, by its ARN; those of the same key are replaced.
     pub(crate) async fn add_tags(&self, arn: &str, tags: &Tags) -> Result<(), Failure> {
-        retry(|| async {
-            let request = self.rds.add_tags_to_resource().resource_name(arn).set_tags(Some(to_aws(tags)));
-            let answer = request.send().await;
-            answer.map_err(|error| Failure::from_sdk("AddTagsToResource", format!("`{arn}`"), error))
-        })
-        .await?;
-        Ok(())
+        let request = self.rds.add_tags_to_resource().resource_name(arn).set_tags(Some(to_aws(tags)));
+        call("AddTagsToResource", format!("`{arn}`"), || request.clone().send()).await.map(drop)
     }
-}
-
-/// Tags in the SDK's form.
-pub(super) fn to_aws(tags: &Tags) -> Vec<Tag> {
-    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 fn nameless(operation: &'static str, resource: String) -> Failure {

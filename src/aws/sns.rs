@@ -2,39 +2,27 @@
 
 use aws_sdk_sns::types::MessageAttributeValue;
 
-use super::{Aws, Failure, Fault, retry};
+use super::{Aws, Failure, Fault, call, if_found, list_all};
 use crate::rds::Topic;
 
 impl Aws {
     /// The ARNs of all topics of the Region.
     pub(crate) async fn topics(&self) -> Result<Vec<String>, Failure> {
-        let (mut all, mut token) = (Vec::new(), None);
-        loop {
-            let page = retry(|| async {
-                let answer = self.sns.list_topics().set_next_token(token.clone()).send().await;
-                answer.map_err(|error| Failure::from_sdk("ListTopics", "all topics", error))
-            })
-            .await?;
-            all.extend(page.topics().iter().filter_map(|topic| topic.topic_arn().map(str::to_owned)));
-            token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if token.is_none() {
-                return Ok(all);
-            }
-        }
+        list_all(|token| async move {
+            let list = || self.sns.list_topics().set_next_token(token.clone()).send();
+            let page = call("ListTopics", "all topics", list).await?;
+            let arns =
+                page.topics().iter().filter_map(|topic| topic.topic_arn().map(str::to_owned)).collect();
+            Ok((arns, page.next_token))
+        })
+        .await
     }
 
     /// The topic of that ARN, if there is one in this Region.
     pub(crate) async fn topic(&self, arn: &str) -> Result<Option<Topic>, Failure> {
-        let answer = retry(|| async {
-            let answer = self.sns.get_topic_attributes().topic_arn(arn).send().await;
-            answer.map_err(|error| Failure::from_sdk("GetTopicAttributes", format!("topic `{arn}`"), error))
-        })
-        .await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(failure) if failure.fault == Fault::NotFound => return Ok(None),
-            Err(failure) => return Err(failure),
-        };
+        let get = || self.sns.get_topic_attributes().topic_arn(arn).send();
+        let answer = call("GetTopicAttributes", format!("topic `{arn}`"), get).await;
+        let Some(answer) = if_found(answer)? else { return Ok(None) };
         let text = |name: &str| answer.attributes().and_then(|attributes| attributes.get(name)).cloned();
         let count = |name: &str| text(name).and_then(|text| text.parse().ok()).unwrap_or(0);
         Ok(Some(Topic {

@@ -34,13 +34,8 @@ impl Poll {
     }
 }
 
-/// What one look found.
-pub(crate) enum Seen<'a> {
-    /// The instance as it is now; `None` if AWS knows no such instance.
-    Instance(Option<&'a Instance>),
-    /// AWS did not say: throttled, or no answer.
-    Nothing(&'a Failure),
-}
+/// What one look found: the object as it is now, `None` if AWS knows no such object, or why AWS did not say.
+type Seen<'a, T> = Result<Option<&'a T>, &'a Failure>;
 
 impl Aws {
     /// Looks at an instance until `judge` returns a value. `Ok(None)` when the time is up; an error only when AWS
@@ -49,44 +44,27 @@ impl Aws {
         &self,
         id: &InstanceId,
         poll: Poll,
-        mut judge: impl FnMut(Seen<'_>) -> Option<T>,
+        judge: impl FnMut(Seen<'_, Instance>) -> Option<T>,
     ) -> Result<Option<T>, Failure> {
-        watch_by(
-            async || self.look_at_instance(id).await,
-            poll,
-            |look| match look {
-                Ok(instance) => judge(Seen::Instance(instance.as_ref())),
-                Err(failure) => judge(Seen::Nothing(failure)),
-            },
-        )
-        .await
+        watch_by(async || self.look_at_instance(id).await, poll, judge).await
     }
 
-    /// The same for a snapshot: `judge` gets what a look found (`None`: there is no such snapshot), or why it found
-    /// nothing.
+    /// The same for a snapshot.
     pub(crate) async fn watch_snapshot<T>(
         &self,
         id: &SnapshotId,
         poll: Poll,
-        mut judge: impl FnMut(Result<Option<&Snapshot>, &Failure>) -> Option<T>,
+        judge: impl FnMut(Seen<'_, Snapshot>) -> Option<T>,
     ) -> Result<Option<T>, Failure> {
-        watch_by(
-            async || self.look_at_snapshot(id).await,
-            poll,
-            |look| match look {
-                Ok(snapshot) => judge(Ok(snapshot.as_ref())),
-                Err(failure) => judge(Err(failure)),
-            },
-        )
-        .await
+        watch_by(async || self.look_at_snapshot(id).await, poll, judge).await
     }
 }
 
 /// Looks at a steady interval until `judge` returns a value or the time is up.
 async fn watch_by<L, T>(
-    mut look: impl AsyncFnMut() -> Result<L, Failure>,
+    mut look: impl AsyncFnMut() -> Result<Option<L>, Failure>,
     poll: Poll,
-    mut judge: impl FnMut(Result<&L, &Failure>) -> Option<T>,
+    mut judge: impl FnMut(Seen<'_, L>) -> Option<T>,
 ) -> Result<Option<T>, Failure> {
     let give_up = Instant::now() + poll.give_up_after;
     let mut heard = Instant::now();
@@ -97,7 +75,7 @@ async fn watch_by<L, T>(
             Ok(found) => {
                 heard = Instant::now();
                 slower = (slower / 2).max(1);
-                judge(Ok(found))
+                judge(Ok(found.as_ref()))
             }
             Err(failure) if failure.fault.is_transient() && heard.elapsed() < SILENCE => {
                 if failure.fault == Fault::Throttled {

@@ -52,7 +52,7 @@ pub(super) enum BackupCommand {
     /// The original is left where it is.
     Adopt(Box<adopt::AdoptArgs>),
     /// Show how many backups there are and how they grow.
-    Stats(list::StatsArgs),
+    Stats(list::ListArgs),
     /// Verify backups: exit code 0 if they are good, 1 if not, 3 if that could not be determined.
     Verify(verify::VerifyArgs),
 }
@@ -61,19 +61,19 @@ impl BackupCommand {
     /// The name by which notifications know the command.
     pub(super) fn notified_as(&self) -> Option<&'static str> {
         let BackupCommand::Create(args) = self else { return None };
-        args.notified_as()
+        (!args.dry_run).then_some("backup create")
     }
 
     /// The dead man's switch that hears how it ends.
     pub(super) fn ping(&self) -> Option<&str> {
         let BackupCommand::Create(args) = self else { return None };
-        args.ping()
+        args.ping.as_deref().filter(|url| crate::web::refuse_bad_url(url).is_ok())
     }
 
     /// The file that it takes variables from.
     pub(super) fn environment_file(&self) -> Option<&std::path::Path> {
         let BackupCommand::Create(args) = self else { return None };
-        args.environment_file()
+        args.environment_file.as_deref()
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Session, terminal};
 use crate::backup::schedule::quote_for_shell;
 use crate::error::{Error, Kind, Result};
 use crate::output::{Output, escape_controls};
+use crate::page::capitalise;
 
 /// How often somebody may mistype a name before nothing is done.
 const TRIES: u8 = 5;
@@ -33,7 +34,7 @@ impl Act {
     }
 
     fn ask_for_name(&self, output: &Output) -> Result<()> {
-        output.ask(format!("{}.", capitalize(&escape_controls(&self.sentence))));
+        output.ask(format!("{}.", capitalise(&escape_controls(&self.sentence))));
         let widest = self.facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
         for (label, fact) in &self.facts {
             output.ask(format!("  {label:widest$}  {}", escape_controls(fact)));
@@ -77,9 +78,4 @@ impl Act {
         };
         error.hint(format!("Pass `--confirm {}` if you mean it.", quote_for_shell(&self.name)))
     }
-}
-
-fn capitalize(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::Session;
 use crate::aws::Aws;
@@ -42,21 +42,10 @@ pub(super) struct ConnectArgs {
     iam: bool,
     /// How connections are encrypted
     #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Connecting")]
-    tls: TlsArg,
+    tls: TlsMode,
     /// Certificate authorities to trust, in place of RDS's [env: PGSSLROOTCERT]
     #[arg(long, value_name = "FILE", help_heading = "Connecting")]
     ca: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum TlsArg {
-    /// Encrypted, certificate and host name checked
-    #[default]
-    VerifyFull,
-    /// Encrypted, certificate not checked
-    Require,
-    /// Not encrypted
-    Disable,
 }
 
 impl ConnectArgs {
@@ -113,14 +102,13 @@ impl ConnectArgs {
         let is_in_environment = std::env::var_os("PGSSLROOTCERT").is_some_and(|file| !file.is_empty());
         let mode = |mode: &str| ("sslmode", mode.to_owned());
         let tls = match (self.tls, &self.ca) {
-            (TlsArg::Disable, _) => vec![mode("disable")],
-            (TlsArg::Require, _) => vec![mode("require")],
-            (TlsArg::VerifyFull, Some(ca)) => {
+            (TlsMode::Disable, _) => vec![mode("disable")],
+            (TlsMode::VerifyFull, Some(ca)) => {
                 let ca = std::path::absolute(ca).unwrap_or_else(|_| ca.clone());
                 vec![mode("verify-full"), ("sslrootcert", ca.display().to_string())]
             }
-            (TlsArg::VerifyFull, None) if is_in_environment || has_own => vec![mode("verify-full")],
-            (TlsArg::VerifyFull, None) => vec![mode("require")],
+            (TlsMode::VerifyFull, None) if is_in_environment || has_own => vec![mode("verify-full")],
+            _ => vec![mode("require")],
         };
         Psql { user: self.user.clone(), database: self.dbnames.first().cloned(), tls }
     }
@@ -129,19 +117,8 @@ impl ConnectArgs {
     pub(super) fn tls(&self) -> Tls {
         // The flag says that the certificate is not checked, where libpq would check it with a file of authorities at hand.
         match self.tls {
-            TlsArg::Require => Tls::new(TlsMode::Require, None),
-            tls => Tls::new(tls.mode(), authorities(self.ca.as_ref())),
-        }
-    }
-}
-
-impl TlsArg {
-    /// As the connection knows it.
-    fn mode(self) -> TlsMode {
-        match self {
-            TlsArg::VerifyFull => TlsMode::VerifyFull,
-            TlsArg::Require => TlsMode::Require,
-            TlsArg::Disable => TlsMode::Disable,
+            TlsMode::Require => Tls::new(TlsMode::Require, None),
+            mode => Tls::new(mode, authorities(self.ca.as_ref())),
         }
     }
 }
@@ -175,22 +152,7 @@ impl LookArgs {
     }
 }
 
-/// How far the reading of a server has come.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
-    pub(super) tables: usize,
-    pub(super) of_tables: usize,
-    pub(super) rows: u64,
-    pub(super) bytes: u64,
-    pub(super) of_bytes: u64,
-}
-
-impl Reading {
-    pub(super) fn of_progress(progress: &Progress) -> Self {
-        let Progress { tables, of_tables, rows, bytes, of_bytes, .. } = *progress;
-        Reading { tables, of_tables, rows, bytes, of_bytes }
-    }
-
+impl Progress {
     /// `table 3 of 9, 1,234 rows, 2.1 GB of 5.0 GB`.
     pub(super) fn describe(&self) -> String {
         let (rows, bytes, of_bytes) =
@@ -217,7 +179,7 @@ pub(super) struct UrlArgs {
     /// How connections are protected, where a URL does not say it with `sslmode` [env: PGSSLMODE] [default: verify-full;
     /// on this machine's own addresses prefer]
     #[arg(long, value_enum, value_name = "MODE", help_heading = "Connecting")]
-    tls: Option<TlsArg>,
+    tls: Option<TlsMode>,
     /// Certificate authorities to trust, in place of RDS's; `system` for those of the operating system
     /// [env: PGSSLROOTCERT]
     #[arg(long, value_name = "FILE", help_heading = "Connecting")]
@@ -231,7 +193,7 @@ impl UrlArgs {
     }
 
     pub(super) fn overrides(&self) -> ConnectionOverrides {
-        ConnectionOverrides { tls: self.tls.map(TlsArg::mode), ca: self.ca.clone() }
+        ConnectionOverrides { tls: self.tls, ca: self.ca.clone() }
     }
 
     /// The database that a connection string names; what psql would note about it is printed.

@@ -100,7 +100,10 @@ pub(super) async fn run(args: &DoctorArgs, session: &Session, wrong: Option<&Err
 }
 
 fn of_error(group: &'static str, code: &str, error: &Error) -> Check {
-    let check = Check::new(group, code, Outcome::Fail, error.chain());
+    mended_by_hint(Check::new(group, code, Outcome::Fail, error.chain()), error)
+}
+
+fn mended_by_hint(check: Check, error: &Error) -> Check {
     match error.hints().first() {
         Some(hint) => check.mended_by(hint),
         None => check,
@@ -173,13 +176,8 @@ async fn connection(name: &str, server: &Server, database: &str) -> (Check, Opti
                 Refusal::Login | Refusal::Database => ("database_login", Outcome::Fail),
                 Refusal::Busy | Refusal::Other => ("database_login", Outcome::Unknown),
             };
-            let error = &failure.error;
-            let found = check(code, verdict, format!("`{name}` at {at}: {}", error.chain()));
-            let found = match error.hints().first() {
-                Some(hint) => found.mended_by(hint),
-                None => found,
-            };
-            return (found, None);
+            let found = check(code, verdict, format!("`{name}` at {at}: {}", failure.error.chain()));
+            return (mended_by_hint(found, &failure.error), None);
         }
     };
     let version: Option<i32> = session
@@ -228,16 +226,12 @@ async fn source(name: &str, url: &str, args: &DoctorArgs, session: &Session) -> 
         Err(error) => return (of_error("databases", "database_url", &error), None),
     };
     if let Some(path) = file {
+        let check = |verdict, message| Check::new("databases", "database_file", verdict, message);
+        let file = path.display();
         let check = match std::fs::File::open(&path) {
-            Ok(_) => {
-                let message = format!("`{name}`: `{}` can be read", path.display());
-                Check::new("databases", "database_file", Outcome::Pass, message)
-            }
-            Err(error) => {
-                let message = format!("`{name}`: `{}` cannot be read: {error}", path.display());
-                Check::new("databases", "database_file", Outcome::Fail, message)
-                    .mended_by("Correct its `url`, or let this user read it.")
-            }
+            Ok(_) => check(Outcome::Pass, format!("`{name}`: `{file}` can be read")),
+            Err(error) => check(Outcome::Fail, format!("`{name}`: `{file}` cannot be read: {error}"))
+                .mended_by("Correct its `url`, or let this user read it."),
         };
         return (check, None);
     }

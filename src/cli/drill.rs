@@ -180,9 +180,9 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
     }
     let printed = match (args.dry_run, is_single) {
         (true, true) => plans.first().map_or(Ok(()), |plan| output.report(plan)),
-        (true, false) => output.report(&Plans::new(plans)),
+        (true, false) => output.report(&Plans { schema: "lifeboat.drill-plans/1", plans }),
         (false, true) => reports.first().map_or(Ok(()), |report| output.conclude(report, worst)),
-        (false, false) => output.conclude(&Drills::new(reports), worst),
+        (false, false) => output.conclude(&Drills { schema: "lifeboat.drills/1", drills: reports }, worst),
     };
     match printed {
         // What costs money outranks a report that could not be printed.

@@ -4,12 +4,11 @@
 
 use std::future::Future;
 
-use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::Session;
 use crate::aws::{Access, Aws, Failure};
-use crate::config::Narrow;
 use crate::error::{Error, Kind, Result};
 use crate::rds::{InstanceId, Place, SnapshotId, Unreached};
 
@@ -66,24 +65,15 @@ impl Targets {
         let works: Vec<W> = self.found.into_iter().map(&work).collect();
         let ended: Vec<Result<T>> = futures::stream::iter(works).buffered(ABREAST).collect().await;
         let is_alone = places.len() + self.unreached.len() == 1;
-        let mut looked = Looked { done: Vec::new(), unreached: self.unreached };
-        let mut first = None;
-        for (place, ended) in places.into_iter().zip(ended) {
-            match ended {
-                Ok(done) => looked.done.push(done),
-                Err(error) if is_alone => return Err(error),
-                Err(error) => {
-                    looked.unreached.push(Unreached { place, error: error.chain() });
-                    first = first.or(Some(error));
-                }
-            }
+        let mut unreached = self.unreached;
+        let (done, failed) = sift(places.into_iter().zip(ended), &mut unreached);
+        if !is_alone {
+            tell(&unreached, session);
         }
-        if let (true, Some(error)) = (looked.done.is_empty(), first) {
-            tell(&looked.unreached, session);
-            return Err(error);
+        match failed {
+            Some(error) if done.is_empty() => Err(error),
+            _ => Ok(Looked { done, unreached }),
         }
-        tell(&looked.unreached, session);
-        Ok(looked)
     }
 }
 
@@ -97,12 +87,7 @@ fn tell(unreached: &[Unreached], session: &Session) {
 impl Session {
     /// The accounts and Regions that commands over a fleet span.
     pub(super) fn places(&self) -> Result<Vec<Access>> {
-        let only = Narrow {
-            account: self.narrow.account.as_deref(),
-            region: self.narrow.region.as_deref(),
-            is_profile_given: self.narrow.is_profile_given,
-        };
-        self.config.list_accesses(&self.access, only)
+        self.config.list_accesses(&self.access, &self.narrow)
     }
 
     /// AWS, for what can only be in one place: flags must say which, if there are several.
@@ -132,15 +117,11 @@ impl Session {
     /// The place of one database, which must be the only one of its name.
     pub(super) async fn aws_of(&self, id: &InstanceId, seek: Seek) -> Result<Aws> {
         let targets = self.targets(std::slice::from_ref(id), seek).await?;
-        if !targets.found.is_empty() {
-            tell(&targets.unreached, self);
-        }
-        targets
-            .found
-            .into_iter()
-            .next()
-            .map(|target| target.aws)
-            .ok_or_else(|| nowhere(&format!("instance `{id}`")))
+        let Some(target) = targets.found.into_iter().next() else {
+            return Err(nowhere(&format!("instance `{id}`")));
+        };
+        tell(&targets.unreached, self);
+        Ok(target.aws)
     }
 
     /// The place of one snapshot, which must be the only one of its name.
@@ -177,9 +158,9 @@ impl Session {
             return Aws::connect(only).await;
         }
         let (reached, mut unreached) = connect_all(&places).await?;
-        let answers = join_all(reached.iter().cloned().map(has)).await;
-        let has = sift(&reached, answers, &mut unreached)?;
-        let aws = one_home(what, homes(&reached, &has), &unreached, seek)?;
+        let answers = ask_all(reached, has, &mut unreached).await?;
+        let homes = answers.into_iter().filter(|(_, has)| *has).map(|(aws, _)| aws).collect();
+        let aws = one_home(what, homes, &unreached, seek)?;
         tell(&unreached, self);
         Ok(aws)
     }
@@ -191,19 +172,18 @@ impl Session {
         mut unreached: Vec<Unreached>,
         seek: Seek,
     ) -> Result<Targets> {
-        let looks = reached.iter().map(|aws| async move {
+        let names = |aws: Aws| async move {
             match ids {
                 [one] => Ok(aws.instance(one).await?.map(|it| it.id).into_iter().collect::<Vec<_>>()),
                 _ => Ok(aws.instances().await?.into_iter().map(|it| it.id).collect()),
             }
-        });
-        let there = sift(&reached, join_all(looks).await, &mut unreached)?;
+        };
+        let there = ask_all(reached, names, &mut unreached).await?;
         let mut found: Vec<Target> =
-            reached.iter().map(|aws| Target { aws: aws.clone(), only: Vec::new() }).collect();
+            there.iter().map(|(aws, _)| Target { aws: aws.clone(), only: Vec::new() }).collect();
         for id in ids {
-            let has: Vec<Option<bool>> =
-                there.iter().map(|names| names.as_ref().map(|names| names.contains(id))).collect();
-            let home = one_home(&format!("instance `{id}`"), homes(&reached, &has), &unreached, seek)?;
+            let homes = there.iter().filter(|(_, names)| names.contains(id)).map(|(aws, _)| aws.clone());
+            let home = one_home(&format!("instance `{id}`"), homes.collect(), &unreached, seek)?;
             let place = home.location();
             if let Some(target) = found.iter_mut().find(|target| target.aws.location() == place)
                 && !target.only.contains(id)
@@ -222,60 +202,70 @@ fn place_of(access: &Access) -> Place {
 
 /// Connects everywhere at once. What is wrong with the configuration is an error; so is that nothing can be reached.
 async fn connect_all(places: &[Access]) -> Result<(Vec<Aws>, Vec<Unreached>)> {
-    let connections: Vec<Result<Aws>> =
-        futures::stream::iter(places.iter().map(Aws::connect)).buffered(ABREAST).collect().await;
-    let (mut reached, mut unreached, mut first) = (Vec::new(), Vec::new(), None);
-    for (access, connection) in places.iter().zip(connections) {
-        match connection {
-            Ok(aws) => reached.push(aws),
-            Err(error) if error.kind() == Kind::Request => return Err(error),
-            Err(error) => {
-                unreached.push(Unreached { place: place_of(access), error: error.chain() });
-                first = first.or(Some(error));
-            }
+    let connections = futures::stream::iter(places.iter().map(Aws::connect)).buffered(ABREAST);
+    let connections: Vec<Result<Aws>> = connections
+        .map(|connection| match connection {
+            Err(error) if error.kind() == Kind::Request => Err(error),
+            other => Ok(other),
+        })
+        .try_collect()
+        .await?;
+    let mut unreached = Vec::new();
+    match sift(places.iter().map(place_of).zip(connections), &mut unreached) {
+        (reached, Some(error)) if reached.is_empty() => {
+            let names = name_places(&unreached);
+            Err(Error::outside(format!("none of {names} could be reached")).caused_by(error))
         }
-    }
-    match first {
-        Some(error) if reached.is_empty() => {
-            let names: Vec<String> = unreached.iter().map(|one| one.place.to_string()).collect();
-            Err(Error::outside(format!("none of {} could be reached", names.join(", "))).caused_by(error))
-        }
-        _ => Ok((reached, unreached)),
+        (reached, _) => Ok((reached, unreached)),
     }
 }
 
-/// What each place answered; one that did not joins those that were not reached.
-fn sift<T>(
-    reached: &[Aws],
-    answers: Vec<std::result::Result<T, Failure>>,
+/// What each place answers; one that does not joins those that were not reached. Where none does, the first says why.
+async fn ask_all<T, F, W>(
+    reached: Vec<Aws>,
+    question: F,
     unreached: &mut Vec<Unreached>,
-) -> Result<Vec<Option<T>>> {
-    let mut sifted = Vec::new();
-    let mut first = None;
-    for (aws, answer) in reached.iter().zip(answers) {
-        match answer {
-            Ok(answer) => sifted.push(Some(answer)),
-            Err(failure) => {
-                let error = Error::from(failure);
-                unreached.push(Unreached { place: aws.location(), error: error.chain() });
-                first = first.or(Some(error));
-                sifted.push(None);
-            }
-        }
-    }
-    match first {
-        Some(error) if sifted.iter().all(Option::is_none) => Err(error),
-        _ => Ok(sifted),
+) -> Result<Vec<(Aws, T)>>
+where
+    F: Fn(Aws) -> W,
+    W: Future<Output = std::result::Result<T, Failure>>,
+{
+    let answers = join_all(reached.iter().cloned().map(question)).await;
+    let answers = reached
+        .into_iter()
+        .zip(answers)
+        .map(|(aws, answer)| (aws.location(), answer.map(|answer| (aws, answer)).map_err(Error::from)));
+    match sift(answers, unreached) {
+        (answered, Some(error)) if answered.is_empty() => Err(error),
+        (answered, _) => Ok(answered),
     }
 }
 
-fn homes(reached: &[Aws], has: &[Option<bool>]) -> Vec<Aws> {
-    reached.iter().zip(has).filter(|(_, has)| **has == Some(true)).map(|(aws, _)| aws.clone()).collect()
+/// What succeeded, and the first failure. A place that failed joins those that were not reached.
+fn sift<T>(
+    outcomes: impl Iterator<Item = (Place, Result<T>)>,
+    unreached: &mut Vec<Unreached>,
+) -> (Vec<T>, Option<Error>) {
+    let (mut done, mut first) = (Vec::new(), None);
+    for (place, outcome) in outcomes {
+        match outcome {
+            Ok(it) => done.push(it),
+            Err(error) => {
+                unreached.push(Unreached { place, error: error.chain() });
+                first = first.or(Some(error));
+            }
+        }
+    }
+    (done, first)
+}
+
+fn name_places(unreached: &[Unreached]) -> String {
+    unreached.iter().map(|one| one.place.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// The only home of something; two are one too many to guess.
 fn one_home(what: &str, homes: Vec<Aws>, unreached: &[Unreached], seek: Seek) -> Result<Aws> {
-    let unsure = || unreached.iter().map(|one| one.place.to_string()).collect::<Vec<_>>().join(", ");
+    let unsure = || name_places(unreached);
     let why =
         || unreached.iter().map(|one| format!("{}: {}", one.place, one.error)).collect::<Vec<_>>().join("; ");
     match homes.as_slice() {

@@ -259,14 +259,12 @@ async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Ki
     if ended.is_ok() || report.tables.iter().any(|it| it.rows.is_some()) || left_behind.is_some() {
         session.output.report(&report)?;
     }
-    if let Some(why) = &report.throwaway.parameter_group_left_behind {
+    let group_left_behind = &report.throwaway.parameter_group_left_behind;
+    if left_behind.is_none() && group_left_behind.is_none() {
+        return ended.map(|()| None);
+    }
+    if let Some(why) = group_left_behind {
         session.output.warn(why);
-        if left_behind.is_none() {
-            if let Err(error) = ended {
-                session.output.error(&error);
-            }
-            return Ok(Some(Kind::LeftBehind));
-        }
     }
     if let Some(why) = left_behind {
         session.output.warn(format!(
@@ -278,12 +276,11 @@ async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Ki
         if let Some(command) = &report.throwaway.remove_with {
             session.output.warn(format!("or remove it now with `{command}`"));
         }
-        if let Err(error) = ended {
-            session.output.error(&error);
-        }
-        return Ok(Some(Kind::LeftBehind));
     }
-    ended.map(|()| None)
+    if let Err(error) = ended {
+        session.output.error(&error);
+    }
+    Ok(Some(Kind::LeftBehind))
 }
 
 impl output::Report for tables::Report {

@@ -90,7 +90,7 @@ fn check(args: &CheckArgs, session: &Session) -> Result<Option<Kind>> {
         checks.push(Checked::new(name, &runbook, faults));
     }
     let worst = checks.iter().flat_map(|checked| &checked.faults).map(|fault| fault.severity).min();
-    session.output.report(&Checks::new(checks))?;
+    session.output.report(&Checks { schema: "lifeboat.runbook.check/1", runbooks: checks })?;
     Ok(match worst {
         Some(Severity::Malformed) => Some(Kind::Request),
         Some(Severity::Shortfall) => Some(Kind::No),
@@ -352,6 +352,6 @@ fn runs(session: &Session) -> Result<Option<Kind>> {
     for what in unreadable {
         session.output.warn(what);
     }
-    session.output.report(&Runs::new(reports))?;
+    session.output.report(&Runs { schema: "lifeboat.runs/1", runs: reports })?;
     Ok(None)
 }

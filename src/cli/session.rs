@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::aws::{Access, Aws};
 use crate::backup::schedule::quote_for_shell;
-use crate::config::Config;
+use crate::config::{Config, Narrow};
 use crate::error::Result;
 use crate::notify::{Announcement, Ping, Saying};
 use crate::output::{Color, Output, Repeated};
@@ -17,50 +17,38 @@ use crate::when;
 
 /// Flags that every command takes.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
 pub(super) struct Global {
     /// AWS Region [env: AWS_REGION]; of several accounts and Regions in lifeboat.toml, only this Region
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "NAME")]
     pub(super) region: Option<String>,
     /// Only this account of lifeboat.toml
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        conflicts_with = "profile",
-        help_heading = "Global options"
-    )]
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "profile")]
     pub(super) account: Option<String>,
     /// Profile of the AWS configuration [env: AWS_PROFILE]
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "NAME")]
     pub(super) profile: Option<String>,
     /// Another AWS endpoint, such as the local stack's [env: AWS_ENDPOINT_URL]
-    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "URL")]
     pub(super) endpoint_url: Option<String>,
     /// Configuration file [default: lifeboat.toml, if there is one]
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Where what must last is kept, evidence, baselines, backups: a directory, or `s3://`, `gs://` or `az://` and a bucket
     /// [env: BACKUP_DIR] [default: ./backups]
-    #[arg(long, global = true, value_name = "PLACE", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "PLACE")]
     pub(super) vault: Option<String>,
     /// Print the report as one JSON document
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long, global = true)]
     pub(super) json: bool,
     /// When to use colour
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "WHEN",
-        help_heading = "Global options"
-    )]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(super) color: Color,
     /// Print warnings and errors only; a report of something done or checked only if something is wrong
-    #[arg(short, long, global = true, help_heading = "Global options")]
+    #[arg(short, long, global = true)]
     pub(super) quiet: bool,
     /// Log what is done on stderr; twice for more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
 }
 
@@ -89,20 +77,13 @@ pub(super) struct Session {
     pub(super) config_file: Option<PathBuf>,
     /// As whom and where, apart from the accounts of lifeboat.toml; the vault is always reached in this way.
     pub(super) access: Access,
-    pub(super) narrow: Narrowed,
+    pub(super) narrow: Narrow,
     pub(super) vault: String,
     pub(super) output: Output,
     /// What is to be said when the command has ended.
     saying: parking_lot::Mutex<Saying>,
     /// The grammar of the command line, for calls of this tool inside runbooks.
     pub(super) command_line: clap::Command,
-}
-
-/// What flags say of where to look.
-pub(super) struct Narrowed {
-    pub(super) account: Option<String>,
-    pub(super) region: Option<String>,
-    pub(super) is_profile_given: bool,
 }
 
 impl Session {
@@ -114,23 +95,17 @@ impl Session {
     ) -> Result<Self> {
         let usual = PathBuf::from("lifeboat.toml");
         let config_file = global.config.clone().or_else(|| usual.exists().then_some(usual));
+        let setting = |flag: &Option<String>, configured: &Option<String>, variable| {
+            flag.clone().or_else(|| configured.clone().filter(|_| is_unset(variable)))
+        };
         let access = Access {
-            region: global
-                .region
-                .clone()
-                .or_else(|| config.region.clone().filter(|_| is_unset("AWS_REGION"))),
-            profile: global
-                .profile
-                .clone()
-                .or_else(|| config.profile.clone().filter(|_| is_unset("AWS_PROFILE"))),
-            endpoint_url: global
-                .endpoint_url
-                .clone()
-                .or_else(|| config.endpoint_url.clone().filter(|_| is_unset("AWS_ENDPOINT_URL"))),
+            region: setting(&global.region, &config.region, "AWS_REGION"),
+            profile: setting(&global.profile, &config.profile, "AWS_PROFILE"),
+            endpoint_url: setting(&global.endpoint_url, &config.endpoint_url, "AWS_ENDPOINT_URL"),
             profile_wins: global.profile.is_some(),
             ..Access::default()
         };
-        let narrow = Narrowed {
+        let narrow = Narrow {
             account: global.account.clone(),
             region: global.region.clone(),
             is_profile_given: global.profile.is_some(),
@@ -149,10 +124,8 @@ impl Session {
     /// Ages and expiries go by AWS's clock; whoever looks at their own should know.
     pub(super) fn warn_of_clock(&self, aws: &Aws) {
         if let Some(off) = aws.clock_is_off_by(now()) {
-            let (minutes, way) = (
-                off.num_minutes().abs(),
-                if off > chrono::TimeDelta::zero() { "ahead of" } else { "behind" },
-            );
+            let minutes = off.num_minutes().abs();
+            let way = if off > chrono::TimeDelta::zero() { "ahead of" } else { "behind" };
             self.output
                 .warn(format!("this machine's clock is {minutes} minutes {way} AWS's: AWS's time is used"));
         }

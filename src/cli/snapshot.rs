@@ -2,6 +2,7 @@
 
 pub(super) mod render;
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 
 use super::confirm::Act;
-use super::connect::{ConnectArgs, LookArgs, Reading};
+use super::connect::{ConnectArgs, LookArgs};
 use super::places::{Seek, Target};
 use super::waiting::{Teller, WaitArgs, conclude_wait};
 use super::{Session, now};
@@ -61,7 +62,7 @@ pub(super) enum SnapshotCommand {
 #[derive(Args, Debug)]
 pub(super) struct AdoptArgs {
     /// Id of the snapshot
-    #[arg(value_name = "ID", value_parser = parse_id)]
+    #[arg(value_name = "ID", value_parser = SnapshotId::parse)]
     id: SnapshotId,
     /// Retention class: pre-migration, monthly-archive, major-release, or one of `[retention]` in lifeboat.toml
     #[arg(long, value_name = "CLASS")]
@@ -86,7 +87,7 @@ pub(super) struct CreateArgs {
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag::parse)]
     tags: Vec<(String, String)>,
     /// Keep it at least this long, whatever its class says: 90d, 12 months, forever
-    #[arg(long, value_name = "LIFETIME", value_parser = parse_lifetime)]
+    #[arg(long, value_name = "LIFETIME")]
     expires_after: Option<Lifetime>,
     /// Commit that is about to be deployed [env: GITHUB_SHA, CI_COMMIT_SHA]
     #[arg(long, value_name = "SHA")]
@@ -131,14 +132,14 @@ pub(super) struct ListArgs {
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
     /// Id of the snapshot
-    #[arg(value_name = "ID", value_parser = parse_id)]
+    #[arg(value_name = "ID", value_parser = SnapshotId::parse)]
     id: SnapshotId,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct CopyArgs {
     /// Id of the snapshot; the ARN of a shared one
-    #[arg(value_name = "ID", value_parser = parse_id)]
+    #[arg(value_name = "ID", value_parser = SnapshotId::parse)]
     source: SnapshotId,
     #[command(flatten)]
     target: TargetArgs,
@@ -178,6 +179,12 @@ struct TargetArgs {
     waiting: WaitArgs,
 }
 
+impl TargetArgs {
+    fn copy_request(&self, source: CopySource, class: Option<String>) -> copy::Request {
+        copy::Request { source, id: self.id.clone(), class, kms_key: self.kms_key.clone() }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(super) struct PruneArgs {
     /// Only snapshots of this DB instance
@@ -191,7 +198,7 @@ pub(super) struct PruneArgs {
 #[derive(Args, Debug)]
 pub(super) struct DeleteArgs {
     /// Id of the snapshot
-    #[arg(value_name = "ID", value_parser = parse_id)]
+    #[arg(value_name = "ID", value_parser = SnapshotId::parse)]
     id: SnapshotId,
     /// The id once more
     #[arg(long, value_name = "ID")]
@@ -231,21 +238,12 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
         SnapshotCommand::List(args) => list_snapshots(&args, session).await,
         SnapshotCommand::Show(args) => show_snapshot(&args, session).await,
         SnapshotCommand::Copy(args) => {
-            let request = copy::Request {
-                source: CopySource::Snapshot(args.source),
-                id: args.target.id.clone(),
-                class: args.class,
-                kms_key: args.target.kms_key.clone(),
-            };
+            let request = args.target.copy_request(CopySource::Snapshot(args.source), args.class);
             copy_snapshot(request, &args.target, session).await
         }
         SnapshotCommand::Archive(args) => {
-            let request = copy::Request {
-                source: CopySource::NewestAutomated(args.database),
-                id: args.target.id.clone(),
-                class: Some(args.class),
-                kms_key: args.target.kms_key.clone(),
-            };
+            let source = CopySource::NewestAutomated(args.database);
+            let request = args.target.copy_request(source, Some(args.class));
             copy_snapshot(request, &args.target, session).await
         }
         SnapshotCommand::Prune(args) => prune_snapshots(&args, session).await,
@@ -318,7 +316,7 @@ async fn take_snapshot(
     };
     announce_snapshot(session, &taken);
     let progress = |seen: Progress| {
-        let read = Reading::of_progress(&seen).describe_with_estimate(began.elapsed());
+        let read = seen.describe_with_estimate(began.elapsed());
         session.output.show_live(format!("recording the baseline: {read}"), began);
     };
     let read = async {
@@ -469,21 +467,28 @@ fn snapshot_request(args: &CreateArgs) -> Request {
 }
 
 /// The file in which GitHub Actions takes the outputs of a step.
-struct GithubOutput(PathBuf);
+struct GithubOutput {
+    path: PathBuf,
+    file: File,
+}
 
 impl GithubOutput {
     fn open() -> Result<Self> {
-        let path = std::env::var_os("GITHUB_OUTPUT").filter(|path| !path.is_empty()).ok_or_else(|| {
-            Error::request("`--github-output` needs the variable GITHUB_OUTPUT")
-                .hint("GitHub Actions sets it in each step; elsewhere leave the flag out and read `--json`.")
-        })?;
+        let hint = "GitHub Actions sets it in each step; elsewhere leave the flag out and read `--json`.";
+        let path = std::env::var_os("GITHUB_OUTPUT")
+            .filter(|path| !path.is_empty())
+            .ok_or_else(|| Error::request("`--github-output` needs the variable GITHUB_OUTPUT").hint(hint))?;
         // Found out before a snapshot is taken that nobody would hear of.
         let path = PathBuf::from(path);
-        open_to_append(&path)?;
-        Ok(GithubOutput(path))
+        let file = File::options().append(true).create(true).open(&path).map_err(|error| {
+            Error::request(format!("cannot write to `{}`, which GITHUB_OUTPUT names", path.display()))
+                .caused_by(error)
+                .hint(hint)
+        })?;
+        Ok(GithubOutput { path, file })
     }
 
-    fn write(&self, report: &Report) -> Result<()> {
+    fn write(mut self, report: &Report) -> Result<()> {
         let stamp = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(format_time).unwrap_or_default();
         let lines = format!(
             "snapshot_id={}\nsnapshot_arn={}\nsnapshot_time={}\ndatabase_time={}\nrollback_command={}\n",
@@ -493,20 +498,12 @@ impl GithubOutput {
             stamp(report.database_time),
             report.rollback_command
         );
-        open_to_append(&self.0)?.write_all(lines.as_bytes()).map_err(|error| {
-            Error::outside(format!("cannot write `{}`", self.0.display()))
+        self.file.write_all(lines.as_bytes()).map_err(|error| {
+            Error::outside(format!("cannot write `{}`", self.path.display()))
                 .caused_by(error)
                 .hint(format!("The snapshot is there: it is called `{}`.", report.snapshot_id))
         })
     }
-}
-
-fn open_to_append(path: &std::path::Path) -> Result<std::fs::File> {
-    std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
-        Error::request(format!("cannot write to `{}`, which GITHUB_OUTPUT names", path.display()))
-            .caused_by(error)
-            .hint("GitHub Actions sets it in each step; elsewhere leave the flag out and read `--json`.")
-    })
 }
 
 async fn list_snapshots(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
@@ -581,10 +578,6 @@ async fn delete_snapshot(args: &DeleteArgs, session: &Session) -> Result<Option<
     Ok(None)
 }
 
-fn parse_id(text: &str) -> Result<SnapshotId> {
-    SnapshotId::parse(text)
-}
-
 fn parse_new_id(text: &str) -> Result<SnapshotId> {
     let id = SnapshotId::parse(text)?;
     if id.as_str().contains(':') {
@@ -592,8 +585,4 @@ fn parse_new_id(text: &str) -> Result<SnapshotId> {
             .hint("AWS allows letters, digits and single hyphens."));
     }
     Ok(id)
-}
-
-fn parse_lifetime(text: &str) -> std::result::Result<Lifetime, String> {
-    text.parse()
 }

@@ -24,12 +24,12 @@ pub(crate) struct AccountSettings {
 }
 
 /// What flags say of where to look.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Narrow<'a> {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Narrow {
     /// `--account`.
-    pub account: Option<&'a str>,
+    pub account: Option<String>,
     /// `--region`.
-    pub region: Option<&'a str>,
+    pub region: Option<String>,
     /// Whether `--profile` names somebody else than the accounts do: then it is that one alone.
     pub is_profile_given: bool,
 }

@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 
 impl Config {
     /// The accounts and Regions that a command over a fleet spans; `usual` alone, where no accounts are named.
-    pub(crate) fn list_accesses(&self, usual: &Access, only: Narrow<'_>) -> Result<Vec<Access>> {
-        if let Some(name) = only.account
-            && !self.accounts.iter().any(|account| account.name == name)
+    pub(crate) fn list_accesses(&self, usual: &Access, only: &Narrow) -> Result<Vec<Access>> {
+        if let Some(name) = &only.account
+            && !self.accounts.iter().any(|account| account.name == *name)
         {
             return Err(self.no_account(name));
         }
@@ -19,13 +19,13 @@ impl Config {
         let chosen: Vec<&AccountSettings> = self
             .accounts
             .iter()
-            .filter(|account| only.account.is_none_or(|name| account.name == name))
+            .filter(|account| only.account.as_ref().is_none_or(|name| account.name == *name))
             .collect();
         // Who names the account may mean a Region that is not listed, such as one that a copy was taken to.
         let is_any_region = chosen.len() == 1;
         let mut places = Vec::new();
         for account in chosen {
-            let listed: Vec<Option<&str>> = match (only.region, account.regions.as_slice()) {
+            let listed: Vec<Option<&str>> = match (only.region.as_deref(), account.regions.as_slice()) {
                 (Some(region), []) => vec![Some(region)],
                 (Some(region), _) if is_any_region => vec![Some(region)],
                 (wanted, []) => vec![wanted.or(usual.region.as_deref())],
@@ -38,7 +38,7 @@ impl Config {
             };
             places.extend(listed.into_iter().map(|region| account.access(usual, region)));
         }
-        match (places.is_empty(), only.region) {
+        match (places.is_empty(), &only.region) {
             (true, Some(region)) => Err(Error::request(format!(
                 "no account of lifeboat.toml has the Region `{}`",
                 region.escape_default()
@@ -77,25 +77,29 @@ mod tests {
         profile = "dev"
     "#;
 
-    fn places(only: Narrow<'_>) -> Result<Vec<String>> {
+    fn places(only: Narrow) -> Result<Vec<String>> {
         let config = Config::parse(TWO, Path::new("x"))?;
         let usual = Access { region: config.region.clone(), ..Access::default() };
         let shown =
             |it: Access| format!("{}/{}", it.account.unwrap_or_default(), it.region.unwrap_or_default());
-        Ok(config.list_accesses(&usual, only)?.into_iter().map(shown).collect())
+        Ok(config.list_accesses(&usual, &only)?.into_iter().map(shown).collect())
     }
 
     #[test]
     fn every_account_has_its_regions_and_flags_narrow_them_down() {
         let all = places(Narrow::default()).unwrap();
         assert_eq!(all, ["prod/eu-west-1", "prod/eu-central-1", "dev/eu-north-1"]);
-        let region = Narrow { region: Some("eu-west-1"), ..Narrow::default() };
+        let region = Narrow { region: Some("eu-west-1".to_owned()), ..Narrow::default() };
         assert_eq!(places(region).unwrap(), ["prod/eu-west-1", "dev/eu-west-1"]);
-        let account = Narrow { account: Some("prod"), ..Narrow::default() };
+        let account = Narrow { account: Some("prod".to_owned()), ..Narrow::default() };
         assert_eq!(places(account).unwrap(), ["prod/eu-west-1", "prod/eu-central-1"]);
-        let elsewhere = Narrow { account: Some("prod"), region: Some("us-east-1"), ..Narrow::default() };
+        let elsewhere = Narrow {
+            account: Some("prod".to_owned()),
+            region: Some("us-east-1".to_owned()),
+            ..Narrow::default()
+        };
         assert_eq!(places(elsewhere).unwrap(), ["prod/us-east-1"]);
-        let nobody = Narrow { account: Some("nope"), ..Narrow::default() };
+        let nobody = Narrow { account: Some("nope".to_owned()), ..Narrow::default() };
         assert!(places(nobody).unwrap_err().hints()[0].contains("prod, dev"));
         let profile = Narrow { is_profile_given: true, ..Narrow::default() };
         assert_eq!(places(profile).unwrap(), ["/eu-north-1"]);

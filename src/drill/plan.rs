@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use clap::ValueEnum;
 
 use super::checks::{Check, Freshness};
 use super::settings::DrillSettings;
@@ -115,26 +116,28 @@ impl Request {
 }
 
 /// How to log in to the restored copy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CopyLogin {
-    /// As the master user with a new random password: works however old the backup is.
+    // Works however old the backup is.
+    /// As the master user, with a new random password
     #[default]
     ResetPassword,
-    /// With the credentials of the source; wrong if the password was changed since the backup.
+    // Wrong if the password was changed since the backup.
+    /// With the credentials of the source
     SameCredentials,
-    /// With an IAM token.
+    /// With an IAM token
     Iam,
 }
 
 /// What a copy is compared with, if there is a choice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BaselineChoice {
-    /// What was recorded with the backup if that is in the vault, else the source as it is now.
+    /// Recorded with the backup, else live
     #[default]
     Best,
-    /// What was recorded with the backup.
+    /// Recorded with the backup
     Recorded,
-    /// The source as it is now.
+    /// The source as it is now
     Live,
 }
 

@@ -19,7 +19,7 @@ use super::objectives::age_of_newest_row;
 use super::plan::{Afterwards, Plan};
 use super::removal::{self, Claim, Remains};
 use super::{checks, compare, lease};
-use crate::aws::{Failure, Fault, Poll, Seen};
+use crate::aws::{Failure, Fault, Poll};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::Server;
 use crate::rds::{Instance, ResourceId};
@@ -201,8 +201,8 @@ impl Drill<'_> {
             .cx
             .aws
             .watch(&self.plan.source.id, self.poll(), |seen| match seen {
-                Seen::Instance(Some(source)) => (source.latest_restorable >= Some(moment)).then_some(()),
-                Seen::Instance(None) | Seen::Nothing(_) => None,
+                Ok(Some(source)) => (source.latest_restorable >= Some(moment)).then_some(()),
+                Ok(None) | Err(_) => None,
             })
             .await?;
         reached.ok_or_else(|| {

@@ -8,7 +8,7 @@ use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation};
 use tokio_postgres::error::SqlState;
 
 use super::failure::{ConnectFailure, Refusal};
-use super::link::{self, AsItIs, Link, Unlinked, WithTls};
+use super::link::{self, AsItIs, Unlinked, WithTls};
 use super::password::{Password, password_for};
 use super::quote::quote_identifier;
 use super::server::{Server, is_socket};
@@ -38,7 +38,7 @@ impl Server {
     /// Connects to `database`, under settings of our own.
     pub(crate) async fn connect(&self, database: &str) -> std::result::Result<Session, ConnectFailure> {
         let session = self.connect_plainly(database).await?;
-        session.execute(&format!("{SESSION}; {PATIENCE}")).await.map_err(ConnectFailure::of_settings)?;
+        session.execute(&format!("{SESSION}; {PATIENCE}")).await.map_err(ConnectFailure::of_query)?;
         Ok(session)
     }
 
@@ -49,7 +49,7 @@ impl Server {
         database: &str,
     ) -> std::result::Result<Session, ConnectFailure> {
         let session = self.connect_plainly(database).await?;
-        session.execute(PATIENCE).await.map_err(ConnectFailure::of_settings)?;
+        session.execute(PATIENCE).await.map_err(ConnectFailure::of_query)?;
         Ok(session)
     }
 
@@ -118,7 +118,8 @@ impl Server {
         match with_timeout(patience.map(|patience| patience * 2), connecting).await {
             None => Err((self.unreachable(describe_timeout(patience)), true)),
             Some(Ok((client, connection))) => {
-                self.drive(connection);
+                // Ends when the client is dropped; an error of the connection reaches us through the query that it fails.
+                tokio::spawn(connection);
                 let session = Session { client, database: database.to_owned() };
                 Ok((session, process.load(Ordering::Relaxed)))
             }
@@ -132,11 +133,6 @@ impl Server {
                 Err((self.refused(database, error), !may_try_other))
             }
         }
-    }
-
-    /// Ends when the client is dropped; an error of the connection reaches us through the query that it fails.
-    fn drive(&self, connection: tokio_postgres::Connection<Link, Link>) {
-        tokio::spawn(connection);
     }
 
     fn config(&self, database: &str, is_protected: bool) -> Config {

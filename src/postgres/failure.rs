@@ -32,13 +32,9 @@ pub(crate) struct ConnectFailure {
 }
 
 impl ConnectFailure {
-    pub(crate) fn of_settings(failure: QueryFailure) -> Self {
-        ConnectFailure { refusal: Refusal::Other, error: failure.into(), sqlstate: None }
-    }
-
     /// A failure of another kind than those of connecting.
     pub(crate) fn of_query(failure: QueryFailure) -> Self {
-        ConnectFailure::of_settings(failure)
+        ConnectFailure { refusal: Refusal::Other, error: failure.into(), sqlstate: None }
     }
 
     /// Whether libpq would go on to the next host.

@@ -26,21 +26,24 @@ use crate::error::{Error, Kind, Result};
 pub(super) const RDS_AUTHORITIES: &[u8] = include_bytes!("rds-ca-bundle.pem");
 
 /// How a connection is protected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum TlsMode {
-    /// Encrypted, the certificate checked against the authorities and the host name.
+    /// Encrypted, certificate and host name checked
     #[default]
     VerifyFull,
     /// Encrypted, the certificate checked against the authorities but not the host name.
+    #[value(skip)]
     VerifyCa,
-    /// Encrypted; the certificate is checked only if there is a file with authorities, otherwise someone in between could
-    /// read along.
+    // Without a file of authorities: someone in between could read along.
+    /// Encrypted, certificate not checked
     Require,
     /// Encrypted if the server can, otherwise not: for ways that do not leave the machine.
+    #[value(skip)]
     Prefer,
     /// Encrypted only if the server refuses us otherwise.
+    #[value(skip)]
     Allow,
-    /// Not encrypted.
+    /// Not encrypted
     Disable,
 }
 

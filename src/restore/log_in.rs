@@ -39,7 +39,7 @@ pub(crate) async fn wait_until_logged_in(
         let failure = match server.connect(database).await {
             Ok(session) => match session.row("select 1", &[]).await {
                 Ok(_) => return Ok(()),
-                Err(failure) => ConnectFailure::of_settings(failure),
+                Err(failure) => ConnectFailure::of_query(failure),
             },
             Err(failure) => failure,
         };

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -26,6 +26,11 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn new(status: StatusCode, body: Value) -> Self {
         Answer { status, body, headers: Vec::new() }
+    }
+
+    /// A refusal of what no caller may ask.
+    pub(super) fn bad_request(error: impl Into<String>) -> Self {
+        Answer::refusal(StatusCode::BAD_REQUEST, error)
     }
 
     /// A refusal in the common format.
@@ -80,11 +85,6 @@ impl Answer {
         self
     }
 
-    pub(super) fn into_response(mut self) -> Response {
-        let body = self.body.take();
-        self.with_headers_on((self.status, Json(body)).into_response())
-    }
-
     /// The same answer with another body.
     pub(super) fn with_headers_on(&self, mut response: Response) -> Response {
         for (name, value) in &self.headers {
@@ -96,6 +96,19 @@ impl Answer {
     }
 }
 
+impl IntoResponse for Answer {
+    fn into_response(mut self) -> Response {
+        let body = self.body.take();
+        self.with_headers_on((self.status, Json(body)).into_response())
+    }
+}
+
+/// The largest body that is accepted.
+pub(super) const LARGEST_BODY: usize = 64 << 10;
+
+/// Something, or the answer that refuses it.
+pub(super) type Answered<T> = std::result::Result<T, Answer>;
+
 /// 429, with the time to retry.
 pub(super) fn too_many(what: &str, wait: std::time::Duration) -> Answer {
     let seconds = (wait.as_secs_f64().ceil() as u64).max(1);
@@ -103,6 +116,11 @@ pub(super) fn too_many(what: &str, wait: std::time::Duration) -> Answer {
         .hint(format!("Try again in {seconds} seconds."))
         .header(header::RETRY_AFTER, seconds.to_string())
         .field("retry_after_seconds", seconds)
+}
+
+/// 413; what is left of the body is not read.
+pub(super) fn too_large() -> Answer {
+    Answer::refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {LARGEST_BODY} bytes"))
 }
 
 /// Whether a status means that nothing was done, so that it does not count towards a limit. 422 means that work was done.

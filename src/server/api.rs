@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use super::answers::{Answer, entry_json, failed};
+use super::answers::{Answer, Answered, entry_json, failed};
 use super::app::App;
 use super::blocking::run_blocking;
 use super::call::call_of;
@@ -27,8 +27,9 @@ use crate::backup::failures::Failure;
 use crate::backup::{failures, stats as counting};
 use crate::drill::proof::{self, Records};
 use crate::error::Result;
+use crate::runbook::record;
 
-use respond::{respond, respond_with_error};
+use respond::respond;
 
 pub(super) use create::create_backup;
 pub(super) use delete::delete_backup;
@@ -40,16 +41,13 @@ async fn read_only(
     app: Arc<App>,
     request: Request,
     look: impl FnOnce(&App) -> Result<Value> + Send + 'static,
-) -> Response {
-    let call = match call_of(&request) {
-        Ok(call) => call,
-        Err(error) => return Answer::of(&error).into_response(),
-    };
+) -> Answered<Response> {
+    let call = call_of(&request)?;
     let inner = Arc::clone(&app);
-    match run_blocking(move || look(&inner)).await {
+    Ok(match run_blocking(move || look(&inner)).await {
         Ok(value) => respond(&app, &call, Answer::new(StatusCode::OK, value)),
-        Err(error) => respond_with_error(&app, &call, &error),
-    }
+        Err(error) => respond(&app, &call, Answer::of(&error)),
+    })
 }
 
 fn statistics_of(app: &App, catalogue: &Catalogue) -> Result<Value> {
@@ -61,7 +59,7 @@ fn statistics_of(app: &App, catalogue: &Catalogue) -> Result<Value> {
     Ok(value)
 }
 
-pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Answered<Response> {
     read_only(app, request, |app| {
         let catalogue = catalogue::read(&app.setup.vault)?;
         let failures = failures::read(&app.setup.vault)?;
@@ -85,7 +83,7 @@ fn listed_with_failures(catalogue: &Catalogue, failures: &[Failure]) -> Vec<Valu
     attempts.into_iter().map(|(_, attempt)| attempt).collect()
 }
 
-pub(super) async fn statistics(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(super) async fn statistics(State(app): State<Arc<App>>, request: Request) -> Answered<Response> {
     read_only(app, request, |app| {
         let mut value = statistics_of(app, &catalogue::read(&app.setup.vault)?)?;
         value["success"] = true.into();
@@ -94,15 +92,12 @@ pub(super) async fn statistics(State(app): State<Arc<App>>, request: Request) ->
     .await
 }
 
-pub(super) async fn jobs(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(super) async fn jobs(State(app): State<Arc<App>>, request: Request) -> Answered<Response> {
     read_only(app, request, |app| Ok(json!({"success": true, "jobs": app.jobs.list()}))).await
 }
 
-pub(super) async fn job(State(app): State<Arc<App>>, request: Request) -> Response {
-    let call = match call_of(&request) {
-        Ok(call) => call,
-        Err(error) => return Answer::of(&error).into_response(),
-    };
+pub(super) async fn job(State(app): State<Arc<App>>, request: Request) -> Answered<Response> {
+    let call = call_of(&request)?;
     let id = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
     let found: Option<Job> = app.jobs.find(&id).map(|live| live.shown());
     let answer = match found {
@@ -110,10 +105,10 @@ pub(super) async fn job(State(app): State<Arc<App>>, request: Request) -> Respon
         None => Answer::refusal(StatusCode::NOT_FOUND, "job not found")
             .hint("`GET /api/backup/jobs` lists the jobs."),
     };
-    respond(&app, &call, answer)
+    Ok(respond(&app, &call, answer))
 }
 
-pub(super) async fn drills(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(super) async fn drills(State(app): State<Arc<App>>, request: Request) -> Answered<Response> {
     read_only(app, request, |app| {
         let Records { reports: drills, damaged, .. } = proof::read_records(&app.setup.vault, &[])?;
         Ok(json!({"success": true, "drills": drills, "damaged": damaged}))
@@ -121,13 +116,13 @@ pub(super) async fn drills(State(app): State<Arc<App>>, request: Request) -> Res
     .await
 }
 
-pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Answered<Response> {
     read_only(app, request, |app| Ok(json!(overview::read_overview(app)?))).await
 }
 
-pub(super) async fn runs(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(super) async fn runs(State(app): State<Arc<App>>, request: Request) -> Answered<Response> {
     read_only(app, request, |app| {
-        let (runs, damaged) = overview::runs(app)?;
+        let (runs, damaged) = record::list_reports(&app.setup.vault)?;
         Ok(json!({"success": true, "runs": runs, "damaged": damaged}))
     })
     .await

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::audit::Audit;
+use super::blocking::run_blocking;
 use super::instances::WatchedInstances;
 use super::jobs::Jobs;
 use super::limits::Limits;
 use super::readiness::Readiness;
 use super::setup::{BackupTarget, Setup};
-use super::tokens::KnownTokens;
+use super::tokens::{KnownTokens, Token};
+use crate::error::Result;
 
 /// The context of every call.
 pub(super) struct App {
@@ -28,4 +30,12 @@ pub(super) struct App {
     /// Whether it listens on a loopback address.
     pub(super) is_local: bool,
     pub(super) started: std::time::Instant,
+}
+
+impl App {
+    /// The token of that text, if there is one.
+    pub(super) async fn holder_of(self: &Arc<Self>, presented: String) -> Result<Option<Token>> {
+        let app = Arc::clone(self);
+        run_blocking(move || app.known.holder(&app.setup.vault, &presented)).await
+    }
 }

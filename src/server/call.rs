@@ -4,14 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::Request;
 
+use super::answers::{Answer, Answered};
 use super::endpoints::Endpoint;
 use super::refusals::NOBODY;
 use super::tokens::Scope;
 use crate::backup::BackupName;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 
-/// The largest body that is accepted.
-pub(super) const LARGEST_BODY: usize = 64 << 10;
 /// The cookie of a browser that has logged in.
 pub(super) const COOKIE: &str = "lifeboat_token";
 
@@ -64,7 +63,7 @@ pub(super) struct Call {
 pub(super) struct Recorded;
 
 /// The call that the guard made of a request.
-pub(super) fn call_of(request: &Request) -> Result<Call> {
+pub(super) fn call_of(request: &Request) -> Answered<Call> {
     let call = request.extensions().get::<Call>().cloned();
-    call.ok_or_else(|| Error::new(Kind::Bug, "a request bypassed the guard"))
+    call.ok_or_else(|| Answer::of(&Error::new(Kind::Bug, "a request bypassed the guard")))
 }

@@ -67,6 +67,20 @@ const fn endpoint(
 
 use Counted::{AtOnce, WhenSound};
 
+/// What a token that may read gets.
+const fn get(act: Act, path: &'static str, limit: Option<Limit>, summary: &'static str) -> Endpoint {
+    let limit = match limit {
+        Some(limit) => Some((limit, AtOnce)),
+        None => None,
+    };
+    endpoint(act, Method::GET, path, Some(Scope::Read), limit, summary)
+}
+
+/// What anybody gets.
+const fn public(act: Act, method: Method, path: &'static str, summary: &'static str) -> Endpoint {
+    endpoint(act, method, path, None, None, summary)
+}
+
 /// All of them.
 pub(super) static ENDPOINTS: [Endpoint; 21] = [
     endpoint(
@@ -77,14 +91,7 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         Some((Limit::per_hour(3), WhenSound)),
         "Make a backup. It gets its name only once it is complete, on disk, hashed and verified.",
     ),
-    endpoint(
-        Act::List,
-        Method::GET,
-        "/api/backup/list",
-        Some(Scope::Read),
-        Some((Limit::per_minute(20), AtOnce)),
-        "List the backups, newest first.",
-    ),
+    get(Act::List, "/api/backup/list", Some(Limit::per_minute(20)), "List the backups, newest first."),
     endpoint(
         Act::Restore,
         Method::POST,
@@ -101,12 +108,10 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         Some((Limit::per_hour(10), WhenSound)),
         "Delete a backup. The last good backup of a database is kept unless that is overridden.",
     ),
-    endpoint(
+    get(
         Act::Statistics,
-        Method::GET,
         "/api/backup/statistics",
-        Some(Scope::Read),
-        Some((Limit::per_minute(30), AtOnce)),
+        Some(Limit::per_minute(30)),
         "How many backups there are and how they grow.",
     ),
     endpoint(
@@ -117,70 +122,41 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         Some((Limit::per_hour(20), WhenSound)),
         "Verify a backup.",
     ),
-    endpoint(
-        Act::Jobs,
-        Method::GET,
-        "/api/backup/jobs",
-        Some(Scope::Read),
-        None,
-        "Recent jobs, newest first.",
-    ),
-    endpoint(Act::Job, Method::GET, "/api/backup/jobs/{id}", Some(Scope::Read), None, "One job."),
-    endpoint(Act::Drills, Method::GET, "/api/drills", Some(Scope::Read), None, "Drills, newest first."),
-    endpoint(
+    get(Act::Jobs, "/api/backup/jobs", None, "Recent jobs, newest first."),
+    get(Act::Job, "/api/backup/jobs/{id}", None, "One job."),
+    get(Act::Drills, "/api/drills", None, "Drills, newest first."),
+    get(
         Act::Status,
-        Method::GET,
         "/api/status",
-        Some(Scope::Read),
         None,
         "Whether the data is safe: each database with its newest copy, objectives, and findings with their remedies.",
     ),
-    endpoint(Act::Runs, Method::GET, "/api/runs", Some(Scope::Read), None, "Runs of runbooks, newest first."),
-    endpoint(Act::OpenApi, Method::GET, "/api/openapi.json", None, None, "This document."),
-    endpoint(Act::Healthy, Method::GET, "/healthz", None, None, "Whether the process answers."),
-    endpoint(
+    get(Act::Runs, "/api/runs", None, "Runs of runbooks, newest first."),
+    public(Act::OpenApi, Method::GET, "/api/openapi.json", "This document."),
+    public(Act::Healthy, Method::GET, "/healthz", "Whether the process answers."),
+    public(
         Act::Ready,
         Method::GET,
         "/readyz",
-        None,
-        None,
         "Whether backups can be made, that is, whether the vault is writable.",
     ),
-    endpoint(
-        Act::Metrics,
-        Method::GET,
-        "/metrics",
-        Some(Scope::Read),
-        None,
-        "Metrics in the Prometheus text format.",
-    ),
-    endpoint(Act::Dashboard, Method::GET, "/", Some(Scope::Read), None, "The dashboard."),
-    endpoint(
+    get(Act::Metrics, "/metrics", None, "Metrics in the Prometheus text format."),
+    get(Act::Dashboard, "/", None, "The dashboard."),
+    get(
         Act::Evidence,
-        Method::GET,
         "/drills/{source}/{run}/evidence.html",
-        Some(Scope::Read),
         None,
         "The evidence of a drill, as it was written.",
     ),
-    endpoint(
+    get(
         Act::Evidence,
-        Method::GET,
         "/runs/{run}/evidence.html",
-        Some(Scope::Read),
         None,
         "The evidence of a runbook run, as it was written.",
     ),
-    endpoint(Act::Login, Method::POST, "/login", None, None, "Log a browser in with a token."),
-    endpoint(Act::Logout, Method::POST, "/logout", None, None, "Log a browser out."),
-    endpoint(
-        Act::Asset,
-        Method::GET,
-        "/assets/{file}",
-        None,
-        None,
-        "Stylesheet, script and icon of the dashboard.",
-    ),
+    public(Act::Login, Method::POST, "/login", "Log a browser in with a token."),
+    public(Act::Logout, Method::POST, "/logout", "Log a browser out."),
+    public(Act::Asset, Method::GET, "/assets/{file}", "Stylesheet, script and icon of the dashboard."),
 ];
 
 /// The endpoint of a matched path.

@@ -14,13 +14,12 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
-use super::answers::{self, Answer};
+use super::answers::{self, Answer, LARGEST_BODY};
 use super::app::App;
 use super::audit::Called;
-use super::blocking::run_blocking;
-use super::call::{Ambiguous, COOKIE, Call, Caller, LARGEST_BODY, Peer, Recorded};
+use super::call::{Ambiguous, COOKIE, Call, Caller, Peer, Recorded};
 use super::endpoints::{self, Act, Counted, Endpoint};
 use super::refusals::NOBODY;
 use crate::backup::BackupName;
@@ -40,11 +39,10 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
         name: None,
     };
     let judged = match endpoint {
-        _ if parts.extensions.get::<Ambiguous>().is_some() => Err(Answer::refusal(
-            StatusCode::BAD_REQUEST,
-            "the request has both `Content-Length` and `Transfer-Encoding`",
-        )
-        .hint("Send one of the two.")),
+        _ if parts.extensions.get::<Ambiguous>().is_some() => {
+            Err(Answer::bad_request("the request has both `Content-Length` and `Transfer-Encoding`")
+                .hint("Send one of the two."))
+        }
         None => {
             called.who = name_caller(&app, &parts).await;
             Err(unknown(&parts))
@@ -119,11 +117,7 @@ fn is_read_by_a_person(parts: &Parts) -> bool {
 async fn name_caller(app: &Arc<App>, parts: &Parts) -> String {
     let presented = bearer(&parts.headers).ok().flatten().or_else(|| cookie(&parts.headers));
     let found = match presented {
-        Some(token) => {
-            let asked = Arc::clone(app);
-            let found = run_blocking(move || asked.known.holder(&asked.setup.vault, &token)).await;
-            found.ok().flatten().map(|token| token.name)
-        }
+        Some(token) => app.holder_of(token).await.ok().flatten().map(|token| token.name),
         None => {
             let is_local = app.is_local && !is_proxied(parts) && local(&parts.headers, &parts.uri).is_ok();
             is_local.then(|| Caller::local().who)
@@ -152,13 +146,7 @@ fn unknown(parts: &Parts) -> Answer {
 fn check_size(headers: &HeaderMap) -> Result<(), Answer> {
     let claimed =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if claimed.is_some_and(|bytes| bytes > LARGEST_BODY as u64) {
-        return Err(Answer::refusal(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is larger than {LARGEST_BODY} bytes"),
-        ));
-    }
-    Ok(())
+    if claimed.is_some_and(|bytes| bytes > LARGEST_BODY as u64) { Err(answers::too_large()) } else { Ok(()) }
 }
 
 async fn authenticate(
@@ -182,11 +170,7 @@ async fn authenticate(
         if is_logged_in && !parts.method.is_safe() {
             same_origin(headers, uri)?;
         }
-        let asked = Arc::clone(app);
-        let found = run_blocking(move || asked.known.holder(&asked.setup.vault, &token))
-            .await
-            .map_err(|error| Answer::of(&error))?;
-        return match found {
+        return match app.holder_of(token).await.map_err(|error| Answer::of(&error))? {
             Some(token) => Ok(Caller { who: token.name, scopes: token.scopes, is_logged_in }),
             None if is_open => Ok(Caller::nobody()),
             None => Err(unauthorized(app, peer, "unknown token: it was mistyped or revoked")),
@@ -224,10 +208,7 @@ fn unauthorized(app: &App, peer: IpAddr, words: &str) -> Answer {
 fn bearer(headers: &HeaderMap) -> Result<Option<String>, Answer> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
-        return Err(Answer::refusal(
-            StatusCode::BAD_REQUEST,
-            "the request has more than one `Authorization` header",
-        ));
+        return Err(Answer::bad_request("the request has more than one `Authorization` header"));
     }
     let text = value.to_str().unwrap_or_default();
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
@@ -256,7 +237,7 @@ fn local(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
         headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?")).collect();
     let authority = uri.authority().map(axum::http::uri::Authority::as_str);
     if hosts.len() > 1 || (hosts.is_empty() && authority.is_none()) {
-        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the request needs exactly one `Host` header"));
+        return Err(Answer::bad_request("the request needs exactly one `Host` header"));
     }
     if !hosts.into_iter().chain(authority).all(is_local_host) {
         return Err(forbidden("without a token, only requests to a local host name are accepted"));
@@ -328,9 +309,7 @@ fn is_local_host(host: &str) -> bool {
 /// dot, hyphen or underscore; even so it is only ever looked up.
 fn name_in(uri: &Uri) -> Result<BackupName, Answer> {
     let raw = uri.path().rsplit('/').next().unwrap_or_default();
-    let wrong = |words: String| {
-        Answer::refusal(StatusCode::BAD_REQUEST, words).hint("`GET /api/backup/list` lists the backups.")
-    };
+    let wrong = |words: String| Answer::bad_request(words).hint("`GET /api/backup/list` lists the backups.");
     let decoded = percent_encoding::percent_decode_str(raw).decode_utf8();
     let text = decoded.map_err(|_| wrong("the name of the backup is not UTF-8".to_owned()))?;
     if text.len() > 300 {

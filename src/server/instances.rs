@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::setup::Setup;
@@ -53,19 +53,7 @@ fn shared<S: serde::Serializer>(
 }
 
 /// What was last seen of AWS.
-#[derive(Clone, Debug, Default)]
-pub(super) struct WatchedInstances(Arc<Mutex<Instances>>);
-
-impl WatchedInstances {
-    /// What was last seen.
-    pub(super) fn latest(&self) -> Instances {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Instances> {
-        self.0.lock()
-    }
-}
+pub(super) type WatchedInstances = Arc<Mutex<Instances>>;
 
 /// Checks the instances from now on, if a Region is configured.
 pub(super) fn watch_instances(setup: &Arc<Setup>, watched: &WatchedInstances) {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
 use super::answers::{Answer, text_response};
 use super::app::App;
@@ -29,28 +29,26 @@ fn write(app: &App) -> Result<String> {
     let overview =
         overview::of(app, &catalogue::read(&app.setup.vault)?, &failures::read(&app.setup.vault)?, &drills);
     let mut page = Page(String::new());
-    page.gauge("up", "Whether the server answers.", [(String::new(), Some(1.0))]);
+    page.total("up", "Whether the server answers.", Some(1.0));
     of_databases(&mut page, &overview);
     of_instances(&mut page, &overview);
     of_drills(&mut page, &drills);
-    page.gauge(
-        "vault_free_bytes",
-        "Free space where the vault is.",
-        [(String::new(), overview.free_bytes.map(|it| it as f64))],
-    );
-    page.gauge("jobs_running", "Running jobs.", [(String::new(), Some(overview.jobs_running as f64))]);
+    let free = overview.free_bytes.map(|it| it as f64);
+    page.total("vault_free_bytes", "Free space where the vault is.", free);
+    page.total("jobs_running", "Running jobs.", Some(overview.jobs_running as f64));
     let lost = app.audit.lost() as f64;
-    page.gauge(
-        "audit_lines_lost",
-        "Lines of the audit log that could not be written.",
-        [(String::new(), Some(lost))],
-    );
+    page.total("audit_lines_lost", "Lines of the audit log that could not be written.", Some(lost));
     Ok(page.0)
 }
 
 struct Page(String);
 
 impl Page {
+    /// A metric with one value for all.
+    fn total(&mut self, name: &str, help: &str, value: Option<f64>) {
+        self.gauge(name, help, [(String::new(), value)]);
+    }
+
     /// One metric: labels and values; those without a value are left out.
     fn gauge(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (String, Option<f64>)>) {
         let _ = writeln!(self.0, "# HELP lifeboat_{name} {help}\n# TYPE lifeboat_{name} gauge");
@@ -127,12 +125,9 @@ fn of_databases(page: &mut Page, overview: &Overview) {
         page.gauge(name, help, overview.databases.iter().map(|it| (labels(it), value(it))));
     }
     let banner = &overview.banner;
-    page.gauge("databases", "Databases that are checked.", [(String::new(), Some(banner.databases as f64))]);
-    page.gauge(
-        "databases_at_risk",
-        "Databases at risk, as the dashboard names them.",
-        [(String::new(), Some(banner.at_risk.len() as f64))],
-    );
+    page.total("databases", "Databases that are checked.", Some(banner.databases as f64));
+    let at_risk = Some(banner.at_risk.len() as f64);
+    page.total("databases_at_risk", "Databases at risk, as the dashboard names them.", at_risk);
 }
 
 fn of_instances(page: &mut Page, overview: &Overview) {

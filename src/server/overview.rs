@@ -22,8 +22,6 @@ use crate::backup::{BackupName, DatabaseType, Level};
 use crate::error::Result;
 use crate::policy::check::{Finding, Shared, group_findings};
 use crate::rds::Place;
-use crate::runbook::record;
-use crate::runbook::report::Report as RunReport;
 use crate::status::of_last_drill;
 use crate::verify::Verdict;
 
@@ -125,7 +123,7 @@ pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure], drills:
     }
     label_databases(&mut databases);
     databases.sort_by_key(|database| (database.health, database.label.clone()));
-    let instances = app.instances.latest();
+    let instances = app.instances.lock().clone();
     let drilled = drilled_elsewhere(drills, &instances, now);
     let banner = {
         let of_vault = databases.iter().map(|it| (it.label.clone(), it.health));
@@ -145,7 +143,7 @@ pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure], drills:
         drilled,
         instances,
         damaged: catalogue.damaged.clone(),
-        free_bytes: free_bytes(app),
+        free_bytes: app.setup.vault.free_bytes(),
         jobs_running: app.jobs.running(),
     }
 }
@@ -404,15 +402,4 @@ fn findings(
     }
     findings.sort_by_key(|finding| finding.severity);
     findings
-}
-
-/// Runs of runbooks, newest first, including running ones; and why others cannot be read.
-pub(super) fn runs(app: &App) -> Result<(Vec<RunReport>, Vec<String>)> {
-    record::list_reports(&app.setup.vault)
-}
-
-/// Free space of the vault, if it is on a local disk.
-pub(super) fn free_bytes(app: &App) -> Option<u64> {
-    let found = rustix::fs::statvfs(app.setup.vault.directory()?).ok()?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
 }

@@ -15,21 +15,22 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http_body_util::{BodyExt as _, Limited};
 use maud::{DOCTYPE, Markup, html};
 
-use super::answers::{Answer, text_response};
+use super::answers::{Answer, Answered, LARGEST_BODY, text_response};
 use super::app::App;
 use super::blocking::run_blocking;
-use super::call::{COOKIE, LARGEST_BODY, call_of};
+use super::call::{COOKIE, call_of};
 use super::drills;
 use super::endpoints::{self, Act, ENDPOINTS};
 use super::overview;
 use super::tokens::Scope;
 use crate::backup::{catalogue, failures};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::page::{BASE_CSS, draw_prose};
+use crate::runbook::record;
 use filter::Filter;
 use view::{DashboardData, Permissions};
 
@@ -44,11 +45,8 @@ const ICON: &str = concat!(
     "stroke=\"#2450b2\" stroke-width=\"7\"/><path d=\"M16 1.5v7M16 23.5v7M1.5 16h7M23.5 16h7\" stroke=\"#fff\" stroke-width=\"5\"/></svg>"
 );
 
-pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> Response {
-    let call = match call_of(&request) {
-        Ok(call) => call,
-        Err(error) => return Answer::of(&error).into_response(),
-    };
+pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> Answered<Response> {
+    let call = call_of(&request)?;
     let may = Permissions {
         create: call.caller.may(Scope::Create),
         restore: call.caller.may(Scope::Restore),
@@ -57,17 +55,16 @@ pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> 
     };
     let filter = Filter::of(request.uri().query());
     let inner = Arc::clone(&app);
-    match run_blocking(move || read_dashboard_data(&inner)).await {
+    Ok(match run_blocking(move || read_dashboard_data(&inner)).await {
         Ok(seen) => html_page(StatusCode::OK, "lifeboat", &parts::draw_dashboard(&seen, may, &filter)),
-        Err(error) => {
-            let words = crate::output::redact_urls(&error.chain());
-            html_page(
-                StatusCode::BAD_GATEWAY,
-                "lifeboat",
-                &draw_notice("The vault cannot be read", &words, error.hints()),
-            )
-        }
-    }
+        Err(error) => failure_page("The vault cannot be read", &error),
+    })
+}
+
+/// A page for something that the vault did not give.
+fn failure_page(title: &str, error: &Error) -> Response {
+    let words = crate::output::redact_urls(&error.chain());
+    html_page(StatusCode::BAD_GATEWAY, "lifeboat", &draw_notice(title, &words, error.hints()))
 }
 
 /// A page for something that is not available, with a link back.
@@ -107,7 +104,7 @@ fn read_dashboard_data(app: &App) -> Result<DashboardData> {
     let catalogue = catalogue::read(&app.setup.vault)?;
     let failures = failures::read(&app.setup.vault)?;
     let drills = drills::read(&app.setup.vault)?;
-    let (runs, damaged_runs) = overview::runs(app)?;
+    let (runs, damaged_runs) = record::list_reports(&app.setup.vault)?;
     Ok(DashboardData {
         overview: overview::of(app, &catalogue, &failures, &drills),
         catalogue,
@@ -205,10 +202,9 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
         fields.find(|(key, _)| key == name).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
     };
     let (token, to) = (field("token"), field("to"));
-    let (asked, presented) = (Arc::clone(&app), token.clone());
     let is_plain =
         !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    match run_blocking(move || asked.known.holder(&asked.setup.vault, &presented)).await {
+    match app.holder_of(token.clone()).await {
         Ok(Some(_)) if is_plain => {
             let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200");
             sent_on(page_of_ours(&to), &cookie)
@@ -250,14 +246,7 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
             let words = "The vault holds no evidence of this run. It may have been removed, or the run may still be in progress.";
             html_page(StatusCode::NOT_FOUND, "lifeboat", &draw_notice("Evidence not found", words, &[]))
         }
-        Err(error) => {
-            let words = crate::output::redact_urls(&error.chain());
-            html_page(
-                StatusCode::BAD_GATEWAY,
-                "lifeboat",
-                &draw_notice("The evidence cannot be read", &words, error.hints()),
-            )
-        }
+        Err(error) => failure_page("The evidence cannot be read", &error),
     }
 }
 

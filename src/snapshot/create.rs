@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{Event, Report, Source, Tell, is_restorable};
-use crate::aws::{Aws, Creation, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
+use crate::aws::{Aws, Creation, Failure, Fault, LOOKS_UNTIL_GONE, Poll};
 use crate::error::{Error, Kind, Result};
 use crate::rds::{
     Health, Instance, InstanceId, Place, RunId, Snapshot, SnapshotId, SnapshotStatus, Tags, tag,
@@ -317,9 +317,9 @@ pub(crate) async fn wait_for_turn(aws: &Aws, plan: &Plan, poll: Poll, tell: Tell
     let ended = aws
         .watch(id, poll, |seen| {
             let instance = match seen {
-                Seen::Instance(Some(instance)) => instance,
-                Seen::Instance(None) => return Some(Err("it is gone".to_owned())),
-                Seen::Nothing(_) => return None,
+                Ok(Some(instance)) => instance,
+                Ok(None) => return Some(Err("it is gone".to_owned())),
+                Err(_) => return None,
             };
             let status = instance.reported_status.0.as_str();
             if matches!(status, "available" | "storage-optimization") {

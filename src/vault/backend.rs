@@ -86,12 +86,12 @@ pub(crate) struct Recovered {
 
 /// A lock on something in the vault, held until the value is dropped. It ends with the process, however that ends: in a
 /// directory at once, in an object store half a minute later.
-#[derive(Debug)]
-pub(crate) struct Lock(pub(super) Box<dyn HeldLock>);
+pub(crate) type Lock = Box<dyn HeldLock>;
 
 /// A lock as a directory or an object store holds it.
-pub(super) trait HeldLock: fmt::Debug + Send + Sync {
-    /// Fails unless it is still held.
+pub(crate) trait HeldLock: fmt::Debug + Send + Sync {
+    /// Fails unless it is still held; to be asked before something is destroyed: a process that was stopped for long may have
+    /// lost its lock to another.
     fn require_held(&self) -> Result<()>;
 }
 
@@ -99,14 +99,6 @@ pub(super) trait HeldLock: fmt::Debug + Send + Sync {
 impl HeldLock for File {
     fn require_held(&self) -> Result<()> {
         Ok(())
-    }
-}
-
-impl Lock {
-    /// Fails unless it is still held; to be asked before something is destroyed: a process that was stopped for long may have
-    /// lost its lock to another.
-    pub(crate) fn require_held(&self) -> Result<()> {
-        self.0.require_held()
     }
 }
 
@@ -153,37 +145,21 @@ impl Read for FileReader {
 }
 
 /// A large file in the making; dropped before it is published, it leaves nothing.
-#[derive(Debug)]
-pub(crate) struct Draft(pub(super) Box<dyn DraftFile>);
+pub(crate) type Draft = Box<dyn DraftFile>;
 
 /// A draft as a directory or an object store makes it.
-pub(super) trait DraftFile: fmt::Debug + Send + Sync {
-    fn writer(&self) -> Result<Box<dyn Write + Send>>;
-    fn content(&mut self) -> Result<Content>;
-    fn path(&self) -> Option<&Path>;
-    fn publish(self: Box<Self>, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()>;
-}
-
-impl Draft {
+pub(crate) trait DraftFile: fmt::Debug + Send + Sync {
     /// What its content is written through. The content is complete when the writer was flushed and dropped.
-    pub(crate) fn writer(&self) -> Result<Box<dyn Write + Send>> {
-        self.0.writer()
-    }
+    fn writer(&self) -> Result<Box<dyn Write + Send>>;
 
     /// What was written, to be read again. After this nothing can be written.
-    pub(crate) fn content(&mut self) -> Result<Content> {
-        self.0.content()
-    }
+    fn content(&mut self) -> Result<Content>;
 
     /// Where it lies for now, if that is a file of this machine.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.0.path()
-    }
+    fn path(&self) -> Option<&Path>;
 
     /// Makes it last, described by `manifest`, with small files beside it. All of it or nothing.
-    pub(crate) fn publish(self, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()> {
-        self.0.publish(beside, manifest)
-    }
+    fn publish(self: Box<Self>, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()>;
 }
 
 /// A file or an object as it was seen; it can be replaced if it is still so.

@@ -114,7 +114,7 @@ impl Backend for Directory {
         let failed = |error: io::Error| failed("lock", &self.path(name), error);
         make_directory(&self.root).map_err(failed)?;
         let file = self.beneath().open_lock(name).map_err(failed)?;
-        Ok(file.try_lock_exclusive().map_err(failed)?.then(|| Lock(Box::new(file))))
+        Ok(file.try_lock_exclusive().map_err(failed)?.then(|| Box::new(file) as Lock))
     }
 
     fn versioned(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
@@ -161,8 +161,7 @@ impl Backend for Directory {
     }
 
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {
-        let draft = self.begin_draft(stem, payload)?;
-        Ok(draft.map(|draft| Draft(Box::new(draft))))
+        Ok(self.begin_draft(stem, payload)?.map(|draft| Box::new(draft) as Draft))
     }
 
     fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {

@@ -32,11 +32,13 @@ impl Vault {
             ))
             .hint("Do not keep backups there."));
         }
-        let free_bytes = self.directory().and_then(|path| {
-            let found = rustix::fs::statvfs(path).ok()?;
-            Some(found.f_bavail.saturating_mul(found.f_frsize))
-        });
-        Ok(Trial { free_bytes, is_conditional: is_conditional.transpose()? })
+        Ok(Trial { free_bytes: self.free_bytes(), is_conditional: is_conditional.transpose()? })
+    }
+
+    /// Room that is left, in a directory.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(self.directory()?).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// Whether of two who want one lock only the first gets it.

@@ -192,13 +192,13 @@ impl Act<'_> {
                     Ok(()) => Ok(()),
                     Err(failure) => {
                         self.flow.copying = None;
-                        self.go_on_past(&failure, Refused::Rows)
+                        self.go_on_past_rows(&failure)
                     }
                 },
                 None => Ok(()),
             },
             Piece::EndOfData => match self.flow.copying.take().map(|copying| wait_for(copying.finish())) {
-                Some(Err(failure)) => self.go_on_past(&failure, Refused::Rows),
+                Some(Err(failure)) => self.go_on_past_rows(&failure),
                 Some(Ok(_)) | None => Ok(()),
             },
             Piece::Command(_) | Piece::Statement(_) => match (self.flow.gate.admit(piece), piece) {
@@ -260,7 +260,7 @@ impl Act<'_> {
                 match &self.confinement {
                     Some(confinement) => match confinement.try_run(&sql) {
                         Ok(()) => Ok(()),
-                        Err(failure) => self.go_on_past(&failure, Refused::Statement(text)),
+                        Err(failure) => self.go_on_past(&failure, text),
                     },
                     None => self.run_here(&sql, text),
                 }
@@ -270,7 +270,7 @@ impl Act<'_> {
                 let Some(confinement) = &self.confinement else { return self.run_here(&sql, text) };
                 match confinement.add_extension(&sql)? {
                     Ok(()) => Ok(()),
-                    Err(failure) => self.go_on_past(&failure, Refused::Statement(text)),
+                    Err(failure) => self.go_on_past(&failure, text),
                 }
             }
             Step::Setting if statement::names_tablespace(statement).is_some() => {
@@ -294,19 +294,18 @@ impl Act<'_> {
         if is_denied && !self.tolerance.keep_going {
             return Err(explain_refusal(&failure, text).hint(SUPERUSER_HINT));
         }
-        self.go_on_past(&failure, Refused::Statement(text))
+        self.go_on_past(&failure, text)
     }
 
     /// Goes on past what the server refused, if whoever restores puts up with that; otherwise it is the end.
-    fn go_on_past(&mut self, failure: &QueryFailure, refused: Refused<'_>) -> Result<()> {
-        let text = match refused {
-            Refused::Statement(text) => text.to_owned(),
-            Refused::Rows => std::mem::take(&mut self.flow.copied),
-        };
-        if !failure.session_survives() {
-            return Err(explain_refusal(failure, &text));
-        }
-        put_up_with(failure, &text, self.tolerance, &mut self.flow.omissions)
+    fn go_on_past(&mut self, failure: &QueryFailure, text: &[u8]) -> Result<()> {
+        put_up_with(failure, text, self.tolerance, &mut self.flow.omissions)
+    }
+
+    /// The same for the rows of the latest `COPY`.
+    fn go_on_past_rows(&mut self, failure: &QueryFailure) -> Result<()> {
+        let copied = std::mem::take(&mut self.flow.copied);
+        self.go_on_past(failure, &copied)
     }
 
     /// A tablespace belongs to the server: where there is none of the name, what was in it goes where everything else does.
@@ -356,7 +355,7 @@ impl Act<'_> {
             self.flow.omissions.leave_out(excerpt(text), failure.message.clone());
             return Ok(());
         }
-        self.go_on_past(&failure, Refused::Statement(text))
+        self.go_on_past(&failure, text)
     }
 
     fn begin_copy(&mut self, text: &[u8]) -> Result<()> {
@@ -375,7 +374,7 @@ impl Act<'_> {
                 self.flow.copying = Some(copying);
                 Ok(())
             }
-            Err(failure) => self.go_on_past(&failure, Refused::Rows),
+            Err(failure) => self.go_on_past_rows(&failure),
         }
     }
 
@@ -493,14 +492,6 @@ fn comes_before_extensions(statement: &Statement<'_>) -> bool {
         .collect();
     words.first().is_some_and(|first| first == "create")
         && words.get(1).is_some_and(|kind| ["schema", "collation"].contains(&kind.as_str()))
-}
-
-/// What the server refused.
-#[derive(Clone, Copy)]
-enum Refused<'a> {
-    Statement(&'a [u8]),
-    /// The rows of the latest `COPY`.
-    Rows,
 }
 
 /// Notes what the server refused, if whoever restores puts up with that; otherwise it is the end.

@@ -90,40 +90,21 @@ pub(in crate::cli) struct CreateArgs {
     no_wait: bool,
     /// File with `NAME=value` lines to load first, if it exists, such as DATABASE_URL and PGPASSWORD
     #[arg(long, value_name = "FILE")]
-    environment_file: Option<PathBuf>,
+    pub(super) environment_file: Option<PathBuf>,
     /// URL to ping at the start and on success or failure, such as a check at healthchecks.io
     #[arg(long, value_name = "URL")]
-    ping: Option<String>,
+    pub(super) ping: Option<String>,
     /// What started the backup, for the manifest
-    #[arg(long, value_name = "WORD", default_value = "cli", hide = true, value_parser = parse_trigger)]
+    #[arg(long, value_name = "WORD", default_value = "cli", hide = true)]
     trigger: Trigger,
     #[command(flatten)]
     access: AccessArgs,
     /// Check whether the backup can be made, but do not make it
     #[arg(long)]
-    dry_run: bool,
-}
-
-fn parse_trigger(word: &str) -> std::result::Result<Trigger, String> {
-    Ok(Trigger::from(word.to_owned()))
+    pub(super) dry_run: bool,
 }
 
 impl CreateArgs {
-    /// The name by which notifications know the command; none for a dry run.
-    pub(in crate::cli) fn notified_as(&self) -> Option<&'static str> {
-        (!self.dry_run).then_some("backup create")
-    }
-
-    /// The dead man's switch that hears how it ends.
-    pub(in crate::cli) fn ping(&self) -> Option<&str> {
-        self.ping.as_deref().filter(|url| crate::web::refuse_bad_url(url).is_ok())
-    }
-
-    /// The file that it takes variables from.
-    pub(in crate::cli) fn environment_file(&self) -> Option<&std::path::Path> {
-        self.environment_file.as_deref()
-    }
-
     fn asked(&self) -> Asked {
         Asked {
             databases: self.databases.clone(),

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::progress::read_catalogue;
 use super::render::Listing;
 use crate::backup::failures::{self, Failure};
 use crate::backup::{catalogue, stats};
@@ -23,19 +24,9 @@ pub(in crate::cli) struct ShowArgs {
     name: String,
 }
 
-#[derive(Args, Debug)]
-pub(in crate::cli) struct StatsArgs {
-    /// Only backups of these databases
-    #[arg(value_name = "DB")]
-    databases: Vec<String>,
-}
-
 pub(super) fn run(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let mut catalogue = catalogue::read(&vault)?;
-    for damaged in &catalogue.damaged {
-        session.output.warn(damaged);
-    }
+    let mut catalogue = read_catalogue(&vault, &session.output)?;
     for stranger in catalogue::files_without_manifest(&catalogue) {
         session.output.warn(format!("`{stranger}` has no manifest, so it is neither listed nor removed"));
     }
@@ -60,12 +51,9 @@ pub(super) fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
     Ok(None)
 }
 
-pub(super) fn stats(args: &StatsArgs, session: &Session) -> Result<Option<Kind>> {
+pub(super) fn stats(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let mut catalogue = catalogue::read(&vault)?;
-    for damaged in &catalogue.damaged {
-        session.output.warn(damaged);
-    }
+    let mut catalogue = read_catalogue(&vault, &session.output)?;
     if !args.databases.is_empty() {
         catalogue.entries.retain(|entry| args.databases.contains(&entry.manifest.source.database));
     }

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use crate::backup::catalogue::{self, Catalogue};
 use crate::backup::{Context, Event};
 use crate::cli::{host_name, now};
+use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::vault::Vault;
@@ -42,6 +44,13 @@ impl<'a> Progress<'a> {
             Event::Warning(text) => output.warn(text),
         }
     }
+}
+
+/// The backups of the vault, with a warning for each manifest that cannot be read.
+pub(super) fn read_catalogue(vault: &Vault, output: &Output) -> Result<Catalogue> {
+    let catalogue = catalogue::read(vault)?;
+    catalogue.damaged.iter().for_each(|damaged| output.warn(damaged));
+    Ok(catalogue)
 }
 
 /// What a command works with, besides its flags.

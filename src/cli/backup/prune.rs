@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::progress::{Progress, context};
+use super::progress::{Progress, context, read_catalogue};
 use super::render::Pruned;
 use crate::backup::catalogue;
 use crate::backup::prune::{self, Occasion, Overrides};
@@ -54,10 +54,7 @@ pub(super) async fn run(args: &PruneArgs, session: &Session) -> Result<Option<Ki
     if !args.dry_run {
         catalogue::recover(&vault)?;
     }
-    let catalogue = catalogue::read(&vault)?;
-    for damaged in &catalogue.damaged {
-        session.output.warn(damaged);
-    }
+    let catalogue = read_catalogue(&vault, &session.output)?;
     let plan = prune::plan(&catalogue, &args.databases, &rules, &occasion, now());
     if plan.removals() > 0 {
         prune::check_clock(&vault, now())?;

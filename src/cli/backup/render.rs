@@ -255,21 +255,14 @@ impl Listing {
 /// What proofs gave.
 #[derive(Serialize)]
 pub(super) struct Proofs {
-    schema: &'static str,
-    backups: Vec<Proven>,
+    pub(super) schema: &'static str,
+    pub(super) backups: Vec<Proven>,
 }
 
 #[derive(Serialize)]
-struct Proven {
-    backup_name: String,
-    verification: Verification,
-}
-
-impl Proofs {
-    pub(super) fn new(proofs: Vec<(String, Verification)>) -> Self {
-        let proven = |(backup_name, verification)| Proven { backup_name, verification };
-        Proofs { schema: "lifeboat.backup-verify/1", backups: proofs.into_iter().map(proven).collect() }
-    }
+pub(super) struct Proven {
+    pub(super) backup_name: String,
+    pub(super) verification: Verification,
 }
 
 impl output::Report for Proofs {

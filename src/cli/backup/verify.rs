@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::flags::{AccessArgs, ToleranceArgs};
-use super::progress::{Progress, context};
-use super::render::{Proofs, kind_of};
+use super::progress::{Progress, context, read_catalogue};
+use super::render::{Proofs, Proven, kind_of};
 use crate::backup::adopt::{TemporaryVault, verify_file};
 use crate::backup::{self, BackupName, Event, Level, ProofOptions, Source, Verification, catalogue};
 use crate::cli::{Session, now};
@@ -57,12 +57,12 @@ pub(super) async fn run(args: VerifyArgs, session: &Session) -> Result<Option<Ki
         _ => (names, None),
     };
     let (is_single, mut proven) = (names.len() + files.len() == 1, Vec::new());
-    let mut take = |outcome: Result<(String, Verification)>| {
+    let mut take = |outcome: Result<Proven>| {
         output.settle();
         match outcome {
-            Ok((name, proof)) => {
-                worst = Kind::worse(worst, kind_of(&proof));
-                proven.push((name, proof));
+            Ok(proof) => {
+                worst = Kind::worse(worst, kind_of(&proof.verification));
+                proven.push(proof);
             }
             Err(error) if is_single || interrupt.first().is_some() => return Err(error),
             Err(error) => {
@@ -84,7 +84,7 @@ pub(super) async fn run(args: VerifyArgs, session: &Session) -> Result<Option<Ki
             Err(error) if error.kind() == Kind::No => Ok(failed_proof(&error, args.level)),
             Err(error) => Err(error),
         };
-        take(outcome.map(|proof| (file.display().to_string(), proof)))?;
+        take(outcome.map(|verification| Proven { backup_name: file.display().to_string(), verification }))?;
     }
     for (name, vault) in names.iter().zip(vault.iter().cycle()) {
         let progress = Progress::new(output, format!("verifying `{name}`"));
@@ -95,13 +95,16 @@ pub(super) async fn run(args: VerifyArgs, session: &Session) -> Result<Option<Ki
                 output.settle();
                 output.warn(format!("backup `{name}` was removed or renamed before it could be verified"));
             }
-            outcome => take(outcome.map(|(proof, manifest)| (manifest.backup_name.to_string(), proof)))?,
+            outcome => take(outcome.map(|(verification, manifest)| Proven {
+                backup_name: manifest.backup_name.to_string(),
+                verification,
+            }))?,
         }
     }
     if proven.is_empty() {
         worst = worst.or(Some(Kind::Outside));
     }
-    output.conclude(&Proofs::new(proven), worst)?;
+    output.conclude(&Proofs { schema: "lifeboat.backup-verify/1", backups: proven }, worst)?;
     Ok(worst)
 }
 
@@ -140,10 +143,7 @@ fn split_names_and_files(named: &[String], session: &Session) -> Result<(Vec<Str
 
 /// All backups of a vault. Where there are none nothing was proven, and one whose manifest cannot be read is no good one.
 fn all_names(vault: &Vault, output: &Output) -> Result<(Vec<String>, Option<Kind>)> {
-    let catalogue = catalogue::read(vault)?;
-    for damaged in &catalogue.damaged {
-        output.warn(damaged);
-    }
+    let catalogue = read_catalogue(vault, output)?;
     if catalogue.entries.is_empty() && catalogue.damaged.is_empty() {
         return Err(Error::request(format!(
             "there are no backups in `{}`: nothing was verified",

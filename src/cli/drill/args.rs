@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::cli::connect::{ConnectArgs, LookArgs};
 use crate::cli::waiting::parse_poll;
@@ -47,7 +47,7 @@ pub(in crate::cli) struct RunArgs {
     pub(super) connect: ConnectArgs,
     /// How to log in to the copy
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    pub(super) login: LoginArg,
+    pub(super) login: CopyLogin,
     /// Recovery time objective: from the request to the validated copy [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(super) rto: Option<Duration>,
@@ -59,7 +59,7 @@ pub(in crate::cli) struct RunArgs {
     /// What to compare the copy with: what was recorded with the backup if that is in the vault (best), only that
     /// (recorded), or the source as it is now (live)
     #[arg(long, value_enum, default_value_t, value_name = "WHICH", help_heading = "Comparing")]
-    pub(super) baseline: BaselineArg,
+    pub(super) baseline: BaselineChoice,
     /// How many percent of a table may stay unproven: rows written since the backup, each of which may stand for an older one
     /// that is missing from the copy. Above this, the table and the drill are unknown [default: 10]
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
@@ -120,28 +120,6 @@ pub(super) struct FleetArgs {
     pub(super) fleet_run: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum LoginArg {
-    /// As the master user, with a new random password
-    #[default]
-    ResetPassword,
-    /// With the credentials of the source
-    SameCredentials,
-    /// With an IAM token
-    Iam,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum BaselineArg {
-    /// Recorded with the backup, else live
-    #[default]
-    Best,
-    /// Recorded with the backup
-    Recorded,
-    /// The source as it is now
-    Live,
-}
-
 impl RunArgs {
     /// The settings that the flags give.
     fn settings(&self) -> DrillSettings {
@@ -173,16 +151,8 @@ impl RunArgs {
         let look = self.look.read_settings(settings.depth.as_deref().unwrap_or_default())?;
         let by_settings = Request::new(id.clone(), wanted, settings, look);
         Ok(Request {
-            login: match self.login {
-                LoginArg::ResetPassword => CopyLogin::ResetPassword,
-                LoginArg::SameCredentials => CopyLogin::SameCredentials,
-                LoginArg::Iam => CopyLogin::Iam,
-            },
-            baseline: match self.baseline {
-                BaselineArg::Best => BaselineChoice::Best,
-                BaselineArg::Recorded => BaselineChoice::Recorded,
-                BaselineArg::Live => BaselineChoice::Live,
-            },
+            login: self.login,
+            baseline: self.baseline,
             checks: session.config.checks_of(id.as_str()).to_vec(),
             freshness: session.config.freshness_of(id.as_str()).cloned(),
             poll: self.poll,

@@ -21,14 +21,8 @@ const LISTED: usize = 40;
 /// Several drills of one command.
 #[derive(Serialize)]
 pub(super) struct Drills {
-    schema: &'static str,
-    drills: Vec<Report>,
-}
-
-impl Drills {
-    pub(super) fn new(drills: Vec<Report>) -> Self {
-        Drills { schema: "lifeboat.drills/1", drills }
-    }
+    pub(super) schema: &'static str,
+    pub(super) drills: Vec<Report>,
 }
 
 impl output::Report for Drills {
@@ -417,14 +411,8 @@ impl output::Report for PlanReport {
 /// Several plans of one command.
 #[derive(Serialize)]
 pub(super) struct Plans {
-    schema: &'static str,
-    plans: Vec<PlanReport>,
-}
-
-impl Plans {
-    pub(super) fn new(plans: Vec<PlanReport>) -> Self {
-        Plans { schema: "lifeboat.drill-plans/1", plans }
-    }
+    pub(super) schema: &'static str,
+    pub(super) plans: Vec<PlanReport>,
 }
 
 impl output::Report for Plans {

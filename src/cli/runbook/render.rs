@@ -8,15 +8,10 @@ use crate::runbook::gate::Approval;
 use crate::runbook::plan::{Plan, Planned, Prospect};
 use crate::runbook::preflight::Presence;
 use crate::runbook::report::{Report, StepReport};
-use crate::runbook::words::{self, StepWords};
+use crate::runbook::words;
 use crate::runbook::{self, Mode, Runbook, Severity};
 use crate::when::{format_span, format_time};
 use crate::words::Tone;
-
-/// The tone of a step.
-pub(super) fn step_tone(words: &StepWords) -> Tone {
-    words.tone
-}
 
 /// A line of others as a terminal shows it: tabs as the spaces that they mean.
 pub(super) fn escape_line(line: &str) -> String {
@@ -199,8 +194,8 @@ impl Printed for Shown {
 /// What is wrong with runbooks (`lifeboat.runbook.check/1`).
 #[derive(Serialize)]
 pub(super) struct Checks {
-    schema: &'static str,
-    runbooks: Vec<Checked>,
+    pub(super) schema: &'static str,
+    pub(super) runbooks: Vec<Checked>,
 }
 
 /// What is wrong with one.
@@ -220,12 +215,6 @@ impl Checked {
             steps: runbook.steps.len(),
             faults,
         }
-    }
-}
-
-impl Checks {
-    pub(super) fn new(runbooks: Vec<Checked>) -> Self {
-        Checks { schema: "lifeboat.runbook.check/1", runbooks }
     }
 }
 
@@ -348,14 +337,8 @@ fn planned(number: usize, step: &Planned, page: &mut Page) {
 /// Runs of a vault (`lifeboat.runs/1`).
 #[derive(Serialize)]
 pub(super) struct Runs {
-    schema: &'static str,
-    runs: Vec<Report>,
-}
-
-impl Runs {
-    pub(super) fn new(runs: Vec<Report>) -> Self {
-        Runs { schema: "lifeboat.runs/1", runs }
-    }
+    pub(super) schema: &'static str,
+    pub(super) runs: Vec<Report>,
 }
 
 impl Printed for Runs {
@@ -422,7 +405,7 @@ fn ids(steps: &[String]) -> String {
 
 fn row(number: usize, step: &StepReport, next: Option<&str>) -> Vec<(String, Option<Tone>)> {
     let words = words::step_words(step.state, step.taken_back, next == Some(step.id.as_str()));
-    let tone = step_tone(&words);
+    let tone = words.tone;
     let is_said = step.reasons.first().is_some_and(|reason| reason.starts_with(words.word));
     let mut said: Vec<String> = (!is_said).then(|| words.word.to_owned()).into_iter().collect();
     said.extend(step.answer.as_ref().map(|answer| format!("“{answer}”")));

@@ -6,7 +6,7 @@ use futures::future::LocalBoxFuture;
 use parking_lot::Mutex;
 
 use super::super::terminal;
-use super::render::{escape_line, step_tone};
+use super::render::escape_line;
 use crate::error::Result;
 use crate::output::{Output, escape_controls};
 use crate::runbook::gate::{Gate, Reply};
@@ -61,7 +61,7 @@ impl<'a> Watch<'a> {
             let is_todo = told.state == StepState::Todo;
             let words = step_words(told.state, told.undone, false);
             let word = if is_todo { "" } else { words.word };
-            self.listed(words.mark, index, step, word, step_tone(&words));
+            self.listed(words.mark, index, step, word, words.tone);
         }
         self.output.say("");
     }

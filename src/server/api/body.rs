@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::backup::Level;
-use crate::server::answers::Answer;
-use crate::server::call::{Call, LARGEST_BODY};
+use crate::server::answers::{Answer, Answered, LARGEST_BODY, too_large};
+use crate::server::call::Call;
 
 /// How long a body may take to arrive.
 pub(super) const BODY: Duration = Duration::from_secs(10);
@@ -45,21 +45,14 @@ pub(super) struct VerifyBody {
 }
 
 /// The body of a request as its type; an empty one means all defaults.
-pub(super) async fn read_body<T: DeserializeOwned + Default>(
-    headers: &HeaderMap,
-    body: Body,
-) -> std::result::Result<T, Answer> {
+pub(super) async fn read_body<T: DeserializeOwned + Default>(headers: &HeaderMap, body: Body) -> Answered<T> {
     let reading = tokio::time::timeout(BODY, Limited::new(body, LARGEST_BODY).collect()).await;
     let bytes = match reading {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Answer::refusal(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body is larger than {LARGEST_BODY} bytes"),
-            )
-            .header(header::CONNECTION, "close"));
+            return Err(too_large().header(header::CONNECTION, "close"));
         }
-        Ok(Err(_)) => return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the body was cut off")),
+        Ok(Err(_)) => return Err(Answer::bad_request("the body was cut off")),
         Err(_) => {
             return Err(Answer::refusal(
                 StatusCode::REQUEST_TIMEOUT,
@@ -82,11 +75,12 @@ pub(super) async fn read_body<T: DeserializeOwned + Default>(
     }
     // serde accepts a list as the fields of a struct in order.
     if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the body is not a JSON object")
-            .hint("`/api/openapi.json` describes it."));
+        return Err(
+            Answer::bad_request("the body is not a JSON object").hint("`/api/openapi.json` describes it.")
+        );
     }
     serde_json::from_slice(&bytes).map_err(|error| {
-        Answer::refusal(StatusCode::BAD_REQUEST, format!("the body is not valid: {error}"))
+        Answer::bad_request(format!("the body is not valid: {error}"))
             .hint("`/api/openapi.json` describes it.")
     })
 }
@@ -100,37 +94,26 @@ pub(super) fn prefers_async(headers: &HeaderMap) -> bool {
 }
 
 /// A digest of caller, request and idempotency key.
-pub(super) fn idempotency_key(
-    headers: &HeaderMap,
-    call: &Call,
-) -> std::result::Result<Option<String>, Answer> {
+pub(super) fn idempotency_key(headers: &HeaderMap, call: &Call) -> Answered<Option<String>> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str().map(str::trim) {
         Ok(key) if (1..=255).contains(&key.len()) => {
             let text = format!("{}\n{}\n{key}", call.caller.who, call.endpoint.path);
             Ok(Some(hex::encode(Sha256::digest(text.as_bytes()))))
         }
-        _ => Err(Answer::refusal(
-            StatusCode::BAD_REQUEST,
-            "`Idempotency-Key` must be 1 to 255 ASCII characters",
-        )),
+        _ => Err(Answer::bad_request("`Idempotency-Key` must be 1 to 255 ASCII characters")),
     }
 }
 
 /// A parameter of the query that is true or false.
-pub(super) fn query_flag(query: Option<&str>, key: &str) -> std::result::Result<bool, Answer> {
+pub(super) fn query_flag(query: Option<&str>, key: &str) -> Answered<bool> {
     let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let mut found = false;
     for (_, value) in pairs.filter(|(name, _)| name == key) {
         found = match value.as_ref() {
             "true" => true,
             "false" => false,
-            _ => {
-                return Err(Answer::refusal(
-                    StatusCode::BAD_REQUEST,
-                    format!("`{key}` must be `true` or `false`"),
-                ));
-            }
+            _ => return Err(Answer::bad_request(format!("`{key}` must be `true` or `false`"))),
         };
     }
     Ok(found)

@@ -17,17 +17,20 @@ use crate::backup::{BackupName, Compression, Event};
 use crate::error::{Error, Kind, Result};
 use crate::output::redact_urls;
 use crate::retention::PruneReport;
-use crate::server::answers::{Answer, shown};
+use crate::server::answers::{Answer, Answered, shown};
 use crate::server::app::App;
 use crate::server::call::Call;
 use crate::server::jobs::{JobRequest, LiveJob, Task};
 use crate::vault::Trigger;
 
-pub(in crate::server) async fn create_backup(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(in crate::server) async fn create_backup(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Answered<Response> {
     answer_act(app, request, try_create).await
 }
 
-async fn try_create(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
+async fn try_create(app: Arc<App>, call: Call, request: Request) -> Answered<Response> {
     let (app, call) = (&app, &call);
     let (parts, content) = request.into_parts();
     let asked: CreateBody = read_body(&parts.headers, content).await?;
@@ -45,14 +48,12 @@ async fn create_asked(
     headers: &HeaderMap,
     body: CreateBody,
     name: Option<BackupName>,
-) -> std::result::Result<Response, Answer> {
+) -> Answered<Response> {
     let wait = wait_of_call(headers, body.is_async);
     if let Some(database) = body.database.as_ref().filter(|name| !app.databases.contains(name)) {
         let known = app.databases.join("`, `");
-        let answer = Answer::refusal(
-            StatusCode::BAD_REQUEST,
-            format!("database `{}` is not in lifeboat.toml", database.escape_default()),
-        );
+        let database = database.escape_default();
+        let answer = Answer::bad_request(format!("database `{database}` is not in lifeboat.toml"));
         return Err(if known.is_empty() {
             answer
         } else {

@@ -12,21 +12,24 @@ use super::body::query_flag;
 use super::operation::{
     actor_of, admit_call, block_on, check_limit, context, end_recorded, give_back, of_act, refuse_absent,
 };
-use super::respond::{answer_act, dry_run_answer, respond, respond_with_error};
+use super::respond::{answer_act, dry_run_answer, respond};
 use crate::backup::catalogue;
 use crate::backup::delete::{self, LastCopy};
 use crate::backup::loss::Loss;
 use crate::error::{Error, Kind};
-use crate::server::answers::Answer;
+use crate::server::answers::{Answer, Answered};
 use crate::server::app::App;
 use crate::server::blocking::run_blocking;
 use crate::server::call::Call;
 
-pub(in crate::server) async fn delete_backup(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(in crate::server) async fn delete_backup(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Answered<Response> {
     answer_act(app, request, try_delete).await
 }
 
-async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
+async fn try_delete(app: Arc<App>, call: Call, request: Request) -> Answered<Response> {
     let allow = query_flag(request.uri().query(), "allow_last_copy")?;
     if query_flag(request.uri().query(), "dry_run")? {
         return deletion_planned(&app, &call).await.map(|answer| respond(&app, &call, answer));
@@ -35,15 +38,12 @@ async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result:
     let (inner, caller) = (Arc::clone(&app), call.clone());
     match tokio::task::spawn_blocking(move || delete_now(&inner, &caller, allow)).await {
         Ok(deleted) => deleted.map(|answer| end_recorded(&app, &call, answer)),
-        Err(error) => {
-            let error = Error::new(Kind::Bug, "a thread has panicked").caused_by(error);
-            Ok(respond_with_error(&app, &call, &error))
-        }
+        Err(error) => Err(Answer::of(&Error::new(Kind::Bug, "a thread has panicked").caused_by(error))),
     }
 }
 
 /// What a deletion would lose; nothing is touched, and it does not count towards the limit.
-async fn deletion_planned(app: &Arc<App>, call: &Call) -> std::result::Result<Answer, Answer> {
+async fn deletion_planned(app: &Arc<App>, call: &Call) -> Answered<Answer> {
     let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
     let inner = Arc::clone(app);
     let read = run_blocking(move || catalogue::read(&inner.setup.vault)).await;
@@ -53,7 +53,7 @@ async fn deletion_planned(app: &Arc<App>, call: &Call) -> std::result::Result<An
     Ok(dry_run_answer(&entry.manifest, &Loss::of_deletion(entry, &catalogue)))
 }
 
-fn delete_now(app: &App, call: &Call, even_the_last: bool) -> std::result::Result<Answer, Answer> {
+fn delete_now(app: &App, call: &Call, even_the_last: bool) -> Answered<Answer> {
     let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
     let since = Instant::now();
     let failed = |error: Error| Answer::of(&error);

@@ -12,7 +12,7 @@ use super::respond::respond;
 use crate::backup::catalogue;
 use crate::backup::{BackupName, Context, Event, Manifest};
 use crate::error::Error;
-use crate::server::answers::{Answer, is_refusal, too_many};
+use crate::server::answers::{Answer, Answered, is_refusal, too_many};
 use crate::server::app::App;
 use crate::server::blocking::run_blocking;
 use crate::server::call::{Call, Recorded};
@@ -27,11 +27,7 @@ pub(super) fn end_recorded(app: &App, call: &Call, answer: Answer) -> Response {
 }
 
 /// A job that was requested earlier with the same key.
-pub(super) fn asked_before(
-    app: &App,
-    key: Option<&str>,
-    asked: &str,
-) -> std::result::Result<Option<Arc<LiveJob>>, Answer> {
+pub(super) fn asked_before(app: &App, key: Option<&str>, asked: &str) -> Answered<Option<Arc<LiveJob>>> {
     match key.and_then(|key| app.jobs.with_key(key, asked)) {
         None => Ok(None),
         Some((live, true)) => Ok(Some(live)),
@@ -99,7 +95,7 @@ pub(super) fn refuse_busy(what: &str, job: &str) -> Answer {
 }
 
 /// Counts the call towards the caller's limit for this endpoint. Returns the instant, for [`give_back`].
-pub(super) fn admit_call(app: &App, call: &Call) -> std::result::Result<Instant, Answer> {
+pub(super) fn admit_call(app: &App, call: &Call) -> Answered<Instant> {
     let now = Instant::now();
     let Some((limit, _)) = call.endpoint.limit else { return Ok(now) };
     app.limits
@@ -116,7 +112,7 @@ pub(super) fn give_back(app: &App, call: &Call, answer: &Answer, taken: Instant)
 }
 
 /// An exceeded limit is reported before anything else.
-pub(super) fn check_limit(app: &App, call: &Call) -> std::result::Result<(), Answer> {
+pub(super) fn check_limit(app: &App, call: &Call) -> Answered<()> {
     let Some((limit, _)) = call.endpoint.limit else { return Ok(()) };
     match app.limits.full_for(&call.caller.who, call.endpoint.path, limit, Instant::now()) {
         Some(wait) => Err(too_many(&limit.shown(), wait)),
@@ -132,7 +128,7 @@ pub(super) async fn run_as_job(
     wait: Wait,
     what: &'static str,
     work: impl FnOnce(&App, &LiveJob) -> Answer + Send + 'static,
-) -> std::result::Result<Response, Answer> {
+) -> Answered<Response> {
     if let Some(live) = asked_before(app, order.key.as_deref(), &order.asked)? {
         return Ok(answer_of(app, call, &live, wait, Replay::Yes).await);
     }
@@ -152,7 +148,7 @@ pub(super) async fn run_as_job(
 }
 
 /// The files in the vault are authoritative.
-pub(super) async fn look_up(app: &App, name: &BackupName) -> std::result::Result<Manifest, Answer> {
+pub(super) async fn look_up(app: &App, name: &BackupName) -> Answered<Manifest> {
     let (vault, wanted) = (app.setup.vault.clone(), name.clone());
     let catalogue =
         run_blocking(move || catalogue::read(&vault)).await.map_err(|error| Answer::of(&error))?;

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use crate::backup::loss::Loss;
 use crate::backup::{BackupName, Manifest};
-use crate::error::Error;
-use crate::server::answers::Answer;
+use crate::server::answers::{Answer, Answered};
 use crate::server::app::App;
 use crate::server::call::{Call, call_of};
 
@@ -25,27 +24,18 @@ pub(super) fn respond(app: &App, call: &Call, answer: Answer) -> Response {
     answer.field("request_id", call.request.as_str()).at((app.setup.clock)()).into_response()
 }
 
-pub(super) fn respond_with_error(app: &App, call: &Call, error: &Error) -> Response {
-    respond(app, call, Answer::of(error))
-}
-
 /// The answer of an action, or a refusal.
 pub(super) async fn answer_act<Acting>(
     app: Arc<App>,
     request: Request,
     act: impl FnOnce(Arc<App>, Call, Request) -> Acting,
-) -> Response
+) -> Answered<Response>
 where
-    Acting: Future<Output = std::result::Result<Response, Answer>>,
+    Acting: Future<Output = Answered<Response>>,
 {
-    let call = match call_of(&request) {
-        Ok(call) => call,
-        Err(error) => return Answer::of(&error).into_response(),
-    };
-    match act(Arc::clone(&app), call.clone(), request).await {
-        Ok(response) => response,
-        Err(answer) => respond(&app, &call, answer),
-    }
+    let call = call_of(&request)?;
+    let acted = act(Arc::clone(&app), call.clone(), request).await;
+    Ok(acted.unwrap_or_else(|answer| respond(&app, &call, answer)))
 }
 
 /// The answer to a dry run.

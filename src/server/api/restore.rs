@@ -17,28 +17,28 @@ use super::respond::{answer_act, dry_run_answer, respond};
 use crate::backup::identity::Identity;
 use crate::backup::loss::Loss;
 use crate::backup::{BackupName, Event, Manifest, restore};
-use crate::server::answers::Answer;
+use crate::server::answers::{Answer, Answered};
 use crate::server::app::App;
 use crate::server::blocking::run_blocking;
 use crate::server::call::Call;
 use crate::server::jobs::{JobRequest, LiveJob, Task};
 
-pub(in crate::server) async fn restore_backup(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(in crate::server) async fn restore_backup(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Answered<Response> {
     answer_act(app, request, try_restore).await
 }
 
-async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
+async fn try_restore(app: Arc<App>, call: Call, request: Request) -> Answered<Response> {
     let (app, call) = (&app, &call);
     let (parts, content) = request.into_parts();
     let asked: RestoreBody = read_body(&parts.headers, content).await?;
     let name = call.name.clone().ok_or_else(|| refuse_absent(""))?;
     // The path names what is restored, and the old content is kept; a caller who wants a confirmation sends the name again.
     if asked.confirm.as_deref().is_some_and(|confirmed| confirmed != name.as_str()) {
-        return Err(Answer::refusal(
-            StatusCode::BAD_REQUEST,
-            format!("`confirm` is not `{name}`: nothing was restored"),
-        )
-        .hint(format!("Send {{\"confirm\": \"{name}\"}}, or leave it out.")));
+        return Err(Answer::bad_request(format!("`confirm` is not `{name}`: nothing was restored"))
+            .hint(format!("Send {{\"confirm\": \"{name}\"}}, or leave it out.")));
     }
     if asked.dry_run {
         return Ok(respond(app, call, restore_planned(app, &name).await?));
@@ -72,7 +72,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
 }
 
 /// What a restore would lose; nothing is touched, and it does not count towards the limit.
-async fn restore_planned(app: &Arc<App>, name: &BackupName) -> std::result::Result<Answer, Answer> {
+async fn restore_planned(app: &Arc<App>, name: &BackupName) -> Answered<Answer> {
     let found = look_up(app, name).await?;
     let (inner, name) = (Arc::clone(app), name.to_string());
     let planned = run_blocking(move || {

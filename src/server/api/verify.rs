@@ -15,17 +15,20 @@ use super::operation::{
 use super::respond::answer_act;
 use crate::backup::identity::Identity;
 use crate::backup::{self, BackupName, Event, Level, ProofOptions};
-use crate::server::answers::{Answer, shown};
+use crate::server::answers::{Answer, Answered, shown};
 use crate::server::app::App;
 use crate::server::call::Call;
 use crate::server::jobs::{JobRequest, LiveJob, Task};
 use crate::verify::Verdict;
 
-pub(in crate::server) async fn verify_backup(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(in crate::server) async fn verify_backup(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Answered<Response> {
     answer_act(app, request, try_verify).await
 }
 
-async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
+async fn try_verify(app: Arc<App>, call: Call, request: Request) -> Answered<Response> {
     let (app, call) = (&app, &call);
     let (parts, content) = request.into_parts();
     let asked: VerifyBody = read_body(&parts.headers, content).await?;

@@ -85,8 +85,7 @@ impl Backend for Store {
         });
         let told = |(name, read): (&String, object_store::Result<Option<hyper::body::Bytes>>)| match read {
             Ok(Some(content)) => Ok(Some(content.to_vec())),
-            Ok(None) => Err(Error::outside(format!("cannot read `{}`", self.shown_as(name)))
-                .caused_by(format!("it is larger than {largest} bytes"))),
+            Ok(None) => Err(self.too_large(name, largest)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.told("cannot read", name, error)),
         };
@@ -124,7 +123,7 @@ impl Backend for Store {
     }
 
     fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
-        Ok(self.lease(name, None)?.map(|lease| Lock(Box::new(lease))))
+        Ok(self.lease(name, None)?.map(|lease| Box::new(lease) as Lock))
     }
 
     fn versioned(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
@@ -139,8 +138,7 @@ impl Backend for Store {
         })?;
         match read {
             Ok(Some(found)) => Ok(Some(found)),
-            Ok(None) => Err(Error::outside(format!("cannot read `{}`", self.shown_as(name)))
-                .caused_by(format!("it is larger than {LARGEST_READ} bytes"))),
+            Ok(None) => Err(self.too_large(name, LARGEST_READ)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.told("cannot read", name, error)),
         }
@@ -173,7 +171,7 @@ impl Backend for Store {
     }
 
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {
-        Ok(self.begin_upload(stem, payload)?.map(|upload| Draft(Box::new(upload))))
+        Ok(self.begin_upload(stem, payload)?.map(|upload| Box::new(upload) as Draft))
     }
 
     fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {
@@ -232,6 +230,11 @@ impl Store {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.told("cannot read the metadata of", name, error)),
         }
+    }
+
+    fn too_large(&self, name: &str, largest: u64) -> Error {
+        Error::outside(format!("cannot read `{}`", self.shown_as(name)))
+            .caused_by(format!("it is larger than {largest} bytes"))
     }
 
     /// Writes an object where nothing is.

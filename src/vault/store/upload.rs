@@ -107,12 +107,8 @@ impl Store {
         };
         match self.head(payload)? {
             Some(found) if !is_its(&found) => Ok(()),
-            _ => self.remove_all(&draft.files),
+            _ => draft.files.iter().try_for_each(|name| self.remove(name)),
         }
-    }
-
-    fn remove_all(&self, names: &[String]) -> Result<()> {
-        names.iter().try_for_each(|name| self.remove(name))
     }
 }
 
