@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 use super::expect::Assertion;
-use super::fault::{Fault, Position};
+use super::fault::{Faults, Position};
 use super::wait::Condition;
 
 /// Where a runbook comes from.
@@ -89,7 +89,7 @@ pub(crate) struct Runbook {
     /// What is to be done, in order.
     pub steps: Vec<Step>,
     /// What is wrong, in order.
-    pub faults: Vec<Fault>,
+    pub faults: Faults,
 }
 
 /// The front matter.

@@ -7,7 +7,7 @@
 //! url {{health_url}} answers 200
 //! ```
 
-use super::fault::{Fault, Position};
+use super::fault::{Faults, Position};
 use super::values::{self, Values};
 use crate::aws::{Aws, Failure};
 use crate::error::Result;
@@ -49,17 +49,17 @@ pub(super) enum PollResult {
 }
 
 /// Reads the line of a block.
-pub(super) fn parse_condition(text: &str, at: Position, faults: &mut Vec<Fault>) -> Option<Condition> {
+pub(super) fn parse_condition(text: &str, at: Position, faults: &mut Faults) -> Option<Condition> {
     let line = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
     let lines: Vec<String> =
         text.lines().map(line).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    let fault = |what: String| {
-        Fault::malformed(at, "wait", what).hint(
+    let mut refuse = |what: String| {
+        faults.malformed(at, "wait", what).hint(
             "Write one line: `db NAME status available`, `db NAME gone`, `snapshot NAME status available` or `url URL answers 200`.",
         )
     };
     let [line] = lines.as_slice() else {
-        faults.push(fault(format!("a wait has one line, not {}", lines.len())));
+        refuse(format!("a wait has one line, not {}", lines.len()));
         return None;
     };
     // `{{ target }}` is one word.
@@ -78,7 +78,7 @@ pub(super) fn parse_condition(text: &str, at: Position, faults: &mut Vec<Fault>)
             (Object::Url, name, Goal::Answers(code.parse().unwrap_or(200)))
         }
         _ => {
-            faults.push(fault(format!("`{}` cannot be waited for", line.escape_default())));
+            refuse(format!("`{}` cannot be waited for", line.escape_default()));
             return None;
         }
     };
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn one_line_says_what_is_waited_for() {
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         let at = Position { line: 1, column: 1 };
         let condition = parse_condition(
             "db {{ target }} status available   # fails at once on: failed\n",
