@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::confined::is_listed;
 use super::fault::{Faults, Position};
 use crate::when::parse_duration;
 
@@ -10,52 +11,9 @@ pub(super) const ROLES: [&str; 10] =
     ["sh", "sql", "expect", "probe", "wait", "confirm", "manual", "approve", "undo", "undo-check"];
 
 /// Languages of examples, which are only read.
-const PROSE: [&str; 44] = [
-    "",
-    "text",
-    "txt",
-    "plain",
-    "plaintext",
-    "console",
-    "shell-session",
-    "output",
-    "json",
-    "jsonc",
-    "json5",
-    "yaml",
-    "yml",
-    "toml",
-    "ini",
-    "env",
-    "dotenv",
-    "properties",
-    "conf",
-    "nginx",
-    "bash",
-    "shell",
-    "zsh",
-    "fish",
-    "powershell",
-    "python",
-    "py",
-    "ruby",
-    "php",
-    "js",
-    "javascript",
-    "ts",
-    "typescript",
-    "go",
-    "rust",
-    "java",
-    "diff",
-    "patch",
-    "markdown",
-    "md",
-    "html",
-    "xml",
-    "csv",
-    "mermaid",
-];
+const PROSE: &str = "text txt plain plaintext console shell-session output json jsonc json5 yaml yml toml ini env dotenv \
+     properties conf nginx bash shell zsh fish powershell python py ruby php js javascript ts typescript go \
+     rust java diff patch markdown md html xml csv mermaid";
 
 /// The opening line of a fenced block.
 #[derive(Clone, Debug)]
@@ -84,7 +42,7 @@ pub(super) enum Language {
 pub(super) fn language(word: &str) -> Language {
     if ROLES.contains(&word) {
         Language::Role
-    } else if PROSE.contains(&word) {
+    } else if word.is_empty() || is_listed(word, PROSE) {
         Language::Prose
     } else {
         Language::Unknown
