@@ -175,22 +175,7 @@ impl LookArgs {
     }
 }
 
-/// How far the reading of a server has come.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
-    pub(super) tables: usize,
-    pub(super) of_tables: usize,
-    pub(super) rows: u64,
-    pub(super) bytes: u64,
-    pub(super) of_bytes: u64,
-}
-
-impl Reading {
-    pub(super) fn of_progress(progress: &Progress) -> Self {
-        let Progress { tables, of_tables, rows, bytes, of_bytes, .. } = *progress;
-        Reading { tables, of_tables, rows, bytes, of_bytes }
-    }
-
+impl Progress {
     /// `table 3 of 9, 1,234 rows, 2.1 GB of 5.0 GB`.
     pub(super) fn describe(&self) -> String {
         let (rows, bytes, of_bytes) =

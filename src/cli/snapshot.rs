@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 
 use super::confirm::Act;
-use super::connect::{ConnectArgs, LookArgs, Reading};
+use super::connect::{ConnectArgs, LookArgs};
 use super::places::{Seek, Target};
 use super::waiting::{Teller, WaitArgs, conclude_wait};
 use super::{Session, now};
@@ -318,7 +318,7 @@ async fn take_snapshot(
     };
     announce_snapshot(session, &taken);
     let progress = |seen: Progress| {
-        let read = Reading::of_progress(&seen).describe_with_estimate(began.elapsed());
+        let read = seen.describe_with_estimate(began.elapsed());
         session.output.show_live(format!("recording the baseline: {read}"), began);
     };
     let read = async {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::connect::{LookArgs, Reading, UrlArgs};
+use super::connect::{LookArgs, UrlArgs};
 use super::{Session, now};
 use crate::error::{Error, Kind, Result};
 use crate::output::{self, Page};
@@ -154,10 +154,7 @@ async fn compare_databases(args: VerifyArgs, session: &Session) -> Result<Option
 }
 
 fn show_progress(session: &Session, side: &str, progress: &Progress, began: Instant) {
-    session.output.show_live(
-        format!("{side}: {}", Reading::of_progress(progress).describe_with_estimate(began.elapsed())),
-        began,
-    );
+    session.output.show_live(format!("{side}: {}", progress.describe_with_estimate(began.elapsed())), began);
 }
 
 /// A URL, or a baseline by its file or its seal.

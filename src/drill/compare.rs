@@ -13,7 +13,7 @@ use crate::verify::depth::{Depth, Tables};
 use crate::verify::indexes::Indexes;
 use crate::verify::judge::{Kinship, reason_with_rows};
 use crate::verify::narrow::{self, Extent, HowRowsDiffer, RowsNamed};
-use crate::verify::observe::{Progress, WrittenTables};
+use crate::verify::observe::WrittenTables;
 use crate::verify::physical::{self, Held, PhysicalCopy};
 use crate::verify::schema::Touched;
 use crate::verify::{
@@ -28,7 +28,7 @@ pub(super) async fn observe_aligned(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Recording> {
     let mut recording = Recording::begin_late(source, only, look).await?;
-    recording.observe(&|progress| report_progress(tell, "source", progress)).await?;
+    recording.observe(&|progress| tell(Event::Counting { side: "source", progress })).await?;
     Ok(recording)
 }
 
@@ -59,7 +59,8 @@ pub(super) async fn observe_copy(
     let databases = Databases::connect(copy, only, look).await?;
     let boundaries = recorded.map(|seen| seen.boundaries.clone()).unwrap_or_default();
     let question = Question { boundaries, newest_write: true };
-    let observed = databases.observe(&question, &|progress| report_progress(tell, "copy", progress)).await?;
+    let observed =
+        databases.observe(&question, &|progress| tell(Event::Counting { side: "copy", progress })).await?;
     let horizon = lineage::find_horizon(&databases, &observed).await?;
     let touched = match recorded.filter(|_| !observed.definitions.is_empty()) {
         Some(recorded) => {
@@ -146,7 +147,7 @@ pub(super) async fn judge_live(
     };
     let databases = Databases::connect(source, only, &ties.look).await?;
     let seen = databases
-        .observe(&Question::default(), &|progress| report_progress(tell, "source", progress))
+        .observe(&Question::default(), &|progress| tell(Event::Counting { side: "source", progress }))
         .await?;
     let kinship = Kinship::Names { tolerance: ties.tolerance, because: because.to_owned() };
     Ok(judge::judge_live(&seen, &copy.observed, &kinship))
@@ -221,7 +222,7 @@ async fn compare_with_live(
         moment: ties.moment,
     };
     let held = physical::hold_against(source, only, &ties.look, physical, &|progress| {
-        report_progress(tell, "source", progress)
+        tell(Event::Counting { side: "source", progress })
     })
     .await?;
     Ok(Ok((Held { was_written_to, ..held }, horizon)))
@@ -306,15 +307,4 @@ async fn try_to_name_rows(
         }
     }
     Ok(())
-}
-
-fn report_progress(tell: &(dyn Fn(Event<'_>) + Sync), side: &'static str, progress: Progress) {
-    tell(Event::Counting {
-        side,
-        tables: progress.tables,
-        of_tables: progress.of_tables,
-        rows: progress.rows,
-        bytes: progress.bytes,
-        of_bytes: progress.of_bytes,
-    });
 }

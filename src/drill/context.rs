@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::rds::InstanceId;
 use crate::vault::Vault;
+use crate::verify::observe::Progress;
 
 /// An event of a running drill.
 #[derive(Debug)]
@@ -31,16 +32,7 @@ pub(crate) enum Event<'a> {
     Counting {
         /// `source` or `copy`.
         side: &'static str,
-        /// Tables read.
-        tables: usize,
-        /// Tables in all, as far as known.
-        of_tables: usize,
-        /// Rows read.
-        rows: u64,
-        /// Bytes of the tables read.
-        bytes: u64,
-        /// Bytes of the tables in all, as far as known.
-        of_bytes: u64,
+        progress: Progress,
     },
     /// A note.
     Note(&'a str),

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::cli::connect::Reading;
 use crate::drill::Event;
 use crate::drill::estimate::{Earlier, Left, time_left_of_all};
 use crate::drill::evidence::TEAR_DOWN;
@@ -77,19 +76,12 @@ impl<'a> LiveDrill<'a> {
                 (*status).clone_into(&mut self.going.lock().what);
                 self.show_live();
             }
-            Event::Counting { side, tables, of_tables, rows, bytes, of_bytes } => {
-                let read = Reading {
-                    tables: *tables,
-                    of_tables: *of_tables,
-                    rows: *rows,
-                    bytes: *bytes,
-                    of_bytes: *of_bytes,
-                };
+            Event::Counting { side, progress } => {
                 let mut going = self.going.lock();
                 // Two guesses would not agree.
                 let told = match going.time_left() {
-                    Some(_) => read.describe(),
-                    None => read.describe_with_estimate(going.since.elapsed()),
+                    Some(_) => progress.describe(),
+                    None => progress.describe_with_estimate(going.since.elapsed()),
                 };
                 going.what = format!("{side}: {told}");
                 drop(going);
