@@ -322,11 +322,7 @@ impl Delivery<'_> {
             if obstacles.is_empty() {
                 return Ok(Vec::new());
             }
-            faults.extend(obstacles.into_iter().map(|blocked| Fault {
-                code: blocked.code,
-                message: blocked.message,
-                remedy: blocked.remedy.to_owned(),
-            }));
+            faults.extend(obstacles);
         }
         Ok(faults)
     }

@@ -54,7 +54,7 @@ pub(crate) struct Change {
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     Nothing,
-    Put { spec: Box<AlarmSpec>, arn: Option<String>, is_spec_new: bool, set: Tags, unset: Vec<String> },
+    Put { spec: Box<AlarmSpec>, arn: Option<String>, is_spec_new: bool, set: Tags },
     Delete,
     Subscribe { subscription: Box<EventSubscription>, is_new: bool, new_sources: Vec<String> },
 }

@@ -68,8 +68,7 @@ fn change(wanted: WantedAlarm, found: Option<(Alarm, Tags)>) -> Change {
         work: Work::Nothing,
     };
     let Some((alarm, has)) = found else {
-        change.work =
-            Work::Put { spec: Box::new(spec), arn: None, is_spec_new: true, set: tags, unset: Vec::new() };
+        change.work = Work::Put { spec: Box::new(spec), arn: None, is_spec_new: true, set: tags };
         return change;
     };
     let mut fields = differences(&alarm.spec, &spec);
@@ -91,8 +90,7 @@ fn change(wanted: WantedAlarm, found: Option<(Alarm, Tags)>) -> Change {
         change.action = Action::None;
     } else {
         change.action = Action::Update;
-        change.work =
-            Work::Put { spec: Box::new(spec), arn: Some(alarm.arn), is_spec_new, set, unset: Vec::new() };
+        change.work = Work::Put { spec: Box::new(spec), arn: Some(alarm.arn), is_spec_new, set };
     }
     change.fields = fields;
     change

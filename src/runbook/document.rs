@@ -151,18 +151,21 @@ pub(crate) struct Needs {
 }
 
 /// A file that must exist.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct NeedsFile {
     /// Its path, with placeholders and with `$BACKUP_DIR`.
     pub path: String,
     /// A pattern that one of its lines must match.
     pub has: Option<String>,
     /// Whether it will be replaced, so that its folder must be writable.
+    #[serde(default, rename = "replaced")]
     pub is_replaced: bool,
 }
 
 /// A database that must accept our login.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct NeedsDatabase {
     /// Parameter with the id of a DB instance or with a URL; otherwise what libpq's environment says.
     pub on: Option<String>,
@@ -173,6 +176,7 @@ pub(crate) struct NeedsDatabase {
     /// Tables that must not be in it, since steps create them.
     pub without_tables: Option<String>,
     /// Whether databases are created there.
+    #[serde(default)]
     pub creates_databases: bool,
 }
 
@@ -184,7 +188,8 @@ impl NeedsDatabase {
 }
 
 /// The AWS account that a runbook is for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct NeedsAws {
     /// Account id.
     pub account: Option<String>,

@@ -49,38 +49,11 @@ struct WrittenParameter {
 struct WrittenNeeds {
     #[serde(default)]
     commands: Vec<String>,
-    aws: Option<WrittenAws>,
+    aws: Option<NeedsAws>,
     #[serde(default)]
-    files: Vec<Spanned<WrittenFile>>,
+    files: Vec<Spanned<NeedsFile>>,
     #[serde(default)]
-    databases: Vec<Spanned<WrittenDatabase>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenFile {
-    path: String,
-    has: Option<String>,
-    #[serde(default)]
-    replaced: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenDatabase {
-    on: Option<String>,
-    db: Option<String>,
-    tables: Option<String>,
-    without_tables: Option<String>,
-    #[serde(default)]
-    creates_databases: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenAws {
-    account: Option<String>,
-    region: Option<String>,
+    databases: Vec<NeedsDatabase>,
 }
 
 /// Names that are reserved by lifeboat, the shell or the programs that it starts.
@@ -170,9 +143,9 @@ pub(super) fn parse_front(yaml: &str, faults: &mut Faults) -> Front {
         parameters,
         needs: Needs {
             files: read_files(written.needs.files, faults),
-            databases: written.needs.databases.into_iter().map(|it| read_database(it.value)).collect(),
+            databases: written.needs.databases,
             commands: written.needs.commands,
-            aws: written.needs.aws.map(|aws| NeedsAws { account: aws.account, region: aws.region }),
+            aws: written.needs.aws,
         },
     }
 }
@@ -188,21 +161,14 @@ fn position_of<T>(spanned: &Spanned<T>) -> Position {
     )
 }
 
-fn read_files(written: Vec<Spanned<WrittenFile>>, faults: &mut Faults) -> Vec<NeedsFile> {
-    let read = written.into_iter().map(|file| {
-        let at = position_of(&file);
-        let WrittenFile { path, has, replaced } = file.value;
-        if let Some(Err(why)) = has.as_deref().map(values::compile_line_pattern) {
-            faults.malformed(at, "pattern", format!("`has` of `{path}` is invalid: {why}"));
+fn read_files(written: Vec<Spanned<NeedsFile>>, faults: &mut Faults) -> Vec<NeedsFile> {
+    for file in &written {
+        if let Some(Err(why)) = file.value.has.as_deref().map(values::compile_line_pattern) {
+            let what = format!("`has` of `{}` is invalid: {why}", file.value.path);
+            faults.malformed(position_of(file), "pattern", what);
         }
-        NeedsFile { path, has, is_replaced: replaced }
-    });
-    read.collect()
-}
-
-fn read_database(written: WrittenDatabase) -> NeedsDatabase {
-    let WrittenDatabase { on, db, tables, without_tables, creates_databases } = written;
-    NeedsDatabase { on, db, tables, without_tables, creates_databases }
+    }
+    written.into_iter().map(|file| file.value).collect()
 }
 
 fn read_date(written: &Written, faults: &mut Faults) -> Option<NaiveDate> {

@@ -160,7 +160,7 @@ impl<'r> Run<'r, '_> {
             told.state == StepState::Unknown || (told.state == StepState::Failed && told.made.is_empty());
         let (mut probed, mut doubt) = (None, "nothing shows whether it happened".to_owned());
         if let (true, Some(probe)) = (is_open, &step.probe) {
-            let found = self.ask_probe(step, &probe.text, probe.timeout).await?;
+            let found = self.ask_probe(step, probe).await?;
             match found.answer {
                 Answer::Happened => {
                     told.state = StepState::Done;
@@ -434,7 +434,11 @@ impl<'r> Run<'r, '_> {
         Ok(Ok(()))
     }
 
-    fn settings<'s>(&'s self, timeout: Duration, interrupt: &'s crate::interrupt::Interrupt) -> Settings<'s> {
+    pub(super) fn settings<'s>(
+        &'s self,
+        timeout: Duration,
+        interrupt: &'s crate::interrupt::Interrupt,
+    ) -> Settings<'s> {
         Settings {
             values: &self.values,
             variables: self.cx.variables,
