@@ -46,7 +46,7 @@ pub(crate) use test::{Test, TestReport, test_alarm};
 pub(crate) use wanted::{Skipped, check_kind};
 
 use topics::Topics;
-use wanted::{Known, PREFIX, WantedAlarm, is_ours};
+use wanted::{PREFIX, WantedAlarm, is_ours};
 
 /// CloudWatch takes three puts a second from an account (Amazon CloudWatch User Guide, "Service quotas").
 const BETWEEN_PUTS: Duration = Duration::from_millis(334);
@@ -159,8 +159,7 @@ pub(crate) async fn plan_alarms(
             |kind: &AlarmKindSettings| topics::list_topics(instance, topic_flags, &own, kind, aws.region());
         topics_of.insert(instance.id.to_string(), topics(&AlarmKindSettings::default())?);
         let max_connections = max_connections(aws, instance, &mut groups).await?;
-        let known = Known { instance, max_connections, topics: &topics };
-        let (wanted, unneeded) = wanted::list_wanted(&known, &own)?;
+        let (wanted, unneeded) = wanted::list_wanted(instance, &own, max_connections, topics)?;
         all_wanted.extend(wanted);
         skipped.extend(unneeded);
     }

@@ -143,7 +143,7 @@ pub(crate) struct Moment {
 }
 
 /// The instance that was made for a drill.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Throwaway {
     /// Instance id.
     pub id: String,
@@ -169,7 +169,7 @@ pub(crate) struct Throwaway {
 }
 
 /// How a copy was isolated: kept from running jobs and subscriptions.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Isolated {
     /// The parameter group that it started with.
     pub parameter_group: Option<String>,

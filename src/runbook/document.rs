@@ -264,6 +264,18 @@ pub(crate) enum Kind {
     },
 }
 
+impl Step {
+    /// All its scripts, each with its role in words; its own has none.
+    pub(super) fn scripts(&self) -> impl Iterator<Item = (&'static str, &Script)> {
+        let attached =
+            [("probe of ", &self.probe), ("undo of ", &self.undo), ("undo-check of ", &self.undo_check)];
+        let own = self.kind.act().map(|act| ("", &act.script));
+        own.into_iter()
+            .chain(attached.into_iter().filter_map(|(role, script)| Some((role, script.as_ref()?))))
+            .chain(self.by_hand.iter().map(|script| ("by-hand block of ", script)))
+    }
+}
+
 impl Kind {
     /// The role, as in the file.
     pub(crate) const fn role(&self) -> &'static str {

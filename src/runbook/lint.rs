@@ -31,14 +31,7 @@ pub(crate) fn lint_runbook(
     for step in &runbook.steps {
         of_step(step, &mut faults);
         judge_promise(step, runbook, reads_only, &mut faults);
-        let roles = [
-            ("", step.kind.act().map(|act| &act.script)),
-            ("probe of ", step.probe.as_ref()),
-            ("undo of ", step.undo.as_ref()),
-            ("undo-check of ", step.undo_check.as_ref()),
-        ];
-        let scripts = roles.into_iter().filter_map(|(role, script)| Some((role, script?)));
-        for (role, script) in scripts.chain(step.by_hand.iter().map(|script| ("by-hand block of ", script))) {
+        for (role, script) in step.scripts() {
             if role.is_empty() && matches!(step.kind, Kind::Sql(..)) {
                 continue;
             }

@@ -9,6 +9,7 @@ use super::connections::Databases;
 use super::judge::DefinitionVerdict;
 use crate::error::Result;
 use crate::postgres::Session;
+use crate::words::format_count;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +117,7 @@ impl Indexes {
 }
 
 fn format_indexes(indexes: usize) -> String {
-    if indexes == 1 { "1 index".to_owned() } else { format!("{indexes} indexes") }
+    format_count(indexes, "index", "indexes")
 }
 
 /// The name of amcheck's function, which is created with its extension where the server offers it.

@@ -65,16 +65,7 @@ pub(super) fn check_names(runbook: &mut Runbook) {
                 }
             }
         }
-        let scripts = step
-            .kind
-            .act()
-            .map(|act| &act.script)
-            .into_iter()
-            .chain(&step.probe)
-            .chain(&step.undo)
-            .chain(&step.undo_check)
-            .chain(&step.by_hand);
-        for script in scripts {
+        for (_, script) in step.scripts() {
             for name in values::placeholders(&script.text)
                 .into_iter()
                 .filter(|name| known.contains_key(&name.replace('.', "_")))
