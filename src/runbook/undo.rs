@@ -217,7 +217,8 @@ impl<'r> Run<'r, '_> {
         let Some(undo) = &item.step.undo else {
             return Ok(vec!["the runbook does not say how to undo it".to_owned()]);
         };
-        let mut obstacles = preflight::missing_programs(&undo.text, &self.values);
+        let missing = preflight::missing_programs(&undo.text, &self.values);
+        let mut obstacles: Vec<String> = missing.into_iter().map(|(_, why)| why).collect();
         if let Some(check) = &item.step.undo_check {
             let settings = self.settings(check.timeout.unwrap_or(USUAL_CHECK), self.cx.interrupt);
             let done = script::shell(&check.text, &[], &settings, |_| Ok(()), |_| ()).await?;

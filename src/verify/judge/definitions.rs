@@ -240,13 +240,8 @@ pub(super) fn find_differences<'a>(
                     }
                 }
                 None if is_unchanged && !follows_from_another(kind, name, copies) => {
-                    add(
-                        kind,
-                        name,
-                        Word::Missing,
-                        window.excuse_of_a_loss(kind, name),
-                        "it is not in the copy",
-                    );
+                    let excuse = window.excuse_of_a_loss(kind, name);
+                    add(kind, name, Word::Missing, excuse, "it is not in the copy");
                 }
                 Some(_) | None => {}
             }
