@@ -46,7 +46,7 @@ pub(crate) use test::{Test, TestReport, test_alarm};
 pub(crate) use wanted::{Skipped, check_kind};
 
 use topics::Topics;
-use wanted::{Known, PREFIX, WantedAlarm, is_ours};
+use wanted::{PREFIX, WantedAlarm, is_ours};
 
 /// CloudWatch takes three puts a second from an account (Amazon CloudWatch User Guide, "Service quotas").
 const BETWEEN_PUTS: Duration = Duration::from_millis(334);
@@ -159,8 +159,7 @@ pub(crate) async fn plan_alarms(
             |kind: &AlarmKindSettings| topics::list_topics(instance, topic_flags, &own, kind, aws.region());
         topics_of.insert(instance.id.to_string(), topics(&AlarmKindSettings::default())?);
         let max_connections = max_connections(aws, instance, &mut groups).await?;
-        let known = Known { instance, max_connections, topics: &topics };
-        let (wanted, unneeded) = wanted::list_wanted(&known, &own)?;
+        let (wanted, unneeded) = wanted::list_wanted(instance, &own, max_connections, topics)?;
         all_wanted.extend(wanted);
         skipped.extend(unneeded);
     }
@@ -262,14 +261,8 @@ async fn check_topics(aws: &Aws, wanted: &[WantedAlarm]) -> Result<Vec<String>> 
                 arn.rsplit(':').next().unwrap_or_default()
             )));
         };
-        let mut said = BTreeSet::new();
-        for service in ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"] {
-            for blocked in topics::find_obstacles(&topic, service) {
-                if said.insert((blocked.code, blocked.message.clone())) {
-                    warnings.push(format!("{}: {}", blocked.message, lower_first(blocked.remedy)));
-                }
-            }
-        }
+        let blocked = obstacles(&topic).into_iter();
+        warnings.extend(blocked.map(|(message, remedy)| format!("{message}: {}", lower_first(&remedy))));
     }
     Ok(warnings)
 }
@@ -280,7 +273,7 @@ pub(crate) fn obstacles(topic: &Topic) -> Vec<(String, String)> {
     for service in ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"] {
         for blocked in topics::find_obstacles(topic, service) {
             if !found.iter().any(|(message, _)| *message == blocked.message) {
-                found.push((blocked.message, blocked.remedy.to_owned()));
+                found.push((blocked.message, blocked.remedy));
             }
         }
     }
@@ -368,15 +361,16 @@ pub(crate) async fn apply_plan(
     let mut interrupted = false;
     let mut deletions = Vec::new();
     for change in &plan.changes {
-        if matches!(change.work, Work::Nothing) {
-            continue;
-        }
-        if matches!(change.work, Work::Delete) {
-            deletions.push(change.alarm.clone());
-            continue;
-        }
+        let is_put = match change.work {
+            Work::Nothing => continue,
+            Work::Delete => {
+                deletions.push(change.alarm.clone());
+                continue;
+            }
+            Work::Put { is_spec_new, .. } => is_spec_new,
+            Work::Subscribe { .. } => false,
+        };
         tell(applied, total, &change.alarm);
-        let is_put = matches!(change.work, Work::Put { is_spec_new: true, .. });
         if is_put {
             tokio::select! {
                 biased;
@@ -416,11 +410,11 @@ async fn apply_change(aws: &Aws, change: &Change) -> Result<()> {
     match &change.work {
         Work::Nothing | Work::Delete => Ok(()),
         Work::Put { spec, arn: None, set, .. } => Ok(aws.put_alarm(spec, set).await?),
-        Work::Put { spec, arn: Some(arn), is_spec_new, set, unset } => {
+        Work::Put { spec, arn: Some(arn), is_spec_new, set } => {
             if *is_spec_new {
                 aws.put_alarm(spec, &Tags::new()).await?;
             }
-            Ok(aws.tag_alarm(arn, set, unset).await?)
+            Ok(aws.tag_alarm(arn, set, &[]).await?)
         }
         Work::Subscribe { subscription, is_new: true, .. } => {
             Ok(aws.create_event_subscription(subscription).await?)

@@ -3,7 +3,7 @@
 //! A page that is kept in the vault stands for itself: it loads nothing, and runs nothing.
 
 use chrono::{DateTime, Utc};
-use maud::{Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::when::format_time;
 use crate::words::{Tone, format_thousands};
@@ -23,8 +23,24 @@ const LONGEST_TEXT: usize = 2000;
 /// Lines of a list that are shown at once: a lost database alone can give thousands of reasons.
 const LINES_UNFOLDED: usize = 12;
 
-/// The head of a page of evidence that loads nothing: its title, and the style it has besides the common one.
-pub(crate) fn draw_head(title: Markup, own_css: &str) -> Markup {
+/// A whole page of evidence, which loads nothing: its title, the style it has besides the common one, what it shows, and
+/// the version and the schema that it was written with.
+pub(crate) fn draw_page(title: Markup, own_css: &str, shown: Markup, version: &str, schema: &str) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            (draw_head(title, own_css))
+            body {
+                (draw_symbols())
+                main { (shown) }
+                footer { "Written by lifeboat " (spell_unseen(version)) " as " (spell_unseen(schema)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn draw_head(title: Markup, own_css: &str) -> Markup {
     html! {
         head {
             meta charset="utf-8";

@@ -289,7 +289,9 @@ fn judge_instance(
     }
     if !is_elsewhere {
         findings.extend(judge_backups(instance, &rpo, newest_automated.as_ref(), latest, now));
-        findings.extend(judge_drills(instance, wanted.last_drill.as_ref(), now));
+        if instance.why_no_source().is_none() {
+            findings.extend(of_last_drill(instance.id.as_str(), wanted.last_drill.as_ref(), now));
+        }
     }
     findings.extend(judge_health(instance));
     findings.retain(|finding| !wanted.policy.ignore.iter().flatten().any(|code| code == finding.code));
@@ -360,13 +362,6 @@ fn judge_backups(
         ));
     }
     findings
-}
-
-fn judge_drills(instance: &Instance, last: Option<&LastDrill>, now: DateTime<Utc>) -> Option<Finding> {
-    if instance.why_no_source().is_some() {
-        return None;
-    }
-    of_last_drill(instance.id.as_str(), last, now)
 }
 
 /// What the last drill of a database calls for.

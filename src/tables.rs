@@ -150,7 +150,7 @@ pub(crate) struct Report {
 }
 
 /// A table that was brought back.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Restored {
     pub schema: String,
     /// Name.
@@ -169,7 +169,7 @@ pub(crate) struct Restored {
 }
 
 /// The throwaway.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Throwaway {
     pub id: String,
     /// Whether AWS no longer knows it.
@@ -200,19 +200,10 @@ impl Plan {
                     schema: table.schema.clone(),
                     table: table.name.clone(),
                     restored_as: copy.name.clone(),
-                    rows: None,
-                    live_rows: None,
-                    verified: false,
-                    not_copied: Vec::new(),
+                    ..Restored::default()
                 })
                 .collect(),
-            throwaway: Throwaway {
-                id: self.throwaway.to_string(),
-                is_removed: false,
-                left_behind: None,
-                remove_with: None,
-                parameter_group_left_behind: None,
-            },
+            throwaway: Throwaway { id: self.throwaway.to_string(), ..Throwaway::default() },
             seconds: None,
         }
     }
@@ -411,7 +402,7 @@ pub(crate) async fn apply(
     match removal::remove_claimed(aws, &claim, patience, &|_| {}).await {
         Ok(_) => report.throwaway.is_removed = true,
         Err(remains) => {
-            report.throwaway.remove_with = Some(remains.delete_command(aws.region()));
+            report.throwaway.remove_with = Some(removal::delete_command(&remains.known_as, aws.region()));
             report.throwaway.left_behind = Some(remains.error.chain());
         }
     }

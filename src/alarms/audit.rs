@@ -164,8 +164,8 @@ pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit
         one.faults.extend(misses.get(one.name.as_str()).cloned());
     }
     let databases: Vec<&Instance> = instances.iter().filter(|one| !one.is_throwaway()).collect();
-    let (unwatched, gaps) = find_gaps(&databases, &working, &heard);
     let place = aws.location();
+    let (unwatched, gaps) = find_gaps(&databases, &working, &heard, &place);
     Ok(Audit {
         schema: "lifeboat.alarms.audit/1",
         region: aws.region().to_owned(),
@@ -177,10 +177,7 @@ pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit
             .map(|database| Unwatched { database: database.clone(), place: place.clone() })
             .collect(),
         unwatched,
-        gaps: gaps
-            .into_iter()
-            .map(|(database, lacks)| Gap { database, place: place.clone(), lacks })
-            .collect(),
+        gaps,
         unknown: delivery.unknown.into_iter().collect(),
     })
 }
@@ -322,11 +319,7 @@ impl Delivery<'_> {
             if obstacles.is_empty() {
                 return Ok(Vec::new());
             }
-            faults.extend(obstacles.into_iter().map(|blocked| Fault {
-                code: blocked.code,
-                message: blocked.message,
-                remedy: blocked.remedy.to_owned(),
-            }));
+            faults.extend(obstacles);
         }
         Ok(faults)
     }
@@ -416,7 +409,8 @@ fn find_gaps(
     databases: &[&Instance],
     working: &[&Alarm],
     heard: &[&EventSubscription],
-) -> (Vec<String>, Vec<(String, Vec<&'static str>)>) {
+    place: &Place,
+) -> (Vec<String>, Vec<Gap>) {
     let (mut unwatched, mut gaps) = (Vec::new(), Vec::new());
     for database in databases {
         let id = database.id.as_str();
@@ -451,7 +445,7 @@ fn find_gaps(
             lacks.push("events");
         }
         if !lacks.is_empty() {
-            gaps.push((id.to_owned(), lacks));
+            gaps.push(Gap { database: id.to_owned(), place: place.clone(), lacks });
         }
     }
     (unwatched, gaps)

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::rds::{AlarmSpec, EventSubscription, Place, Tags};
 
 /// The action on an alarm or an event subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
     Create,
@@ -14,6 +14,7 @@ pub(crate) enum Action {
     /// It goes.
     Delete,
     /// No change.
+    #[default]
     None,
 }
 
@@ -26,7 +27,7 @@ pub(crate) struct Field {
 }
 
 /// The change to one alarm or event subscription.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Change {
     /// Its name.
     pub alarm: String,
@@ -51,12 +52,22 @@ pub(crate) struct Change {
 }
 
 /// What `apply` does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Work {
+    #[default]
     Nothing,
-    Put { spec: Box<AlarmSpec>, arn: Option<String>, is_spec_new: bool, set: Tags, unset: Vec<String> },
+    Put {
+        spec: Box<AlarmSpec>,
+        arn: Option<String>,
+        is_spec_new: bool,
+        set: Tags,
+    },
     Delete,
-    Subscribe { subscription: Box<EventSubscription>, is_new: bool, new_sources: Vec<String> },
+    Subscribe {
+        subscription: Box<EventSubscription>,
+        is_new: bool,
+        new_sources: Vec<String>,
+    },
 }
 
 impl Change {
@@ -75,20 +86,17 @@ impl Change {
         Change {
             alarm: wanted.name.clone(),
             noun: "event-subscription",
-            database: None,
-            place: Place::default(),
             action,
             fields,
             rule: Some(format!(
                 "{} {sources}: {categories}",
                 wanted.source_type.as_deref().unwrap_or("events")
             )),
-            threshold_from: None,
-            reason: None,
             work: match action {
                 Action::None => Work::Nothing,
                 _ => Work::Subscribe { subscription: Box::new(wanted), is_new, new_sources },
             },
+            ..Change::default()
         }
     }
 }

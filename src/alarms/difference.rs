@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::change::{Action, Change, Field, Work};
 use super::wanted::is_ours;
 use super::wanted::{PREFIX, WantedAlarm};
-use crate::rds::{Alarm, AlarmSpec, Instance, Place, Tags, Watch};
+use crate::rds::{Alarm, AlarmSpec, Instance, Tags, Watch};
 
 /// The changes that turn `existing` into `wanted`. Our alarms that are no longer wanted are deleted, as are those of instances
 /// that are gone; an alarm with a name like ours but without our tag is taken over only if it is wanted.
@@ -32,11 +32,8 @@ pub(super) fn plan_changes(
         changes.push(Change {
             noun: "alarm",
             database: Some(database.to_owned()),
-            place: Place::default(),
             action: Action::Delete,
-            fields: Vec::new(),
             rule: describe_rule(&alarm.spec),
-            threshold_from: None,
             reason: Some(if lives {
                 "no longer needed for this instance".to_owned()
             } else {
@@ -44,6 +41,7 @@ pub(super) fn plan_changes(
             }),
             alarm: name,
             work: Work::Delete,
+            ..Change::default()
         });
     }
     changes
@@ -59,17 +57,13 @@ fn change(wanted: WantedAlarm, found: Option<(Alarm, Tags)>) -> Change {
         alarm: spec.name.clone(),
         noun: "alarm",
         database: metric,
-        place: Place::default(),
         action: Action::Create,
-        fields: Vec::new(),
         rule: describe_rule(&spec),
         threshold_from: Some(from),
-        reason: None,
-        work: Work::Nothing,
+        ..Change::default()
     };
     let Some((alarm, has)) = found else {
-        change.work =
-            Work::Put { spec: Box::new(spec), arn: None, is_spec_new: true, set: tags, unset: Vec::new() };
+        change.work = Work::Put { spec: Box::new(spec), arn: None, is_spec_new: true, set: tags };
         return change;
     };
     let mut fields = differences(&alarm.spec, &spec);
@@ -91,8 +85,7 @@ fn change(wanted: WantedAlarm, found: Option<(Alarm, Tags)>) -> Change {
         change.action = Action::None;
     } else {
         change.action = Action::Update;
-        change.work =
-            Work::Put { spec: Box::new(spec), arn: Some(alarm.arn), is_spec_new, set, unset: Vec::new() };
+        change.work = Work::Put { spec: Box::new(spec), arn: Some(alarm.arn), is_spec_new, set };
     }
     change.fields = fields;
     change

@@ -152,7 +152,7 @@ pub(super) fn format_value(unit: Unit, value: f64) -> String {
 }
 
 /// RDS's default is a formula over memory; the database gets a little less than the class has.
-fn most_connections(instance: &Instance, max_connections: Option<u32>) -> Option<(f64, String)> {
+pub(super) fn most_connections(instance: &Instance, max_connections: Option<u32>) -> Option<(f64, String)> {
     if let Some(most) = max_connections {
         let group = instance.parameter_group.as_deref().unwrap_or("its parameter group");
         return Some((f64::from(most), format!("max_connections {most} in {group}")));
@@ -229,11 +229,6 @@ fn most_credits(class: &str) -> Option<f64> {
         "2xlarge" => 4608.0,
         _ => return None,
     })
-}
-
-/// The most connections of an instance, as far as can be told.
-pub(super) fn estimated_connections(instance: &Instance) -> Option<f64> {
-    most_connections(instance, None).map(|(most, _)| most)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::audit::Fault;
 use super::settings::{AlarmKindSettings, AlarmSettings};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
@@ -106,14 +107,6 @@ fn resolve_arn(text: &str, region: &str, instance: &Instance) -> Result<String> 
     Ok(text.to_owned())
 }
 
-/// Why a topic cannot deliver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Blocked {
-    pub(super) code: &'static str,
-    pub(super) message: String,
-    pub(super) remedy: &'static str,
-}
-
 /// What a key needs.
 pub(super) const KEY_REMEDY: &str = "Encrypt it with a customer managed key whose policy grants the service kms:Decrypt and kms:GenerateDataKey*.";
 
@@ -137,7 +130,7 @@ pub(super) fn list_unknown_keys<'t>(topics: impl Iterator<Item = &'t Topic>) -> 
 const AWS_KEY: &str = "alias/aws/sns";
 
 /// What keeps a service's messages from being delivered by a topic.
-pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
+pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Fault> {
     let mut found = Vec::new();
     let arn = &topic.arn;
     if topic.confirmed == 0 {
@@ -146,24 +139,24 @@ pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
             1 => format!("the only subscription of topic `{arn}` was never confirmed"),
             many => format!("none of the {many} subscriptions of topic `{arn}` was ever confirmed"),
         };
-        found.push(Blocked {
+        found.push(Fault {
             code: "topic-without-subscribers",
             message,
-            remedy: "Subscribe someone (`aws sns subscribe`), and have them confirm.",
+            remedy: "Subscribe someone (`aws sns subscribe`), and have them confirm.".to_owned(),
         });
     }
     if topic.key.as_deref().is_some_and(|key| key.ends_with(AWS_KEY)) {
-        found.push(Blocked {
+        found.push(Fault {
             code: "topic-key-shuts-out",
             message: format!("topic `{arn}` has an AWS managed key, which {service} may not use"),
-            remedy: KEY_REMEDY,
+            remedy: KEY_REMEDY.to_owned(),
         });
     }
     if !super::topic_policy::allows(&topic.policy, service, arn) {
-        found.push(Blocked {
+        found.push(Fault {
             code: "topic-policy-shuts-out",
             message: format!("the policy of topic `{arn}` does not let {service} publish"),
-            remedy: "Add a statement to the topic's policy that allows the service sns:Publish.",
+            remedy: "Add a statement to the topic's policy that allows the service sns:Publish.".to_owned(),
         });
     }
     found

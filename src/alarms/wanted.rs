@@ -1,6 +1,6 @@
 //! The alarms that an instance should have.
 
-use super::kinds::{Fits, KINDS, Kind, Unit, find_kind};
+use super::kinds::{Fits, KINDS, Kind, OWN, Unit, find_kind};
 use super::settings::{AlarmKindSettings, AlarmSettings};
 use super::threshold::{self, Threshold, parse_threshold, resolve_threshold};
 use crate::error::{Error, Result};
@@ -86,44 +86,35 @@ fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
 
 /// Why a kind does not apply to an instance.
 fn unfit(kind: &Kind, instance: &Instance) -> Option<&'static str> {
-    let is_aurora = instance.engine.starts_with("aurora") || instance.cluster.is_some();
-    let is_single = !is_aurora;
+    let is_in_cluster = instance.engine.starts_with("aurora") || instance.cluster.is_some();
     match kind.is_for {
         Fits::Every => None,
         Fits::Single => {
-            (!is_single).then_some("it is in a cluster, whose backups and storage are the cluster's")
+            is_in_cluster.then_some("it is in a cluster, whose backups and storage are the cluster's")
         }
-        Fits::Postgres => {
-            (!is_single || instance.engine != "postgres").then_some("the metric exists only for PostgreSQL")
-        }
+        Fits::Postgres => (is_in_cluster || instance.engine != "postgres")
+            .then_some("the metric exists only for PostgreSQL"),
         Fits::Replicas => instance.replica_of.is_none().then_some("it is not a read replica"),
         Fits::Gp2 => (instance.storage_type.as_deref() != Some("gp2")).then_some("its storage is not gp2"),
         Fits::Burstable => (!instance.class.starts_with("db.t")).then_some("its class is not burstable"),
         Fits::Insights => (!instance.settings.performance_insights.unwrap_or(false))
             .then_some("Performance Insights is off"),
         Fits::FixedStorage => match instance.settings.max_storage_gib {
-            _ if !is_single => Some("it is in a cluster, whose storage is the cluster's"),
+            _ if is_in_cluster => Some("it is in a cluster, whose storage is the cluster's"),
             Some(_) => Some("it has storage autoscaling"),
             None => None,
         },
     }
 }
 
-/// What is known about an instance beyond its description by RDS.
-pub(super) struct Known<'a> {
-    pub(super) instance: &'a Instance,
-    pub(super) max_connections: Option<u32>,
-    /// Topics for a kind, resolved and checked.
-    pub(super) topics: &'a dyn Fn(&AlarmKindSettings) -> Result<Vec<String>>,
-}
-
 /// The alarms that an instance should have, and the kinds that do not apply.
 pub(super) fn list_wanted(
-    known: &Known<'_>,
+    instance: &Instance,
     settings: &AlarmSettings,
+    max_connections: Option<u32>,
+    topics: impl Fn(&AlarmKindSettings) -> Result<Vec<String>>,
 ) -> Result<(Vec<WantedAlarm>, Vec<Skipped>)> {
     let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
-    let instance = known.instance;
     for kind in KINDS {
         let own = settings.kinds.get(kind.name).cloned().unwrap_or_default();
         let mut skip = |reason: &str| {
@@ -145,12 +136,12 @@ pub(super) fn list_wanted(
             Some(text) => parse_threshold(kind, text)?,
             None => default_threshold(kind, instance)?,
         };
-        let Some(resolved) = resolve_threshold(kind, threshold, instance, known.max_connections) else {
+        let Some(resolved) = resolve_threshold(kind, threshold, instance, max_connections) else {
             skip("the resources of its class are not known: give the threshold as a number");
             continue;
         };
         let shape = shape(kind, &own)?;
-        let topics = (known.topics)(&own)?;
+        let topics = topics(&own)?;
         let watch = MetricWatch {
             metric: Metric::of_instance(kind.namespace, kind.metric, instance.id.as_str()),
             statistic: kind.statistic.to_owned(),
@@ -174,7 +165,7 @@ pub(super) fn list_wanted(
                 alarm_actions: topics.clone(),
                 ok_actions: topics.clone(),
                 // A wrong dimension shows on the first day; a metric that may be absent must not raise the alarm.
-                insufficient_data_actions: if kind.is_own() { topics } else { Vec::new() },
+                insufficient_data_actions: if kind.namespace == OWN { topics } else { Vec::new() },
             },
             tags,
             from: resolved.from,
@@ -217,11 +208,6 @@ fn description(kind: &Kind, instance: &Instance, value: f64, from: &str, setting
     text.chars().take(1024).collect()
 }
 
-impl Kind {
-    fn is_own(&self) -> bool {
-        self.namespace == super::kinds::OWN
-    }
-}
 /// Whether the tags of an alarm say that it is ours.
 pub(super) fn is_ours(tags: &Tags) -> bool {
     tags.get(PURPOSE).is_some_and(|purpose| purpose == "alarm")

@@ -278,7 +278,7 @@ async fn sweep_places(args: &SweepArgs, session: &Session) -> Result<Option<Kind
     let targets = session.targets(&[], Seek::ToChange).await?;
     let plans = targets
         .each(session, async |Target { aws, .. }| {
-            let plan = sweep::plan_sweep(&aws, &vault, aws.now(now())).await?;
+            let plan = sweep::plan_sweep(&aws, &vault, None, aws.now(now())).await?;
             Ok((aws, plan))
         })
         .await?;

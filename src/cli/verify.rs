@@ -154,8 +154,7 @@ async fn compare_databases(args: VerifyArgs, session: &Session) -> Result<Option
 }
 
 fn show_progress(session: &Session, side: &str, progress: &Progress, began: Instant) {
-    let read = progress.describe_with_estimate(began.elapsed());
-    session.output.show_live(format!("{side}: {read}"), began);
+    session.output.show_live(format!("{side}: {}", progress.describe_with_estimate(began.elapsed())), began);
 }
 
 /// A URL, or a baseline by its file or its seal.

@@ -67,23 +67,15 @@ pub(super) fn begin_report(
         baseline_sha256: None,
         throwaway: Throwaway {
             id: plan.throwaway.to_string(),
-            resource_id: None,
             class: plan.request.class.clone(),
-            requested_at: None,
             expires_at: plan.expires,
-            removed_at: None,
-            found_gone_at: None,
-            kept: false,
-            left_behind: None,
-            known_as: None,
+            ..Throwaway::default()
         },
         isolation: Some(Isolated {
             parameter_group: plan.parameter_group(),
             is_made: plan.isolation.group_to_create().is_some(),
             would_have_acted: plan.isolation.acting.clone(),
-            is_at_rest: None,
-            removed_at: None,
-            left_behind: None,
+            ..Isolated::default()
         }),
         phases: Vec::new(),
         tables: Vec::new(),

@@ -102,7 +102,7 @@ pub(crate) async fn run_checks(checks: &[Check], copy: &Server) -> Vec<CheckResu
             Err(reason) => (None, Verdict::Unknown, reason),
         };
         results.push(CheckResult {
-            name: check_title(check),
+            name: check.name.clone().unwrap_or_else(|| check.query.clone()),
             database: check.database.clone(),
             query: check.query.clone(),
             expect: check.expect.to_string(),
@@ -112,10 +112,6 @@ pub(crate) async fn run_checks(checks: &[Check], copy: &Server) -> Vec<CheckResu
         });
     }
     results
-}
-
-fn check_title(check: &Check) -> String {
-    check.name.clone().unwrap_or_else(|| check.query.clone())
 }
 
 /// How long one check may take.

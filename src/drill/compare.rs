@@ -12,6 +12,7 @@ use crate::verify::Recorded;
 use crate::verify::depth::{Depth, Tables};
 use crate::verify::indexes::Indexes;
 use crate::verify::judge::{Kinship, reason_with_rows};
+
 use crate::verify::observe::WrittenTables;
 use crate::verify::physical::{self, Held, PhysicalCopy};
 use crate::verify::row_differences::{self, Extent, HowRowsDiffer, RowsNamed};
@@ -28,7 +29,7 @@ pub(super) async fn observe_aligned(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Recording> {
     let mut recording = Recording::begin_late(source, only, look).await?;
-    recording.observe(&|read| tell(Event::Counting { side: "source", read })).await?;
+    recording.observe(&|progress| tell(Event::Counting { side: "source", progress })).await?;
     Ok(recording)
 }
 
@@ -59,7 +60,8 @@ pub(super) async fn observe_copy(
     let databases = Databases::connect(copy, only, look).await?;
     let boundaries = recorded.map(|seen| seen.boundaries.clone()).unwrap_or_default();
     let question = Question { boundaries, newest_write: true };
-    let observed = databases.observe(&question, &|read| tell(Event::Counting { side: "copy", read })).await?;
+    let observed =
+        databases.observe(&question, &|progress| tell(Event::Counting { side: "copy", progress })).await?;
     let horizon = lineage::find_horizon(&databases, &observed).await?;
     let touched = match recorded.filter(|_| !observed.definitions.is_empty()) {
         Some(recorded) => {
@@ -146,7 +148,7 @@ pub(super) async fn judge_live(
     };
     let databases = Databases::connect(source, only, &ties.look).await?;
     let seen = databases
-        .observe(&Question::default(), &|read| tell(Event::Counting { side: "source", read }))
+        .observe(&Question::default(), &|progress| tell(Event::Counting { side: "source", progress }))
         .await?;
     let kinship = Kinship::Names { tolerance: ties.tolerance, because: because.to_owned() };
     Ok(judge::judge_live(&seen, &copy.observed, &kinship))
@@ -221,7 +223,7 @@ async fn compare_with_live(
         moment: ties.moment,
     };
     let held = physical::hold_against(source, only, &ties.look, physical, &|progress| {
-        tell(Event::Counting { side: "source", read: progress })
+        tell(Event::Counting { side: "source", progress })
     })
     .await?;
     Ok(Ok((Held { was_written_to, ..held }, horizon)))

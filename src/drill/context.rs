@@ -32,8 +32,7 @@ pub(crate) enum Event<'a> {
     Counting {
         /// `source` or `copy`.
         side: &'static str,
-        /// What of it was read.
-        read: Progress,
+        progress: Progress,
     },
     /// A note.
     Note(&'a str),

@@ -143,7 +143,7 @@ pub(crate) struct Moment {
 }
 
 /// The instance that was made for a drill.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Throwaway {
     /// Instance id.
     pub id: String,
@@ -169,7 +169,7 @@ pub(crate) struct Throwaway {
 }
 
 /// How a copy was isolated: kept from running jobs and subscriptions.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Isolated {
     /// The parameter group that it started with.
     pub parameter_group: Option<String>,
@@ -292,31 +292,27 @@ impl Report {
     /// What it has to say for those who are notified.
     pub(crate) fn announcement(&self) -> Announcement {
         let word = self.verdict.word().to_owned();
-        let (state, reason, next) = match (&self.throwaway.left_behind, self.verdict) {
+        let first_hint = || {
+            self.hints.first().cloned().unwrap_or_else(|| {
+                format!(
+                    "read the evidence, then say what was done: lifeboat drill annotate {} --note …",
+                    self.run
+                )
+            })
+        };
+        let (state, next) = match (&self.throwaway.left_behind, self.verdict) {
+            (Some(_), _) => (notify::State::Fail, "lifeboat drill sweep".to_owned()),
+            (None, Verdict::Pass) => (notify::State::Ok, "nothing to do".to_owned()),
+            (None, Verdict::Fail) => (notify::State::Fail, first_hint()),
+            (None, Verdict::Unknown) => (notify::State::Unknown, first_hint()),
+        };
+        let reason = match (&self.throwaway.left_behind, self.reasons.first()) {
             (Some(why), _) => {
                 let name = self.throwaway.current_name();
-                let reason = format!("throwaway `{name}` was left behind and costs money: {why}");
-                (notify::State::Fail, reason, "lifeboat drill sweep".to_owned())
+                format!("throwaway `{name}` was left behind and costs money: {why}")
             }
-            (None, verdict) => {
-                let reason = self.reasons.first().cloned();
-                let annotate = || {
-                    format!(
-                        "read the evidence, then say what was done: lifeboat drill annotate {} --note …",
-                        self.run
-                    )
-                };
-                let (state, next) = match verdict {
-                    Verdict::Pass => (notify::State::Ok, "nothing to do".to_owned()),
-                    Verdict::Fail => {
-                        (notify::State::Fail, self.hints.first().cloned().unwrap_or_else(annotate))
-                    }
-                    Verdict::Unknown => {
-                        (notify::State::Unknown, self.hints.first().cloned().unwrap_or_else(annotate))
-                    }
-                };
-                (state, reason.unwrap_or("the backup was restored and holds what it should".to_owned()), next)
-            }
+            (None, Some(reason)) => reason.clone(),
+            (None, None) => "the backup was restored and holds what it should".to_owned(),
         };
         Announcement {
             subject: Subject::Database(self.source.id.clone()),

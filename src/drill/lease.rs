@@ -89,7 +89,8 @@ pub(crate) async fn remove_dead_holders_throwaway(
         source.id,
         dead.told()
     )));
-    let plan = sweep::plan_of(cx.aws, cx.vault, &source.resource_id, cx.aws.now((cx.clock)())).await?;
+    let plan =
+        sweep::plan_sweep(cx.aws, cx.vault, Some(&source.resource_id), cx.aws.now((cx.clock)())).await?;
     let swept = sweep::apply_sweep(plan, cx.aws, cx.vault, poll, cx.tell).await;
     for one in &swept.instances {
         let word = match one.action {

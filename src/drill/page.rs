@@ -6,7 +6,7 @@
 
 pub(crate) mod words;
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
 use words::{
     distinct_words, explain_baseline, explain_table_word, explain_verdict, format_share, format_tally,
@@ -16,8 +16,8 @@ use words::{
 use super::evidence::{CheckResult, Moment, ObjectiveVerdict, Phase, Report, State, Throwaway};
 use super::outcome::{Fate, Outcome};
 use crate::page::{
-    capitalise, draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols,
-    draw_time, spell_unseen,
+    capitalise, draw_badge, draw_fact, draw_list, draw_mark, draw_name, draw_page, draw_prose, draw_time,
+    spell_unseen,
 };
 use crate::restore::Way;
 use crate::vault::chain::sha256;
@@ -32,31 +32,22 @@ const ROWS_UNFOLDED: usize = 30;
 /// Draws the page; `json` is the evidence file that it belongs to.
 pub(super) fn render_evidence(report: &Report, json: &[u8]) -> String {
     let verdict = Outcome::of_record(report).headline();
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            (draw_head(html! { (verdict) ": restore drill of " (spell_unseen(&report.source.id)) ", " (spell_unseen(&report.run)) }, ""))
-            body {
-                (draw_symbols())
-                main {
-                    (draw_heading(report))
-                    (draw_reasons(report))
-                    (draw_record(report))
-                    (draw_objectives(report))
-                    (draw_phases(report))
-                    (draw_tables(report))
-                    (draw_definitions(&report.definitions))
-                    (draw_checks(&report.checks))
-                    (draw_throwaway(report))
-                    (not_tested(&report.not_tested))
-                    (draw_evidence(report, json))
-                    (sign_off())
-                }
-                footer { "Written by lifeboat " (spell_unseen(&report.ran_by.version)) " as " (spell_unseen(&report.schema)) }
-            }
-        }
+    let shown = html! {
+        (draw_heading(report))
+        (draw_reasons(report))
+        (draw_record(report))
+        (draw_objectives(report))
+        (draw_phases(report))
+        (draw_tables(report))
+        (draw_definitions(&report.definitions))
+        (draw_checks(&report.checks))
+        (draw_throwaway(report))
+        (not_tested(&report.not_tested))
+        (draw_evidence(report, json))
+        (sign_off())
     };
-    page.into_string()
+    let title = html! { (verdict) ": restore drill of " (spell_unseen(&report.source.id)) ", " (spell_unseen(&report.run)) };
+    draw_page(title, "", shown, &report.ran_by.version, &report.schema)
 }
 
 fn draw_heading(report: &Report) -> Markup {

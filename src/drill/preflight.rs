@@ -155,11 +155,9 @@ fn find_recorded_baseline(
     }
     let name = record::vault_name(seal);
     let Some(document) = vault.read(&name)? else {
-        tell(Event::Warning(&format!(
-            "the baseline of snapshot `{}` is not in this vault: `{name}`",
-            snapshot.id
-        )));
-        return missing(format!("the baseline of snapshot `{}` is not in this vault: `{name}`", snapshot.id));
+        let why = format!("the baseline of snapshot `{}` is not in this vault: `{name}`", snapshot.id);
+        tell(Event::Warning(&why));
+        return missing(why);
     };
     let (_, recorded) = Recorded::from_sealed_json(&vault.shown(&name), &document, Some(seal))
         .map_err(|error| error.hint("Or pass `--baseline live` to compare with the source as it is now."))?;

@@ -45,13 +45,6 @@ pub(crate) struct Remains {
     pub error: Error,
 }
 
-impl Remains {
-    /// The command that removes it, for a person who has verified what it is.
-    pub(crate) fn delete_command(&self, region: &str) -> String {
-        delete_command(&self.known_as, region)
-    }
-}
-
 /// The command with which a person removes an instance.
 pub(crate) fn delete_command(id: &InstanceId, region: &str) -> String {
     format!(
@@ -209,13 +202,11 @@ async fn remove_made(
     let mut heard = Instant::now();
     loop {
         let seen = match look_for(aws, &sought).await {
-            Ok(Some(instance)) => Ok(Some(instance)),
             Ok(None) => match absence.is_proven(aws, made, deletion.is_accepted).await {
                 Ok(true) => return Ok(()),
-                Ok(false) => Ok(None),
-                Err(failure) => Err(failure),
+                unproven => unproven.map(|_| None),
             },
-            Err(failure) => Err(failure),
+            seen => seen,
         };
         let mut pause = poll.every.min(PAUSE);
         match seen {

@@ -196,7 +196,7 @@ pub(crate) fn draw_up(
     let integrity = if only.is_empty() || !sources.is_empty() {
         verify_evidence::verify_evidence(vault, &sources, &[], now)?
     } else {
-        verify_evidence::Report::of_nothing(vault, now)
+        verify_evidence::Report::of_sources(Vec::new(), vault, now)
     };
     let calendar = history.calendar_of(period, existing, now);
     let mut unreadable = history.unreadable.clone();

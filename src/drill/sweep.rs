@@ -30,7 +30,7 @@ use crate::when::format_time;
 const EXPIRY_MARGIN: TimeDelta = TimeDelta::minutes(15);
 
 /// What a sweep found and did.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct SweepReport {
     /// `lifeboat.sweep/1`.
     pub schema: &'static str,
@@ -106,15 +106,7 @@ impl SweepReport {
         sweeps: impl IntoIterator<Item = SweepReport>,
         unreached: &[Unreached],
     ) -> SweepReport {
-        let mut all = SweepReport {
-            schema: SCHEMA,
-            region: String::new(),
-            unreached: unreached.to_vec(),
-            dry_run: false,
-            instances: Vec::new(),
-            parameter_groups: Vec::new(),
-            notes: Vec::new(),
-        };
+        let mut all = SweepReport { schema: SCHEMA, unreached: unreached.to_vec(), ..SweepReport::default() };
         let mut places = Vec::new();
         for sweep in sweeps {
             places.push(Place { account: None, region: sweep.region });
@@ -150,27 +142,14 @@ pub(crate) struct SweepPlan {
 /// For how long after its beginning AWS may not yet show the throwaway of a drill that died.
 const LAG_OF_DESCRIBE: TimeDelta = TimeDelta::minutes(15);
 
-/// Decides what to remove. Reads only.
-pub(crate) async fn plan_sweep(aws: &Aws, vault: &Vault, now: DateTime<Utc>) -> Result<SweepPlan> {
-    plan_where(aws, vault, now, |_| true).await
-}
-
-/// The same for the throwaways of one source, by its immutable id.
-pub(super) async fn plan_of(
+/// Decides what to remove: all throwaways, or those of one source, by its immutable id. Reads only.
+pub(crate) async fn plan_sweep(
     aws: &Aws,
     vault: &Vault,
-    source: &ResourceId,
+    source: Option<&ResourceId>,
     now: DateTime<Utc>,
 ) -> Result<SweepPlan> {
-    plan_where(aws, vault, now, |tags| tags.get(SOURCE_RESOURCE) == Some(&source.0)).await
-}
-
-async fn plan_where(
-    aws: &Aws,
-    vault: &Vault,
-    now: DateTime<Utc>,
-    is_meant: impl Fn(&Tags) -> bool,
-) -> Result<SweepPlan> {
+    let is_meant = |tags: &Tags| source.is_none_or(|source| tags.get(SOURCE_RESOURCE) == Some(&source.0));
     let instances = aws.instances().await?;
     // AWS has told the time by now: a clock of ours that is ahead must not end the drills of others.
     let now = aws.now(now);
@@ -461,9 +440,8 @@ pub(crate) async fn apply_sweep(
         }
     }
     // Only when their instances are gone.
-    let stuck: Vec<&Swept> = instances.iter().filter(|swept| swept.action == Action::Failed).collect();
-    let stuck: BTreeSet<String> = stuck.iter().filter_map(|swept| swept.run.clone()).collect();
-    let stuck = &stuck;
+    let failed = instances.iter().filter(|swept| swept.action == Action::Failed);
+    let stuck = &failed.filter_map(|swept| swept.run.clone()).collect::<BTreeSet<String>>();
     let groups = plan.groups.into_iter().map(|group| async move {
         if group.action != Action::WouldRemove {
             return group;

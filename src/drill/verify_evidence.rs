@@ -45,17 +45,9 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Of a vault without evidence.
-    pub(crate) fn of_nothing(vault: &Vault, now: DateTime<Utc>) -> Self {
-        let verdict = Verdict::Intact;
-        Report {
-            schema: SCHEMA,
-            at: now,
-            vault: vault.shown(""),
-            verdict,
-            sources: Vec::new(),
-            limits: LIMITS,
-        }
+    pub(crate) fn of_sources(sources: Vec<Checked>, vault: &Vault, now: DateTime<Utc>) -> Self {
+        let verdict = sources.iter().map(|source| source.verdict).max().unwrap_or(Verdict::Intact);
+        Report { schema: SCHEMA, at: now, vault: vault.shown(""), verdict, sources, limits: LIMITS }
     }
 }
 
@@ -106,38 +98,23 @@ pub(crate) fn verify_evidence(
         sources.extend(known.iter().cloned());
         sources.extend(expected.iter().filter_map(|head| head.source.clone()));
     }
-    let unclear = expected.iter().any(|head| head.source.is_none()) && sources.len() != 1;
-    if unclear {
+    if expected.iter().any(|head| head.source.is_none()) && sources.len() != 1 {
         return Err(Error::request("the expected head names no source")
             .hint("Name one source, or write `--expect-head SOURCE=HASH`."));
     }
-    let is_expected = |source: &str| {
-        expected.iter().filter(move |head| head.source.as_deref().is_none_or(|of| of == source)).any(|_| true)
+    let heads_of = |source: &str| -> Vec<&str> {
+        let heads = expected.iter().filter(|head| head.source.as_deref().is_none_or(|of| of == source));
+        heads.map(|head| head.sha256.as_str()).collect()
     };
-    if let Some(source) = only.iter().find(|source| !known.contains(source) && !is_expected(source)) {
+    if let Some(source) = only.iter().find(|source| !known.contains(source) && heads_of(source).is_empty()) {
         return Err(Error::request(format!(
             "no drill of `{}` is recorded in this vault",
             source.escape_default()
         ))
         .hint("`lifeboat drill list` lists the drills; `--vault` names another vault."));
     }
-    let mut checked = Vec::new();
-    for source in &sources {
-        let heads: Vec<&str> = expected
-            .iter()
-            .filter(|head| head.source.as_deref().is_none_or(|of| of == source))
-            .map(|head| head.sha256.as_str())
-            .collect();
-        checked.push(verify_source(vault, source, &heads)?);
-    }
-    Ok(Report {
-        schema: SCHEMA,
-        at: now,
-        vault: vault.shown(""),
-        verdict: checked.iter().map(|source| source.verdict).max().unwrap_or(Verdict::Intact),
-        sources: checked,
-        limits: LIMITS,
-    })
+    let checked = sources.iter().map(|source| verify_source(vault, source, &heads_of(source)));
+    Ok(Report::of_sources(checked.collect::<Result<_>>()?, vault, now))
 }
 
 /// Checks one source, and again if it was written to in between.

@@ -21,33 +21,27 @@ pub(crate) struct Window {
 impl Window {
     /// Reads a backup window, `hh24:mi-hh24:mi`, of at least 30 minutes (Amazon RDS API, `ModifyDBInstance`).
     pub(crate) fn daily(text: &str) -> Result<Self> {
-        let read = || {
-            let (start, end) = text.split_once('-')?;
-            Some((time_of_day(start)?, time_of_day(end)?))
-        };
-        let (start, end) = read().ok_or_else(|| {
+        Self::read(text, "backup", DAY, time_of_day)?.ok_or_else(|| {
             wrong(text, "backup", "it is not of the form hh24:mi-hh24:mi")
                 .hint("Use UTC and 24-hour times, such as 03:00-03:30; it may span midnight.")
-        })?;
-        Self::between(start, end, DAY).ok_or_else(|| {
-            wrong(text, "backup", "it is shorter than 30 minutes")
-                .hint("AWS requires a backup window of at least 30 minutes.")
         })
     }
 
     /// Reads a maintenance window, `ddd:hh24:mi-ddd:hh24:mi`.
     pub(crate) fn weekly(text: &str) -> Result<Self> {
-        let read = || {
-            let (start, end) = text.split_once('-')?;
-            Some((time_of_week(start)?, time_of_week(end)?))
-        };
-        let (start, end) = read().ok_or_else(|| {
+        Self::read(text, "maintenance", WEEK, time_of_week)?.ok_or_else(|| {
             wrong(text, "maintenance", "it is not of the form ddd:hh24:mi-ddd:hh24:mi")
                 .hint("Use UTC and 24-hour times, such as sun:05:00-sun:05:30.")
-        })?;
-        Self::between(start, end, WEEK).ok_or_else(|| {
-            wrong(text, "maintenance", "it is shorter than 30 minutes")
-                .hint("AWS requires a maintenance window of at least 30 minutes.")
+        })
+    }
+
+    /// `None` if the text is not of that form.
+    fn read(text: &str, kind: &str, every: u32, time: fn(&str) -> Option<u32>) -> Result<Option<Self>> {
+        let read = text.split_once('-').and_then(|(start, end)| Some((time(start)?, time(end)?)));
+        let Some((start, end)) = read else { return Ok(None) };
+        Self::between(start, end, every).map(Some).ok_or_else(|| {
+            wrong(text, kind, "it is shorter than 30 minutes")
+                .hint(format!("AWS requires a {kind} window of at least 30 minutes."))
         })
     }
 

@@ -13,6 +13,11 @@ use super::values::Values;
 
 pub(super) use programs::{Program, judge_call, search_path};
 
+/// Whether a word is one of a list, which has spaces between its words.
+pub(super) fn is_listed(word: &str, list: &str) -> bool {
+    list.split_whitespace().any(|listed| listed == word)
+}
+
 /// Whether a call of lifeboat is read-only; the reason if it is not.
 pub(crate) type ReadsOnly<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
 

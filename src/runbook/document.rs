@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 use super::expect::Assertion;
-use super::fault::{Fault, Position};
+use super::fault::{Faults, Position};
 use super::wait::Condition;
 
 /// Where a runbook comes from.
@@ -89,7 +89,7 @@ pub(crate) struct Runbook {
     /// What is to be done, in order.
     pub steps: Vec<Step>,
     /// What is wrong, in order.
-    pub faults: Vec<Fault>,
+    pub faults: Faults,
 }
 
 /// The front matter.
@@ -151,18 +151,21 @@ pub(crate) struct Needs {
 }
 
 /// A file that must exist.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct NeedsFile {
     /// Its path, with placeholders and with `$BACKUP_DIR`.
     pub path: String,
     /// A pattern that one of its lines must match.
     pub has: Option<String>,
     /// Whether it will be replaced, so that its folder must be writable.
+    #[serde(default, rename = "replaced")]
     pub is_replaced: bool,
 }
 
 /// A database that must accept our login.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct NeedsDatabase {
     /// Parameter with the id of a DB instance or with a URL; otherwise what libpq's environment says.
     pub on: Option<String>,
@@ -173,6 +176,7 @@ pub(crate) struct NeedsDatabase {
     /// Tables that must not be in it, since steps create them.
     pub without_tables: Option<String>,
     /// Whether databases are created there.
+    #[serde(default)]
     pub creates_databases: bool,
 }
 
@@ -184,7 +188,8 @@ impl NeedsDatabase {
 }
 
 /// The AWS account that a runbook is for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct NeedsAws {
     /// Account id.
     pub account: Option<String>,
@@ -257,6 +262,18 @@ pub(crate) enum Kind {
         /// What they must type.
         answer: Option<String>,
     },
+}
+
+impl Step {
+    /// All its scripts, each with its role in words; its own has none.
+    pub(super) fn scripts(&self) -> impl Iterator<Item = (&'static str, &Script)> {
+        let attached =
+            [("probe of ", &self.probe), ("undo of ", &self.undo), ("undo-check of ", &self.undo_check)];
+        let own = self.kind.act().map(|act| ("", &act.script));
+        own.into_iter()
+            .chain(attached.into_iter().filter_map(|(role, script)| Some((role, script.as_ref()?))))
+            .chain(self.by_hand.iter().map(|script| ("by-hand block of ", script)))
+    }
 }
 
 impl Kind {

@@ -8,7 +8,7 @@ mod words;
 
 use std::collections::BTreeSet;
 
-use super::document::{Kind, Runbook, Script};
+use super::document::{Kind, Runbook};
 use super::fault::Position;
 use words::{Command, Word, read_commands};
 
@@ -40,14 +40,13 @@ pub(super) struct Found {
 pub(super) fn list_evaluations(runbook: &Runbook, values: &BTreeSet<String>, by_hand: ByHand) -> Vec<Found> {
     let mut found = Vec::new();
     for step in &runbook.steps {
-        let mut scripts: Vec<(&str, &Script)> = Vec::new();
-        scripts.extend(step.kind.act().map(|act| ("", &act.script)));
-        scripts.extend(step.probe.as_ref().map(|script| ("the probe of ", script)));
-        scripts.extend(step.undo.as_ref().map(|script| ("the undo of ", script)));
-        if by_hand == ByHand::Included {
-            scripts.extend(step.by_hand.iter().map(|script| ("the by-hand block of ", script)));
-        }
-        for (role, script) in scripts {
+        let is_read = |role: &str| match role {
+            "undo-check of " => false,
+            "by-hand block of " => by_hand == ByHand::Included,
+            _ => true,
+        };
+        for (role, script) in step.scripts().filter(|(role, _)| is_read(role)) {
+            let the = if role.is_empty() { "" } else { "the " };
             let is_sql = role.is_empty() && matches!(step.kind, Kind::Sql(..));
             let evaluations = match is_sql {
                 true => find_raw_values(&script.text, values),
@@ -55,7 +54,10 @@ pub(super) fn list_evaluations(runbook: &Runbook, values: &BTreeSet<String>, by_
             };
             found.extend(evaluations.into_iter().map(|it| Found {
                 at: Position { line: script.at.line + it.line, ..script.at },
-                message: format!("`{}` in {role}`{}` evaluates the value of `{}`", it.by, step.id, it.name),
+                message: format!(
+                    "`{}` in {the}{role}`{}` evaluates the value of `{}`",
+                    it.by, step.id, it.name
+                ),
             }));
         }
     }

@@ -9,7 +9,7 @@
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
-use super::fault::{Fault, Position};
+use super::fault::{Faults, Position};
 use super::values::{self, Values};
 use crate::when::parse_duration;
 
@@ -74,7 +74,7 @@ pub(crate) struct Observed {
 }
 
 /// Parses the expectations of a block whose first line is at `at`.
-pub(super) fn parse_assertions(text: &str, at: Position, faults: &mut Vec<Fault>) -> Vec<Assertion> {
+pub(super) fn parse_assertions(text: &str, at: Position, faults: &mut Faults) -> Vec<Assertion> {
     let mut assertions = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let column = at.column + line.len() - line.trim_start().len();
@@ -83,18 +83,15 @@ pub(super) fn parse_assertions(text: &str, at: Position, faults: &mut Vec<Fault>
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        match read_line(line, here) {
-            Ok(assertion) => assertions.push(assertion),
-            Err(fault) => faults.push(fault),
-        }
+        assertions.extend(read_line(line, here, faults));
     }
     if assertions.is_empty() && faults.is_empty() {
-        faults.push(Fault::malformed(at, "expect", "this block expects nothing"));
+        faults.malformed(at, "expect", "this block expects nothing");
     }
     assertions
 }
 
-fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
+fn read_line(line: &str, at: Position, faults: &mut Faults) -> Option<Assertion> {
     let padded = format!("{line} ");
     // The operator is the first one in the line; the right side may contain others.
     let found = OPERATORS
@@ -104,9 +101,10 @@ fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
         })
         .min_by_key(|(place, length, ..)| (*place, *length));
     let Some((place, _, word, operator)) = found else {
-        return Err(Fault::malformed(at, "expect", format!("`{}` is not an expectation", line.escape_default())).hint(
+        faults.malformed(at, "expect", format!("`{}` is not an expectation", line.escape_default())).hint(
             "Write `NAME OPERATOR VALUE`; operators are =, !=, <, <=, >, >=, matches, does not match, contains, does not contain, is empty, is not empty.",
-        ));
+        );
+        return None;
     };
     let left = padded[..place].trim().trim_start_matches('$').trim_matches(['{', '}']).to_owned();
     let mut right = padded[place + word.len()..].trim().to_owned();
@@ -115,7 +113,8 @@ fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
         if !right.contains("{{")
             && let Err(why) = regex_lite::Regex::new(&right)
         {
-            return Err(Fault::malformed(at, "expect", format!("the pattern is invalid: {why}")));
+            faults.malformed(at, "expect", format!("the pattern is invalid: {why}"));
+            return None;
         }
     } else if let Some((value, sign, duration)) = split_offset(&right) {
         later_by = TimeDelta::from_std(duration).unwrap_or_default() * sign;
@@ -123,13 +122,10 @@ fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
     }
     let takes_nothing = matches!(operator, Operator::IsEmpty | Operator::IsNotEmpty);
     if left.is_empty() || takes_nothing != right.is_empty() {
-        return Err(Fault::malformed(
-            at,
-            "expect",
-            format!("`{}` is an incomplete expectation", line.escape_default()),
-        ));
+        faults.malformed(at, "expect", format!("`{}` is an incomplete expectation", line.escape_default()));
+        return None;
     }
-    Ok(Assertion { text: line.to_owned(), at, left, operator, right, later_by })
+    Some(Assertion { text: line.to_owned(), at, left, operator, right, later_by })
 }
 
 /// `$when - 15m`: the value, the sign and the duration.
@@ -244,7 +240,7 @@ mod tests {
     use super::*;
 
     fn holds(line: &str, stdout: &str, pairs: &[(&str, &str)]) -> Result<(), String> {
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         let read = parse_assertions(line, Position { line: 1, column: 1 }, &mut faults);
         assert!(faults.is_empty(), "{line}: {faults:?}");
         let mut values = Values::default();
@@ -274,7 +270,7 @@ mod tests {
 
     #[test]
     fn what_is_no_sentence_is_refused_with_its_place() {
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         parse_assertions("\n  latest => 3", Position { line: 10, column: 1 }, &mut faults);
         assert_eq!((faults[0].at.line, faults[0].at.column), (11, 3));
         parse_assertions("stdout matches (", Position { line: 1, column: 1 }, &mut faults);

@@ -41,24 +41,68 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// An error.
-    pub(super) fn malformed(at: Position, code: &'static str, message: impl Into<String>) -> Self {
-        Fault { at, severity: Severity::Malformed, code, message: message.into(), hint: None }
-    }
-
-    /// A warning.
-    pub(super) fn shortfall(at: Position, code: &'static str, message: impl Into<String>) -> Self {
-        Fault { at, severity: Severity::Shortfall, code, message: message.into(), hint: None }
-    }
-
-    /// A note.
-    pub(super) fn note(at: Position, code: &'static str, message: impl Into<String>) -> Self {
-        Fault { at, severity: Severity::Note, code, message: message.into(), hint: None }
-    }
-
     /// Adds what to do about it.
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(&mut self, hint: impl Into<String>) {
         self.hint = Some(hint.into());
-        self
+    }
+}
+
+/// The faults of a runbook, as they are found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults(pub(super) Vec<Fault>);
+
+impl Faults {
+    /// Adds an error.
+    pub(super) fn malformed(
+        &mut self,
+        at: Position,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Fault {
+        self.add(at, Severity::Malformed, code, message.into())
+    }
+
+    /// Adds a warning.
+    pub(super) fn shortfall(
+        &mut self,
+        at: Position,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Fault {
+        self.add(at, Severity::Shortfall, code, message.into())
+    }
+
+    /// Adds a note.
+    pub(super) fn note(
+        &mut self,
+        at: Position,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Fault {
+        self.add(at, Severity::Note, code, message.into())
+    }
+
+    fn add(&mut self, at: Position, severity: Severity, code: &'static str, message: String) -> &mut Fault {
+        let place = self.0.len();
+        self.0.push(Fault { at, severity, code, message, hint: None });
+        &mut self.0[place]
+    }
+
+    /// Moves those of another list to the end of this one.
+    pub(super) fn append(&mut self, other: &mut Faults) {
+        self.0.append(&mut other.0);
+    }
+
+    /// Sorts them as they stand in the file.
+    pub(super) fn sort(&mut self) {
+        self.0.sort_by_key(|fault| (fault.at, fault.severity));
+    }
+}
+
+impl std::ops::Deref for Faults {
+    type Target = [Fault];
+
+    fn deref(&self) -> &[Fault] {
+        &self.0
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::fault::{Fault, Position};
+use super::confined::is_listed;
+use super::fault::{Faults, Position};
 use crate::when::parse_duration;
 
 /// Languages that have a meaning here.
@@ -10,52 +11,9 @@ pub(super) const ROLES: [&str; 10] =
     ["sh", "sql", "expect", "probe", "wait", "confirm", "manual", "approve", "undo", "undo-check"];
 
 /// Languages of examples, which are only read.
-const PROSE: [&str; 44] = [
-    "",
-    "text",
-    "txt",
-    "plain",
-    "plaintext",
-    "console",
-    "shell-session",
-    "output",
-    "json",
-    "jsonc",
-    "json5",
-    "yaml",
-    "yml",
-    "toml",
-    "ini",
-    "env",
-    "dotenv",
-    "properties",
-    "conf",
-    "nginx",
-    "bash",
-    "shell",
-    "zsh",
-    "fish",
-    "powershell",
-    "python",
-    "py",
-    "ruby",
-    "php",
-    "js",
-    "javascript",
-    "ts",
-    "typescript",
-    "go",
-    "rust",
-    "java",
-    "diff",
-    "patch",
-    "markdown",
-    "md",
-    "html",
-    "xml",
-    "csv",
-    "mermaid",
-];
+const PROSE: &str = "text txt plain plaintext console shell-session output json jsonc json5 yaml yml toml ini env dotenv \
+     properties conf nginx bash shell zsh fish powershell python py ruby php js javascript ts typescript go \
+     rust java diff patch markdown md html xml csv mermaid";
 
 /// The opening line of a fenced block.
 #[derive(Clone, Debug)]
@@ -84,7 +42,7 @@ pub(super) enum Language {
 pub(super) fn language(word: &str) -> Language {
     if ROLES.contains(&word) {
         Language::Role
-    } else if PROSE.contains(&word) {
+    } else if word.is_empty() || is_listed(word, PROSE) {
         Language::Prose
     } else {
         Language::Unknown
@@ -104,7 +62,7 @@ pub(super) fn nearest_role(word: &str) -> Option<&'static str> {
 
 impl Fence {
     /// Parses the text after the backticks; `at` is where it begins.
-    pub(super) fn parse(text: &str, at: Position, faults: &mut Vec<Fault>) -> Self {
+    pub(super) fn parse(text: &str, at: Position, faults: &mut Faults) -> Self {
         let letters: Vec<char> = text.chars().collect();
         let here = |index: usize| Position { line: at.line, column: at.column + index };
         let mut place = letters.iter().take_while(|c| c.is_whitespace()).count();
@@ -130,16 +88,16 @@ impl Fence {
             if letters.get(place) == Some(&'=') {
                 let (text, end, is_closed) = read_value(&letters, place + 1);
                 if !is_closed {
-                    faults.push(Fault::malformed(
+                    faults.malformed(
                         here(place + 1),
                         "attribute",
                         format!("the quoted value of `{name}` is not closed"),
-                    ));
+                    );
                 }
                 (value, place) = (Some(text), end);
             }
             if fence.attributes.iter().any(|other| other.name == name) {
-                faults.push(Fault::malformed(here(begin), "attribute", format!("`{name}` is given twice")));
+                faults.malformed(here(begin), "attribute", format!("`{name}` is given twice"));
             }
             fence.attributes.push(Attribute { name, value, at: here(begin), is_used: false.into() });
         }
@@ -162,69 +120,63 @@ impl Fence {
     }
 
     /// The value of an attribute.
-    pub(super) fn value(&self, name: &str, faults: &mut Vec<Fault>) -> Option<String> {
+    pub(super) fn value(&self, name: &str, faults: &mut Faults) -> Option<String> {
         let found = self.find(name)?;
         match &found.value {
             Some(value) if !value.is_empty() => Some(value.clone()),
             _ => {
-                faults.push(
-                    Fault::malformed(found.at, "attribute", format!("`{name}` has no value"))
-                        .hint(format!("Write `{name}=VALUE`.")),
-                );
+                faults
+                    .malformed(found.at, "attribute", format!("`{name}` has no value"))
+                    .hint(format!("Write `{name}=VALUE`."));
                 None
             }
         }
     }
 
     /// Names, separated by spaces or commas.
-    pub(super) fn names(&self, name: &str, faults: &mut Vec<Fault>) -> Vec<String> {
+    pub(super) fn names(&self, name: &str, faults: &mut Faults) -> Vec<String> {
         let value = self.value(name, faults).unwrap_or_default();
         value.split([' ', ',']).filter(|part| !part.is_empty()).map(str::to_owned).collect()
     }
 
     /// Whether a bare word is present.
-    pub(super) fn flag(&self, name: &str, faults: &mut Vec<Fault>) -> bool {
+    pub(super) fn flag(&self, name: &str, faults: &mut Faults) -> bool {
         let Some(found) = self.find(name) else { return false };
         if found.value.is_some() {
-            faults.push(Fault::malformed(found.at, "attribute", format!("`{name}` takes no value")));
+            faults.malformed(found.at, "attribute", format!("`{name}` takes no value"));
         }
         true
     }
 
     /// A duration.
-    pub(super) fn duration(&self, name: &str, faults: &mut Vec<Fault>) -> Option<Duration> {
+    pub(super) fn duration(&self, name: &str, faults: &mut Faults) -> Option<Duration> {
         let value = self.value(name, faults)?;
         match parse_duration(&value) {
             Ok(duration) if !duration.is_zero() => Some(duration),
             _ => {
                 let what = format!("`{}` is not a duration", value.escape_default());
-                faults.push(
-                    Fault::malformed(self.at(name), "attribute", what)
-                        .hint("Write it as in `90s`, `5m` or `2h`."),
-                );
+                faults
+                    .malformed(self.at(name), "attribute", what)
+                    .hint("Write it as in `90s`, `5m` or `2h`.");
                 None
             }
         }
     }
 
     /// Whatever was not read is unknown: a misspelt `timeout` must not become no timeout.
-    pub(super) fn refuse_the_rest(&self, allowed: &[&str], faults: &mut Vec<Fault>) {
+    pub(super) fn refuse_the_rest(&self, allowed: &[&str], faults: &mut Faults) {
         for attribute in self.attributes.iter().filter(|attribute| !attribute.is_used.get()) {
             let name = attribute.name.escape_default();
-            let mut fault = Fault::malformed(
-                attribute.at,
-                "attribute",
-                format!("a block of role `{}` has no attribute `{name}`", self.role),
-            );
+            let what = format!("a block of role `{}` has no attribute `{name}`", self.role);
+            let fault = faults.malformed(attribute.at, "attribute", what);
             let near = allowed
                 .iter()
                 .map(|known| (strsim::damerau_levenshtein(known, &attribute.name), *known))
                 .min();
-            fault = match near.filter(|(distance, _)| *distance <= 2) {
-                Some((_, near)) => fault.hint(format!("Did you mean `{near}`?")),
-                None => fault.hint(format!("It takes {}.", allowed.join(", "))),
-            };
-            faults.push(fault);
+            match near {
+                Some((..=2, near)) => fault.hint(format!("Did you mean `{near}`?")),
+                _ => fault.hint(format!("It takes {}.", allowed.join(", "))),
+            }
         }
     }
 }
@@ -256,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_opening_line_is_read_with_its_places() {
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         let at = Position { line: 7, column: 4 };
         let fence = Fence::parse(
             "sh id=restore timeout=5m once creates=\"db:{{target}} file:x\" tiemout=3",

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::document::{Front, Needs, NeedsAws, NeedsDatabase, NeedsFile, Parameter};
-use super::fault::{Fault, Position};
+use super::fault::{Faults, Position};
 use super::values;
 use crate::when::parse_duration;
 
@@ -49,38 +49,11 @@ struct WrittenParameter {
 struct WrittenNeeds {
     #[serde(default)]
     commands: Vec<String>,
-    aws: Option<WrittenAws>,
+    aws: Option<NeedsAws>,
     #[serde(default)]
-    files: Vec<Spanned<WrittenFile>>,
+    files: Vec<Spanned<NeedsFile>>,
     #[serde(default)]
-    databases: Vec<Spanned<WrittenDatabase>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenFile {
-    path: String,
-    has: Option<String>,
-    #[serde(default)]
-    replaced: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenDatabase {
-    on: Option<String>,
-    db: Option<String>,
-    tables: Option<String>,
-    without_tables: Option<String>,
-    #[serde(default)]
-    creates_databases: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenAws {
-    account: Option<String>,
-    region: Option<String>,
+    databases: Vec<NeedsDatabase>,
 }
 
 /// Names that are reserved by lifeboat, the shell or the programs that it starts.
@@ -98,7 +71,7 @@ pub(super) const TAKEN: [&str; 10] = [
 ];
 
 /// Reads the front matter; it begins in line 2 of the file.
-pub(super) fn parse_front(yaml: &str, faults: &mut Vec<Fault>) -> Front {
+pub(super) fn parse_front(yaml: &str, faults: &mut Faults) -> Front {
     let written: Written = match serde_saphyr::from_str(yaml) {
         Ok(written) => written,
         Err(error) => {
@@ -117,45 +90,42 @@ pub(super) fn parse_front(yaml: &str, faults: &mut Vec<Fault>) -> Front {
                 .next()
                 .unwrap_or_default()
                 .to_owned();
-            faults.push(Fault::malformed(at, "front-matter", format!("the front matter is invalid: {}", text.trim_start_matches("error: "))).hint(
+            faults.malformed(at, "front-matter", format!("the front matter is invalid: {}", text.trim_start_matches("error: "))).hint(
                 "It needs `runbook: 1` and a `title`, and may have owner, review_by, rto, rpo, params and needs.",
-            ));
+            );
             return Front::default();
         }
     };
     let start = Position { line: 1, column: 1 };
     if written.runbook.value != 1 {
-        faults.push(
-            Fault::malformed(
+        faults
+            .malformed(
                 position_of(&written.runbook),
                 "version",
                 format!("format version {} is not supported", written.runbook.value),
             )
-            .hint("This version of lifeboat supports `runbook: 1`."),
-        );
+            .hint("This version of lifeboat supports `runbook: 1`.");
     }
     if written.owner.as_ref().is_none_or(|owner| owner.value.trim().is_empty()) {
-        faults.push(
-            Fault::shortfall(start, "owner", "this runbook has no owner")
-                .hint("Add `owner:` to the front matter."),
-        );
+        faults
+            .shortfall(start, "owner", "this runbook has no owner")
+            .hint("Add `owner:` to the front matter.");
     }
     if written.rto.is_none() {
-        faults.push(Fault::note(start, "rto", "there is no `rto`: a run cannot show the time left"));
+        faults.note(start, "rto", "there is no `rto`: a run cannot show the time left");
     }
     let review_by = read_date(&written, faults);
     let mut duration = |written: &Option<Spanned<String>>, name: &str| {
         let written = written.as_ref()?;
         let read = parse_duration(&written.value).ok();
         if read.is_none() {
-            faults.push(
-                Fault::malformed(
+            faults
+                .malformed(
                     position_of(written),
                     "front-matter",
                     format!("`{}` is not a duration for `{name}`", written.value.escape_default()),
                 )
-                .hint("Write it as in `60m`."),
-            );
+                .hint("Write it as in `60m`.");
         }
         read
     };
@@ -173,9 +143,9 @@ pub(super) fn parse_front(yaml: &str, faults: &mut Vec<Fault>) -> Front {
         parameters,
         needs: Needs {
             files: read_files(written.needs.files, faults),
-            databases: written.needs.databases.into_iter().map(|it| read_database(it.value)).collect(),
+            databases: written.needs.databases,
             commands: written.needs.commands,
-            aws: written.needs.aws.map(|aws| NeedsAws { account: aws.account, region: aws.region }),
+            aws: written.needs.aws,
         },
     }
 }
@@ -191,47 +161,38 @@ fn position_of<T>(spanned: &Spanned<T>) -> Position {
     )
 }
 
-fn read_files(written: Vec<Spanned<WrittenFile>>, faults: &mut Vec<Fault>) -> Vec<NeedsFile> {
-    let read = written.into_iter().map(|file| {
-        let at = position_of(&file);
-        let WrittenFile { path, has, replaced } = file.value;
-        if let Some(Err(why)) = has.as_deref().map(values::compile_line_pattern) {
-            faults.push(Fault::malformed(at, "pattern", format!("`has` of `{path}` is invalid: {why}")));
+fn read_files(written: Vec<Spanned<NeedsFile>>, faults: &mut Faults) -> Vec<NeedsFile> {
+    for file in &written {
+        if let Some(Err(why)) = file.value.has.as_deref().map(values::compile_line_pattern) {
+            let what = format!("`has` of `{}` is invalid: {why}", file.value.path);
+            faults.malformed(position_of(file), "pattern", what);
         }
-        NeedsFile { path, has, is_replaced: replaced }
-    });
-    read.collect()
+    }
+    written.into_iter().map(|file| file.value).collect()
 }
 
-fn read_database(written: WrittenDatabase) -> NeedsDatabase {
-    let WrittenDatabase { on, db, tables, without_tables, creates_databases } = written;
-    NeedsDatabase { on, db, tables, without_tables, creates_databases }
-}
-
-fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
+fn read_date(written: &Written, faults: &mut Faults) -> Option<NaiveDate> {
     let Some(text) = &written.review_by else {
         let start = Position { line: 1, column: 1 };
-        faults.push(
-            Fault::shortfall(start, "review", "this runbook has no review date")
-                .hint("Add `review_by: YYYY-MM-DD`."),
-        );
+        faults
+            .shortfall(start, "review", "this runbook has no review date")
+            .hint("Add `review_by: YYYY-MM-DD`.");
         return None;
     };
     let date = NaiveDate::parse_from_str(text.value.trim(), "%Y-%m-%d").ok();
     if date.is_none() {
-        faults.push(
-            Fault::malformed(
+        faults
+            .malformed(
                 position_of(text),
                 "front-matter",
                 format!("`{}` is not a date", text.value.escape_default()),
             )
-            .hint("Write it as in `2027-03-01`."),
-        );
+            .hint("Write it as in `2027-03-01`.");
     }
     date
 }
 
-fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut Vec<Fault>) -> Parameter {
+fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut Faults) -> Parameter {
     let at = position_of(&written);
     let WrittenParameter { required, pattern, default, rehearse, env, secret, free_text, is, example, help } =
         written.value;
@@ -239,78 +200,53 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !is_name || TAKEN.contains(&name.as_str()) {
         let what = format!("`{}` is not a valid parameter name", name.escape_default());
-        faults.push(Fault::malformed(at, "parameter", what).hint(
+        faults.malformed(at, "parameter", what).hint(
             "Use lower-case letters, digits and underscores, a letter first; run_id, run_short, run_mode, http_proxy and the like are reserved.",
-        ));
+        );
     }
+    let written = [&default, &rehearse].into_iter().flatten().map(|it| it.value.as_str());
+    let texts: Vec<&str> = written.chain(example.as_deref()).collect();
     if let Some(pattern) = &pattern {
         match values::compile_pattern(&pattern.value) {
-            Err(why) => faults.push(Fault::malformed(
-                position_of(pattern),
-                "pattern",
-                format!("the pattern of `{name}` is invalid: {why}"),
-            )),
+            Err(why) => {
+                let what = format!("the pattern of `{name}` is invalid: {why}");
+                faults.malformed(position_of(pattern), "pattern", what);
+            }
             Ok(compiled) => {
-                let fixed = |text: &&str| !text.contains("{{") && !text.is_empty();
-                for text in [
-                    default.as_ref().map(|it| it.value.as_str()),
-                    rehearse.as_ref().map(|it| it.value.as_str()),
-                    example.as_deref(),
-                ]
-                .into_iter()
-                .flatten()
-                .filter(fixed)
-                {
-                    if !compiled.is_match(text) {
-                        faults.push(Fault::malformed(
-                            position_of(pattern),
-                            "pattern",
-                            format!(
-                                "`{}` does not match the pattern of its own parameter `{name}`",
-                                text.escape_default()
-                            ),
-                        ));
-                    }
+                let fixed = |text: &&&str| !text.contains("{{") && !text.is_empty();
+                for text in texts.iter().filter(fixed).filter(|text| !compiled.is_match(text)) {
+                    let what = format!(
+                        "`{}` does not match the pattern of its own parameter `{name}`",
+                        text.escape_default()
+                    );
+                    faults.malformed(position_of(pattern), "pattern", what);
                 }
             }
         }
     } else if !secret && is.is_none() {
-        faults.push(Fault::note(at, "pattern", format!("parameter `{name}` has no pattern")));
+        faults.note(at, "pattern", format!("parameter `{name}` has no pattern"));
     }
     if !secret && !free_text {
-        for text in [
-            default.as_ref().map(|it| it.value.as_str()),
-            rehearse.as_ref().map(|it| it.value.as_str()),
-            example.as_deref(),
-        ]
-        .into_iter()
-        .flatten()
-        {
+        for text in &texts {
             if let Err(why) = values::judge_plain(&values::without_placeholders(text)) {
                 let what = format!("`{}` cannot be a value of `{name}`: {why}", text.escape_default());
-                faults.push(Fault::malformed(at, "free-text", what).hint(values::FREE_TEXT));
+                faults.malformed(at, "free-text", what).hint(values::FREE_TEXT);
             }
         }
     }
     if let Some(is) = is.as_ref().filter(|is| is.value != "time") {
         let what = format!("parameter `{name}` is `{}`, which is not supported", is.value.escape_default());
-        faults.push(Fault::malformed(position_of(is), "parameter", what).hint("`is` can only be `time`."));
+        faults.malformed(position_of(is), "parameter", what).hint("`is` can only be `time`.");
     }
     if required && default.is_some() {
-        faults.push(
-            Fault::malformed(at, "parameter", format!("parameter `{name}` is required and has a default"))
-                .hint("Leave out one of them."),
-        );
+        faults
+            .malformed(at, "parameter", format!("parameter `{name}` is required and has a default"))
+            .hint("Leave out one of them.");
     }
     if !required && default.is_none() && rehearse.is_none() && env.is_none() {
-        faults.push(
-            Fault::malformed(
-                at,
-                "parameter",
-                format!("parameter `{name}` has no default and is not required"),
-            )
-            .hint("Add `required: true` or a `default`."),
-        );
+        faults
+            .malformed(at, "parameter", format!("parameter `{name}` has no default and is not required"))
+            .hint("Add `required: true` or a `default`.");
     }
     let text = |written: Option<Spanned<String>>| written.map(|it| it.value);
     Parameter {
@@ -330,7 +266,7 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
 }
 
 /// A default may use the parameters before it.
-fn refuse_unknown_placeholders(parameters: &[Parameter], faults: &mut Vec<Fault>) {
+fn refuse_unknown_placeholders(parameters: &[Parameter], faults: &mut Faults) {
     for (index, parameter) in parameters.iter().enumerate() {
         for text in [&parameter.default, &parameter.rehearse].into_iter().flatten() {
             for used in values::placeholders(text) {
@@ -342,10 +278,9 @@ fn refuse_unknown_placeholders(parameters: &[Parameter], faults: &mut Vec<Fault>
                         "the default of `{}` uses `{{{{{used}}}}}`, which is not available there",
                         parameter.name
                     );
-                    faults.push(
-                        Fault::malformed(parameter.at, "placeholder", what)
-                            .hint("It can use run.id, run.short and the parameters before it."),
-                    );
+                    faults
+                        .malformed(parameter.at, "placeholder", what)
+                        .hint("It can use run.id, run.short and the parameters before it.");
                 }
             }
         }

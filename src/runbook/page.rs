@@ -3,7 +3,7 @@
 //! Pure: a report in, a page out. The page runs no script and loads nothing, and everything that came from outside passes through
 //! maud's escaping.
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
 use super::document::Mode;
 use super::report::{Report, StepReport};
@@ -13,8 +13,7 @@ use super::words::{Count, Headline, StepWords, headline, is_done, recovery_sente
 use crate::drill::page::sign_off;
 use crate::drill::page::words::format_share;
 use crate::page::{
-    draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols, draw_time,
-    spell_unseen,
+    draw_badge, draw_fact, draw_list, draw_mark, draw_name, draw_page, draw_prose, draw_time, spell_unseen,
 };
 use crate::when::format_span;
 use crate::words::Tone;
@@ -24,27 +23,18 @@ const OWN_CSS: &str = include_str!("page.css");
 /// Draws the page; `json` is the evidence file that it belongs to.
 pub(super) fn render_page(report: &Report, json: &[u8]) -> String {
     let word = headline(report).word;
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            (draw_head(html! { (word) ": " (spell_unseen(&report.title)) ", " (spell_unseen(&report.run)) }, OWN_CSS))
-            body {
-                (draw_symbols())
-                main {
-                    (draw_header(report))
-                    (draw_objectives(report))
-                    (draw_steps(report))
-                    (draw_left_behind(report))
-                    (draw_not_rehearsed(report))
-                    (draw_record(report))
-                    (draw_evidence(report, json))
-                    (sign_off())
-                }
-                footer { "Written by lifeboat " (spell_unseen(&report.ran_by.version)) " as " (report.schema) }
-            }
-        }
+    let shown = html! {
+        (draw_header(report))
+        (draw_objectives(report))
+        (draw_steps(report))
+        (draw_left_behind(report))
+        (draw_not_rehearsed(report))
+        (draw_record(report))
+        (draw_evidence(report, json))
+        (sign_off())
     };
-    page.into_string()
+    let title = html! { (word) ": " (spell_unseen(&report.title)) ", " (spell_unseen(&report.run)) };
+    draw_page(title, OWN_CSS, shown, &report.ran_by.version, report.schema)
 }
 
 fn draw_header(report: &Report) -> Markup {

@@ -8,7 +8,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use super::document::{Act, Front, Kind, Mode, Origin, Runbook, Script, SqlTarget, Step, Waiting};
 use super::evaluation::{self, ByHand};
-use super::fault::{Fault, Position};
+use super::fault::{Faults, Position};
 use super::fence::{Fence, Language, ROLES, language, nearest_role};
 use super::shell::is_name;
 use super::{expect, front, sha256, values, wait};
@@ -24,7 +24,7 @@ pub(crate) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
         text: String::new(),
         front: Front::default(),
         steps: Vec::new(),
-        faults: Vec::new(),
+        faults: Faults::default(),
     };
     runbook.text = match std::str::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text).to_owned(),
@@ -34,9 +34,7 @@ pub(crate) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
                 line: good.matches('\n').count() + 1,
                 column: good.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
             };
-            runbook
-                .faults
-                .push(Fault::malformed(at, "utf-8", "the file is not UTF-8 text").hint("Save it as UTF-8."));
+            runbook.faults.malformed(at, "utf-8", "the file is not UTF-8 text").hint("Save it as UTF-8.");
             return runbook;
         }
     };
@@ -48,9 +46,9 @@ pub(crate) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
         }
         None => {
             let start = Position { line: 1, column: 1 };
-            runbook.faults.push(Fault::malformed(start, "front-matter", "there is no front matter").hint(
+            runbook.faults.malformed(start, "front-matter", "there is no front matter").hint(
                 "A runbook begins with a line `---`, then `runbook: 1` and a `title:`, then a line `---`.",
-            ));
+            );
             0
         }
     };
@@ -61,14 +59,13 @@ pub(crate) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
     names::check_names(&mut runbook);
     let free = runbook.free_names();
     for found in evaluation::list_evaluations(&runbook, &free, ByHand::LeftOut) {
-        let fault = Fault::malformed(found.at, "evaluated", found.message);
-        runbook.faults.push(fault.hint("Its value may be any text. Pass it as a separate argument, such as `psql -v` or `bash -c '…' _ \"$value\"`."));
+        runbook.faults.malformed(found.at, "evaluated", found.message).hint("Its value may be any text. Pass it as a separate argument, such as `psql -v` or `bash -c '…' _ \"$value\"`.");
     }
     if runbook.steps.is_empty() && runbook.faults.is_empty() {
         let at = Position { line: 1, column: 1 };
-        runbook.faults.push(Fault::malformed(at, "steps", "there is nothing to run: no block has an `id`"));
+        runbook.faults.malformed(at, "steps", "there is nothing to run: no block has an `id`");
     }
-    runbook.faults.sort_by_key(|fault| (fault.at, fault.severity));
+    runbook.faults.sort();
     runbook
 }
 
@@ -105,7 +102,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn read(fence: &Fence, faults: &mut Vec<Fault>) -> Self {
+    fn read(fence: &Fence, faults: &mut Faults) -> Self {
         let completes_recovery = fence.flag("recovered", faults);
         let only = match fence.value("only", faults).as_deref() {
             None => None,
@@ -113,8 +110,7 @@ impl Marks {
             Some("rehearse" | "rehearsal") => Some(Mode::Rehearse),
             Some(other) => {
                 let what = format!("`{}` is not a mode", other.escape_default());
-                let fault = Fault::malformed(fence.at("only"), "attribute", what);
-                faults.push(fault.hint("`only` is real or rehearse."));
+                faults.malformed(fence.at("only"), "attribute", what).hint("`only` is real or rehearse.");
                 None
             }
         };
@@ -177,44 +173,39 @@ impl Reader<'_> {
         let opening = raw.lines().next().unwrap_or_default();
         let ticks = opening.chars().take_while(|c| *c == '`' || *c == '~').count();
         let info_at = Position { column: at.column + ticks, ..at };
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         let fence = Fence::parse(&opening[ticks..], info_at, &mut faults);
         let closing = raw.lines().last().unwrap_or_default().trim_start_matches(['>', ' ', '\t']);
         let is_closed = raw.lines().count() > 1 && closing.starts_with(&opening[..ticks]);
         match language(&fence.role) {
             Language::Prose => {
-                if fence.has_attributes() && fence.value("id", &mut Vec::new()).is_some() {
+                if fence.has_attributes() && fence.value("id", &mut Faults::default()).is_some() {
                     let what = format!("a block of language `{}` has an `id` but is not run", fence.role);
-                    self.runbook.faults.push(
-                        Fault::malformed(fence.at, "role", what)
-                            .hint("Commands that lifeboat runs have the language `sh`."),
-                    );
+                    self.runbook
+                        .faults
+                        .malformed(fence.at, "role", what)
+                        .hint("Commands that lifeboat runs have the language `sh`.");
                 }
                 return;
             }
             Language::Unknown => {
-                let mut fault = Fault::malformed(
-                    fence.at,
-                    "role",
-                    format!("unknown role `{}`", fence.role.escape_default()),
-                );
-                fault = match nearest_role(&fence.role) {
+                let what = format!("unknown role `{}`", fence.role.escape_default());
+                let fault = self.runbook.faults.malformed(fence.at, "role", what);
+                match nearest_role(&fence.role) {
                     Some(near) => fault.hint(format!("Did you mean `{near}`?")),
                     None => fault.hint(format!(
                         "Roles are {}; an example may have the language `text` or `console`.",
                         ROLES.join(", ")
                     )),
-                };
-                self.runbook.faults.push(fault);
+                }
                 return;
             }
             Language::Role => {}
         }
         if !is_closed {
-            faults.push(
-                Fault::malformed(at, "fence", format!("this `{}` block is not closed", fence.role))
-                    .hint(format!("Close it with a line `{}`.", &opening[..ticks])),
-            );
+            faults
+                .malformed(at, "fence", format!("this `{}` block is not closed", fence.role))
+                .hint(format!("Close it with a line `{}`.", &opening[..ticks]));
         }
         let script = Script {
             text: content.trim_end().to_owned(),
@@ -226,7 +217,7 @@ impl Reader<'_> {
         self.runbook.faults.append(&mut faults);
     }
 
-    fn role(&mut self, fence: Fence, mut script: Script, faults: &mut Vec<Fault>) {
+    fn role(&mut self, fence: Fence, mut script: Script, faults: &mut Faults) {
         match fence.role.as_str() {
             "sh" | "sql" => self.act(&fence, script, faults),
             "wait" => self.wait(&fence, &script, faults),
@@ -242,11 +233,7 @@ impl Reader<'_> {
                 if role != "expect" {
                     script.timeout = fence.duration("timeout", faults);
                     if script.text.trim().is_empty() {
-                        faults.push(Fault::malformed(
-                            fence.at,
-                            "empty",
-                            format!("this `{role}` block is empty"),
-                        ));
+                        faults.malformed(fence.at, "empty", format!("this `{role}` block is empty"));
                     }
                 }
                 fence.refuse_the_rest(allowed, faults);
@@ -256,7 +243,7 @@ impl Reader<'_> {
         }
     }
 
-    fn act(&mut self, fence: &Fence, mut script: Script, faults: &mut Vec<Fault>) {
+    fn act(&mut self, fence: &Fence, mut script: Script, faults: &mut Faults) {
         if let Some(to) = fence.value("by-hand", faults) {
             fence.refuse_the_rest(&["by-hand"], faults);
             self.attached.push(Attached {
@@ -271,17 +258,16 @@ impl Reader<'_> {
         let Some(id) = fence.value("id", faults) else {
             if fence.has_attributes() && faults.is_empty() {
                 let what = format!("this `{}` block has no `id`, so it is only prose", fence.role);
-                faults.push(
-                    Fault::shortfall(fence.at, "id", what)
-                        .hint("Give it an `id`, or leave out the other attributes."),
-                );
+                faults
+                    .shortfall(fence.at, "id", what)
+                    .hint("Give it an `id`, or leave out the other attributes.");
             }
             return;
         };
         let timeout = fence.duration("timeout", faults);
         script.timeout = timeout;
         if script.text.trim().is_empty() {
-            faults.push(Fault::malformed(fence.at, "empty", format!("step `{id}` is empty")));
+            faults.malformed(fence.at, "empty", format!("step `{id}` is empty"));
         }
         let is_sql = fence.role == "sql";
         let act = Act {
@@ -297,31 +283,28 @@ impl Reader<'_> {
         for name in act.outputs() {
             let is_taken = front::TAKEN.contains(&name.as_str());
             if !is_name(name) || is_taken || name.chars().any(|c| c.is_ascii_uppercase()) {
-                faults.push(
-                    Fault::malformed(
+                faults
+                    .malformed(
                         fence.at,
                         "variable",
                         format!("`{}` is not a valid name for a variable here", name.escape_default()),
                     )
-                    .hint("Use lower-case letters, digits and underscores."),
-                );
+                    .hint("Use lower-case letters, digits and underscores.");
             }
         }
         for object in act.creates.iter().filter(|object| !object.contains(':')) {
-            faults.push(
-                Fault::malformed(
+            faults
+                .malformed(
                     fence.at("creates"),
                     "creates",
                     format!("`{object}` does not say what kind of object it is"),
                 )
-                .hint("Write it as in `db:{{target}}`, `snapshot:{{snapshot}}` or `file:{{path}}`."),
-            );
+                .hint("Write it as in `db:{{target}}`, `snapshot:{{snapshot}}` or `file:{{path}}`.");
         }
         if is_sql && !act.sets.is_empty() {
-            faults.push(
-                Fault::malformed(fence.at("sets"), "attribute", "SQL sets no shell variables")
-                    .hint("Take its output with `capture=NAME`."),
-            );
+            faults
+                .malformed(fence.at("sets"), "attribute", "SQL sets no shell variables")
+                .hint("Take its output with `capture=NAME`.");
         }
         let marks = Marks::read(fence, faults);
         let place = SqlTarget {
@@ -346,19 +329,18 @@ impl Reader<'_> {
         self.step(fence, Some(id), kind, marks, timeout, faults);
     }
 
-    fn wait(&mut self, fence: &Fence, script: &Script, faults: &mut Vec<Fault>) {
+    fn wait(&mut self, fence: &Fence, script: &Script, faults: &mut Faults) {
         let id = fence.value("id", faults);
         if let Some(of) = fence.value("for", faults)
             && self.runbook.step(&of).is_none()
         {
-            faults.push(unknown_step(self.runbook, &of, fence.at("for")));
+            refuse_unknown_step(self.runbook, &of, fence.at("for"));
         }
         let timeout = fence.duration("timeout", faults);
         if timeout.is_none() {
-            faults.push(
-                Fault::shortfall(fence.at, "timeout", "this wait has no `timeout`")
-                    .hint("Say how long is too long, as in `timeout=90m`."),
-            );
+            faults
+                .shortfall(fence.at, "timeout", "this wait has no `timeout`")
+                .hint("Say how long is too long, as in `timeout=90m`.");
         }
         let every = fence.duration("every", faults).unwrap_or(EVERY);
         let fails_on = fence.names("fails-on", faults);
@@ -369,7 +351,7 @@ impl Reader<'_> {
         }
     }
 
-    fn gate(&mut self, fence: &Fence, text: String, faults: &mut Vec<Fault>) {
+    fn gate(&mut self, fence: &Fence, text: String, faults: &mut Faults) {
         let id = fence.value("id", faults);
         let timeout = fence.duration("timeout", faults);
         let marks = Marks::read(fence, faults);
@@ -381,7 +363,7 @@ impl Reader<'_> {
         };
         fence.refuse_the_rest(allowed, faults);
         if text.trim().is_empty() {
-            faults.push(Fault::malformed(fence.at, "empty", format!("this `{}` block is empty", fence.role)));
+            faults.malformed(fence.at, "empty", format!("this `{}` block is empty", fence.role));
         }
         let last = values::placeholders(&text).pop().map(|name| format!("{{{{{name}}}}}"));
         let answer = typed.or(last);
@@ -390,7 +372,7 @@ impl Reader<'_> {
             ("approve", answer) => Kind::Approve { text, answer },
             (_, Some(answer)) => Kind::Confirm { text, answer },
             (_, None) => {
-                faults.push(Fault::malformed(fence.at, "confirm", "the gate does not say what must be typed").hint("Name the object at stake in the text, as `{{source}}`, or say it with `type=\"{{source}}\"`."));
+                faults.malformed(fence.at, "confirm", "the gate does not say what must be typed").hint("Name the object at stake in the text, as `{{source}}`, or say it with `type=\"{{source}}\"`.");
                 return;
             }
         };
@@ -404,7 +386,7 @@ impl Reader<'_> {
         kind: Kind,
         marks: Marks,
         timeout: Option<std::time::Duration>,
-        faults: &mut Vec<Fault>,
+        faults: &mut Faults,
     ) {
         let is_named = id.is_some();
         let id = id.unwrap_or_else(|| {
@@ -414,19 +396,14 @@ impl Reader<'_> {
         let is_id = id.starts_with(|c: char| c.is_ascii_alphabetic())
             && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         if !is_id || id.len() > 60 {
-            faults.push(
-                Fault::malformed(
-                    fence.at("id"),
-                    "id",
-                    format!("`{}` is not a valid step id", id.escape_default()),
-                )
-                .hint("Use letters, digits, hyphens and underscores, a letter first."),
-            );
+            faults
+                .malformed(fence.at("id"), "id", format!("`{}` is not a valid step id", id.escape_default()))
+                .hint("Use letters, digits, hyphens and underscores, a letter first.");
         }
         if let Some(other) = self.runbook.step(&id) {
             let what = format!("two steps have the id `{id}`: the other one is on line {}", other.at.line);
             let at = if is_named { fence.at("id") } else { fence.at };
-            faults.push(Fault::malformed(at, "id", what));
+            faults.malformed(at, "id", what);
         }
         let title = self
             .title
@@ -460,27 +437,25 @@ impl Reader<'_> {
                 None => block.above,
             };
             let Some(index) = index else {
-                let fault = match &block.to {
-                    Some(id) => unknown_step(self.runbook, id, block.at),
-                    None => Fault::malformed(
-                        block.at,
-                        block_code(&block.role),
-                        format!("there is no step above this `{}` block", block.role),
-                    ),
-                };
-                self.runbook.faults.push(fault);
+                match &block.to {
+                    Some(id) => refuse_unknown_step(self.runbook, id, block.at),
+                    None => {
+                        let what = format!("there is no step above this `{}` block", block.role);
+                        self.runbook.faults.malformed(block.at, block_code(&block.role), what);
+                    }
+                }
                 continue;
             };
-            let mut faults = Vec::new();
+            let mut faults = Faults::default();
             let step = &mut self.runbook.steps[index];
             let is_second = match block.role.as_str() {
                 "expect" => {
                     if step.kind.act().is_none() {
-                        faults.push(Fault::malformed(
+                        faults.malformed(
                             block.at,
                             "expect",
                             format!("`{}` has no output to expect anything of", step.id),
-                        ));
+                        );
                     }
                     step.expects.extend(expect::parse_assertions(
                         &block.script.text,
@@ -498,11 +473,11 @@ impl Reader<'_> {
                 }
             };
             if is_second {
-                faults.push(Fault::malformed(
+                faults.malformed(
                     block.at,
                     block_code(&block.role),
                     format!("step `{}` has two `{}` blocks", step.id, block.role),
-                ));
+                );
             }
             self.runbook.faults.append(&mut faults);
         }
@@ -513,12 +488,11 @@ fn block_code(role: &str) -> &'static str {
     ROLES.iter().find(|known| **known == role).copied().unwrap_or("by-hand")
 }
 
-fn unknown_step(runbook: &Runbook, id: &str, at: Position) -> Fault {
-    let fault = Fault::malformed(at, "step", format!("there is no step `{}`", id.escape_default()));
+fn refuse_unknown_step(runbook: &mut Runbook, id: &str, at: Position) {
+    let fault = runbook.faults.malformed(at, "step", format!("there is no step `{}`", id.escape_default()));
     let near = runbook.steps.iter().map(|step| (strsim::damerau_levenshtein(&step.id, id), &step.id)).min();
-    match near.filter(|(distance, _)| *distance <= 2) {
-        Some((_, near)) => fault.hint(format!("Did you mean `{near}`?")),
-        None => fault,
+    if let Some((..=2, near)) = near {
+        fault.hint(format!("Did you mean `{near}`?"));
     }
 }
 

@@ -167,7 +167,8 @@ pub(crate) async fn plan_run(
                 match read_only_step::confine_step(step, runbook, &values, to.reads_only) {
                     Ok(reading) => {
                         (to.tell)(&step.id);
-                        check_step(step, reading, &mut planned, &mut values, &mut redactor, to).await?;
+                        (planned.state, planned.reason) =
+                            check_step(step, reading, &mut planned, &mut values, &mut redactor, to).await?;
                         if let (Prospect::NotRun, Some(reason)) = (planned.state, &planned.reason) {
                             plan.findings.push(format!("`{}` fails: {reason}", step.id));
                         }
@@ -263,8 +264,8 @@ async fn check_step(
     values: &mut Values,
     redactor: &mut Redactor,
     to: &PlanContext<'_>,
-) -> Result<()> {
-    let Some(act) = step.kind.act() else { return Ok(()) };
+) -> Result<(Prospect, Option<String>)> {
+    let Some(act) = step.kind.act() else { return Ok((planned.state, None)) };
     let settings = Settings {
         values,
         variables: to.variables,
@@ -289,34 +290,27 @@ async fn check_step(
         return Err(crate::error::Error::new(kind, "interrupted while planning; nothing was changed"));
     }
     let said = if act.secret { "[secret]".to_owned() } else { redactor.clean(done.stdout.trim()) };
-    planned.output = (!said.is_empty()).then(|| said.clone());
+    planned.output = Some(said).filter(|said| !said.is_empty());
     if let Some(why) = &done.refused {
-        planned.state = Prospect::NotRun;
-        planned.reason = Some(redactor.clean(&format!("not run in a plan: {why}")));
-        return Ok(());
+        return Ok((Prospect::NotRun, Some(redactor.clean(&format!("not run in a plan: {why}")))));
     }
     if let (true, Err(why)) = (is_whole, &found) {
-        planned.state = Prospect::Failed;
-        planned.reason = Some(format!("failed: it {why}"));
-        return Ok(());
+        return Ok((Prospect::Failed, Some(format!("failed: it {why}"))));
     }
     if !is_whole {
         let last = script::last_words(&done.stderr).unwrap_or("it printed nothing");
-        planned.state = Prospect::Failed;
-        planned.reason = Some(redactor.clean(&format!("failed: {last}")));
-        return Ok(());
+        return Ok((Prospect::Failed, Some(redactor.clean(&format!("failed: {last}")))));
     }
     let observed = Observed { stdout: done.stdout, stderr: done.stderr, exit: 0 };
     let unmet = step
         .expects
         .iter()
         .find_map(|assertion| Some((assertion, assertion.judge(&observed, values).err()?)));
-    (planned.state, planned.reason) = match unmet {
+    Ok(match unmet {
         None => (Prospect::Holds, None),
-        Some((assertion, why)) => (
-            Prospect::DoesNotHold,
-            Some(redactor.clean(&format!("does not hold: `{}`, {why}", assertion.text))),
-        ),
-    };
-    Ok(())
+        Some((assertion, why)) => {
+            let reason = format!("does not hold: `{}`, {why}", assertion.text);
+            (Prospect::DoesNotHold, Some(redactor.clean(&reason)))
+        }
+    })
 }

@@ -118,7 +118,7 @@ fn check_programs(steps: &[&Step], ground: &PreflightContext<'_>) -> Vec<Finding
             {
                 continue;
             }
-            for (program, why) in missing_in(&script.text, ground.values) {
+            for (program, why) in missing_programs(&script.text, ground.values) {
                 if missing.insert(program) {
                     findings.push(Finding::new(Presence::Missing, format!("step `{}` needs {why}", step.id)));
                 }
@@ -128,14 +128,9 @@ fn check_programs(steps: &[&Step], ground: &PreflightContext<'_>) -> Vec<Finding
     findings
 }
 
-/// What is wrong with the programs that a script calls.
-pub(super) fn missing_programs(text: &str, values: &Values) -> Vec<String> {
-    missing_in(text, values).into_iter().map(|(_, why)| why).collect()
-}
-
 /// Programs that are missing, with what is wrong. A program that an earlier step may create, since its path is in the script, is not
 /// checked.
-fn missing_in(text: &str, values: &Values) -> Vec<(String, String)> {
+pub(super) fn missing_programs(text: &str, values: &Values) -> Vec<(String, String)> {
     let scan = Scan::of_text(text);
     let plain = scan.programs().into_iter().map(|(program, _)| program.to_owned());
     let plain = plain.filter(|program| program != "lifeboat" && !program.contains('/'));

@@ -354,9 +354,5 @@ impl Run<'_, '_> {
 }
 
 fn stop_interrupted(step: &Step, kind: Kind) -> Stop {
-    Stop {
-        state: "interrupted",
-        step: Some(step.id.clone()),
-        error: Error::new(kind, format!("interrupted at step `{}`", step.id)),
-    }
+    Stop::at(step, "interrupted", Error::new(kind, format!("interrupted at step `{}`", step.id)))
 }

@@ -15,13 +15,17 @@ pub(super) async fn command(sql: &str, to: &SqlTarget, values: &Values, aws: Opt
     let database = to.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
     let text = script(sql, values);
     let Some(on) = &to.on else { return Psql::of_environment(database.as_deref(), &text) };
-    let name = on.trim_matches(['{', '}', '$', ' ']);
-    let on = values.get(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))?;
+    let on = value_of(on, values)?;
     if is_connection_string(on) {
         let target = Target::parse(on)?.choose_server().await?;
         return Psql::of(&target.server, database.or(target.database).as_deref(), &text);
     }
     Psql::of(&instance_server(on, aws).await?, database.as_deref(), &text)
+}
+
+fn value_of<'v>(on: &str, values: &'v Values) -> Result<&'v str> {
+    let name = on.trim_matches(['{', '}', '$', ' ']);
+    values.get(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))
 }
 
 fn user_of_environment() -> Option<String> {
@@ -56,8 +60,7 @@ pub(super) async fn server(to: &SqlTarget, values: &Values, aws: Option<&Aws>) -
             (target.server, target.database)
         }
         Some(on) => {
-            let name = on.trim_matches(['{', '}', '$', ' ']);
-            let on = values.get(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))?;
+            let on = value_of(on, values)?;
             if is_connection_string(on) {
                 let target = Target::parse(on)?.choose_server().await?;
                 (target.server, target.database)

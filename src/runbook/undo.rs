@@ -160,7 +160,7 @@ impl<'r> Run<'r, '_> {
             told.state == StepState::Unknown || (told.state == StepState::Failed && told.made.is_empty());
         let (mut probed, mut doubt) = (None, "nothing shows whether it happened".to_owned());
         if let (true, Some(probe)) = (is_open, &step.probe) {
-            let found = self.ask_probe(step, &probe.text, probe.timeout).await?;
+            let found = self.ask_probe(step, probe).await?;
             match found.answer {
                 Answer::Happened => {
                     told.state = StepState::Done;
@@ -217,7 +217,8 @@ impl<'r> Run<'r, '_> {
         let Some(undo) = &item.step.undo else {
             return Ok(vec!["the runbook does not say how to undo it".to_owned()]);
         };
-        let mut obstacles = preflight::missing_programs(&undo.text, &self.values);
+        let missing = preflight::missing_programs(&undo.text, &self.values);
+        let mut obstacles: Vec<String> = missing.into_iter().map(|(_, why)| why).collect();
         if let Some(check) = &item.step.undo_check {
             let settings = self.settings(check.timeout.unwrap_or(USUAL_CHECK), self.cx.interrupt);
             let done = script::shell(&check.text, &[], &settings, |_| Ok(()), |_| ()).await?;
@@ -434,7 +435,11 @@ impl<'r> Run<'r, '_> {
         Ok(Ok(()))
     }
 
-    fn settings<'s>(&'s self, timeout: Duration, interrupt: &'s crate::interrupt::Interrupt) -> Settings<'s> {
+    pub(super) fn settings<'s>(
+        &'s self,
+        timeout: Duration,
+        interrupt: &'s crate::interrupt::Interrupt,
+    ) -> Settings<'s> {
         Settings {
             values: &self.values,
             variables: self.cx.variables,

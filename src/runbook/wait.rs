@@ -7,7 +7,7 @@
 //! url {{health_url}} answers 200
 //! ```
 
-use super::fault::{Fault, Position};
+use super::fault::{Faults, Position};
 use super::values::{self, Values};
 use crate::aws::{Aws, Failure};
 use crate::error::Result;
@@ -49,36 +49,33 @@ pub(super) enum PollResult {
 }
 
 /// Reads the line of a block.
-pub(super) fn parse_condition(text: &str, at: Position, faults: &mut Vec<Fault>) -> Option<Condition> {
+pub(super) fn parse_condition(text: &str, at: Position, faults: &mut Faults) -> Option<Condition> {
     let line = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
     let lines: Vec<String> =
         text.lines().map(line).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    let fault = |what: String| {
-        Fault::malformed(at, "wait", what).hint(
+    let mut refuse = |what: String| {
+        faults.malformed(at, "wait", what).hint(
             "Write one line: `db NAME status available`, `db NAME gone`, `snapshot NAME status available` or `url URL answers 200`.",
         )
     };
     let [line] = lines.as_slice() else {
-        faults.push(fault(format!("a wait has one line, not {}", lines.len())));
+        refuse(format!("a wait has one line, not {}", lines.len()));
         return None;
     };
     // `{{ target }}` is one word.
     let words: Vec<String> =
         line.replace("{{ ", "{{").replace(" }}", "}}").split_whitespace().map(str::to_owned).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let statuses = |words: &str| Goal::Status(words.split(',').map(str::to_owned).collect());
     let (object, name, goal) = match words.as_slice() {
-        ["db", name, "status", statuses] => {
-            (Object::Db, name, Goal::Status(statuses.split(',').map(str::to_owned).collect()))
-        }
+        ["db", name, "status", words] => (Object::Db, name, statuses(words)),
         ["db", name, "gone"] => (Object::Db, name, Goal::Gone),
-        ["snapshot", name, "status", statuses] => {
-            (Object::Snapshot, name, Goal::Status(statuses.split(',').map(str::to_owned).collect()))
-        }
+        ["snapshot", name, "status", words] => (Object::Snapshot, name, statuses(words)),
         ["url", name, "answers", code] if code.parse::<u16>().is_ok() => {
             (Object::Url, name, Goal::Answers(code.parse().unwrap_or(200)))
         }
         _ => {
-            faults.push(fault(format!("`{}` cannot be waited for", line.escape_default())));
+            refuse(format!("`{}` cannot be waited for", line.escape_default()));
             return None;
         }
     };
@@ -112,38 +109,30 @@ impl Condition {
         fails_on: &[String],
     ) -> Result<std::result::Result<PollResult, Failure>> {
         let name = values.fill(&self.name).map_err(crate::error::Error::request)?;
-        match (self.object, aws) {
-            (Object::Url, _) => Ok(Ok(self.look_at_url(&name).await)),
+        let found = match (self.object, aws) {
+            (Object::Url, _) => return Ok(Ok(self.look_at_url(&name).await)),
+            (_, None) => return Ok(Ok(PollResult::Never("AWS is not available to this run".to_owned()))),
             (Object::Db, Some(aws)) => {
                 let found = aws.look_at_instance(&InstanceId::parse(&name)?).await;
-                Ok(found.map(|found| match found {
-                    None => self.judge_absent(&name),
-                    Some(found) => {
-                        let is_broken =
-                            matches!(found.reported_status.health(), Health::Broken | Health::Stopped);
-                        self.judge(
-                            &found.reported_status.0,
-                            is_broken,
-                            found.reported_status.remedy(),
-                            fails_on,
-                        )
-                    }
-                }))
+                found.map(|found| {
+                    let status = found?.reported_status;
+                    let is_broken = matches!(status.health(), Health::Broken | Health::Stopped);
+                    Some((status.0.clone(), is_broken, status.remedy()))
+                })
             }
             (Object::Snapshot, Some(aws)) => {
                 let found = aws.look_at_snapshot(&SnapshotId::parse(&name)?).await;
-                Ok(found.map(|found| match found {
-                    None => self.judge_absent(&name),
-                    Some(found) => self.judge(
-                        found.reported_status.as_str(),
-                        found.reported_status.is_broken(),
-                        "Check `aws rds describe-events`.",
-                        fails_on,
-                    ),
-                }))
+                found.map(|found| {
+                    let status = found?.reported_status;
+                    let remedy = "Check `aws rds describe-events`.";
+                    Some((status.as_str().to_owned(), status.is_broken(), remedy))
+                })
             }
-            (_, None) => Ok(Ok(PollResult::Never("AWS is not available to this run".to_owned()))),
-        }
+        };
+        Ok(found.map(|found| match found {
+            None => self.judge_absent(&name),
+            Some((status, is_broken, remedy)) => self.judge(&status, is_broken, remedy, fails_on),
+        }))
     }
 
     fn judge_absent(&self, name: &str) -> PollResult {
@@ -190,7 +179,7 @@ mod tests {
 
     #[test]
     fn one_line_says_what_is_waited_for() {
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         let at = Position { line: 1, column: 1 };
         let condition = parse_condition(
             "db {{ target }} status available   # fails at once on: failed\n",

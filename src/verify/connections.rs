@@ -18,6 +18,7 @@ use super::observation::WrittenTables;
 use super::schema::{self, Definitions, Sequences, Touched};
 use crate::error::{Error, Result};
 use crate::postgres::{AS_IT_IS, ConnectFailure, Refusal, Server, Session, user_databases};
+use crate::words::format_count;
 
 /// Run in every session. The empty search path makes names mean one thing; with `row_security = off` a policy
 /// that would hide rows is an error instead of a low count; `lock_timeout` keeps a migration's lock from stopping us, and
@@ -464,10 +465,7 @@ async fn connections_allowed(session: &Session, server: &Server, wanted: usize) 
         return Err(Error::outside(format!(
             "PostgreSQL at {} has {} free, and lifeboat leaves the last {LEFT_FREE} to other clients",
             server.place(),
-            match free.max(0) {
-                1 => "1 connection".to_owned(),
-                free => format!("{free} connections"),
-            }
+            format_count(usize::try_from(free).unwrap_or(0), "connection", "connections")
         ))
         .hint("Run it again when the application uses fewer connections, or raise `max_connections`."));
     }

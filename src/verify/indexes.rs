@@ -6,9 +6,10 @@
 //! the collations of the host; where their version is not the recorded one, the index cannot be checked.
 
 use super::connections::Databases;
-use super::judge::{DefinitionVerdict, Word};
+use super::judge::DefinitionVerdict;
 use crate::error::Result;
 use crate::postgres::Session;
+use crate::words::format_count;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -100,13 +101,11 @@ impl Indexes {
         for index in trees {
             match session.execute(&format!("select {check}({}::oid::regclass, true)", index.oid)).await {
                 Ok(()) => self.sound += 1,
-                Err(failure) if failure.is_damage() => self.damaged.push(DefinitionVerdict {
-                    database: database.clone(),
-                    kind: "index".to_owned(),
-                    name: index.name,
-                    verdict: Word::Differs,
-                    reason: format!("damaged in the copy: {failure}"),
-                }),
+                Err(failure) if failure.is_damage() => {
+                    let reason = format!("damaged in the copy: {failure}");
+                    let found = DefinitionVerdict::of_difference(&database, "index", &index.name, reason);
+                    self.damaged.push(found);
+                }
                 Err(failure) if failure.session_survives() => self
                     .not_tested
                     .push(format!("index `{database}.{}` could not be checked: {failure}", index.name)),
@@ -118,7 +117,7 @@ impl Indexes {
 }
 
 fn format_indexes(indexes: usize) -> String {
-    if indexes == 1 { "1 index".to_owned() } else { format!("{indexes} indexes") }
+    format_count(indexes, "index", "indexes")
 }
 
 /// The name of amcheck's function, which is created with its extension where the server offers it.

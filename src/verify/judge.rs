@@ -62,6 +62,7 @@ fn judge_uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
 }
 
 /// Collects the verdicts and derives the overall one.
+#[derive(Default)]
 struct Verdicts {
     tables: Vec<TableVerdict>,
     missing_databases: Vec<String>,
@@ -89,16 +90,9 @@ impl Verdicts {
         };
         let unreadable = [side("source", expected), side("restored copy", observed)].concat();
         Verdicts {
-            tables: Vec::new(),
-            missing_databases: Vec::new(),
-            extra_databases: Vec::new(),
-            failures: Vec::new(),
             unreadable,
-            definitions: Vec::new(),
-            not_tested: Vec::new(),
-            notes: Vec::new(),
-            uncovered: BTreeSet::new(),
             rows_were_asked: expected.databases.values().flatten().all(|table| table.depth != Depth::Schema),
+            ..Verdicts::default()
         }
     }
 
@@ -158,44 +152,29 @@ impl Verdicts {
     }
 
     /// Adds the tables of a database that the copy lacks, and that may have been created since.
-    fn database_may_be_missing<'a>(&mut self, database: &str, tables: impl Iterator<Item = &'a Table>) {
+    /// Adds tables of a database that the copy does not have, or not readably.
+    fn add_without_copy(&mut self, database: &str, tables: &[Table], verdict: Word, reason: &str) {
+        for table in tables {
+            self.add(database, Some(table), None, verdict, reason);
+        }
+    }
+
+    fn database_may_be_missing(&mut self, database: &str, tables: &[Table]) {
         let reason = "its database is not in the restored copy, and nothing proves that it was created after the backup";
         self.unreadable.push(format!(
             "database `{database}` is not in the restored copy, and nothing proves that it was created after the backup: drill a newer backup, or name the other databases with `--dbname`"
         ));
-        for table in tables {
-            self.add(database, Some(table), None, Word::Unknown, reason);
-        }
+        self.add_without_copy(database, tables, Word::Unknown, reason);
     }
 
-    fn database_is_missing<'a>(
-        &mut self,
-        database: &str,
-        tables: impl Iterator<Item = &'a Table>,
-        copy: &Observation,
-    ) {
+    fn database_is_missing(&mut self, database: &str, tables: &[Table], copy: &Observation) {
         if copy.unreadable.contains_key(database) {
-            for table in tables {
-                self.add(
-                    database,
-                    Some(table),
-                    None,
-                    Word::Unknown,
-                    "its database could not be read in the restored copy",
-                );
-            }
-            return;
+            let reason = "its database could not be read in the restored copy";
+            return self.add_without_copy(database, tables, Word::Unknown, reason);
         }
         self.missing_databases.push(format!("database `{database}` is not in the restored copy"));
-        for table in tables {
-            self.add(
-                database,
-                Some(table),
-                None,
-                Word::Missing,
-                "its whole database is not in the restored copy",
-            );
-        }
+        let reason = "its whole database is not in the restored copy";
+        self.add_without_copy(database, tables, Word::Missing, reason);
     }
 
     /// Another major version deparses views and rules differently.

@@ -31,7 +31,7 @@ pub(crate) struct Question {
 }
 
 /// Progress of an observation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     /// Tables read so far, of all databases.
     pub tables: usize,
@@ -45,16 +45,24 @@ pub(crate) struct Progress {
     pub of_bytes: u64,
 }
 
+impl Progress {
+    fn add(&mut self, table: &Table) {
+        self.tables += 1;
+        self.rows += table.counted_rows().unwrap_or_default();
+        self.bytes += table.bytes;
+    }
+}
+
 /// An observation in progress.
 pub(super) struct Observing<'a> {
-    seen: ReadSoFar,
+    seen: Progress,
     question: &'a Question,
     progress: &'a (dyn Fn(Progress) + Sync),
 }
 
 impl<'a> Observing<'a> {
     pub(super) fn new(question: &'a Question, progress: &'a (dyn Fn(Progress) + Sync)) -> Self {
-        Observing { seen: ReadSoFar::default(), question, progress }
+        Observing { seen: Progress::default(), question, progress }
     }
 }
 
@@ -78,15 +86,7 @@ impl Databases {
             };
             match observed {
                 Ok(observed) => observation.add_database(name, observed),
-                // Its owner may have dropped it, even WITH (FORCE); the other databases are unaffected.
-                Err(error) => match self.still_exists(name).await? {
-                    true => {
-                        observation.unreadable.insert(name.to_owned(), error.chain());
-                    }
-                    false => {
-                        observation.dropped.insert(name.to_owned());
-                    }
-                },
+                Err(error) => self.note_unread(&mut observation, name, &error).await?,
             }
         }
         if observation.databases.is_empty()
@@ -95,6 +95,16 @@ impl Databases {
             return Err(Error::outside("no database could be read").caused_by(reason.clone()));
         }
         Ok(observation)
+    }
+
+    /// Notes a database that could not be read. Its owner may have dropped it, even WITH (FORCE); the other databases are
+    /// unaffected.
+    pub(super) async fn note_unread(&self, seen: &mut Observation, name: &str, error: &Error) -> Result<()> {
+        match self.still_exists(name).await? {
+            true => drop(seen.unreadable.insert(name.to_owned(), error.chain())),
+            false => drop(seen.dropped.insert(name.to_owned())),
+        }
+        Ok(())
     }
 
     /// Reads one database, in the transaction that `opened` holds.
@@ -160,7 +170,7 @@ impl Databases {
         let tell = |table: &Table| {
             let mut seen = so_far.lock();
             seen.add(table);
-            progress(seen.progress());
+            progress(*seen);
         };
         let waiting = Mutex::new(read::Queue::new(tables));
         let readers = std::iter::once(&opened.session).chain(&others).map(|session| async {
@@ -179,29 +189,6 @@ impl Databases {
         let mut tables: Vec<Table> = read.into_iter().flatten().collect();
         tables.sort_by(|left, right| (&left.schema, &left.name).cmp(&(&right.schema, &right.name)));
         Ok(tables)
-    }
-}
-
-/// What was read so far.
-#[derive(Clone, Copy, Default)]
-struct ReadSoFar {
-    tables: usize,
-    of_tables: usize,
-    rows: u64,
-    bytes: u64,
-    of_bytes: u64,
-}
-
-impl ReadSoFar {
-    fn add(&mut self, table: &Table) {
-        self.tables += 1;
-        self.rows += table.counted_rows().unwrap_or_default();
-        self.bytes += table.bytes;
-    }
-
-    fn progress(self) -> Progress {
-        let ReadSoFar { tables, of_tables, rows, bytes, of_bytes } = self;
-        Progress { tables, of_tables, rows, bytes, of_bytes }
     }
 }
 

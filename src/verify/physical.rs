@@ -95,14 +95,7 @@ pub(crate) async fn hold_against(
     for name in databases.database_names() {
         match hold_database(&databases, name, copy, &mut held, &mut observing).await {
             Ok(seen) => held.seen.add_database(name, seen),
-            Err(error) => match databases.still_exists(name).await? {
-                true => {
-                    held.seen.unreadable.insert(name.to_owned(), error.chain());
-                }
-                false => {
-                    held.seen.dropped.insert(name.to_owned());
-                }
-            },
+            Err(error) => databases.note_unread(&mut held.seen, name, &error).await?,
         }
     }
     if held.seen.databases.is_empty()

@@ -183,27 +183,17 @@ pub(super) fn pair_columns((source, table): (&Shapes, &Table), (copy, copied): (
         lost.extend(theirs.iter().filter(|column| column.number > *last).map(|column| column.name.clone()));
     }
     // The copy's key, unless the source no longer has its columns: a key that was added since is none in the copy.
-    let key_names: Vec<&str> = copied
-        .key
-        .iter()
-        .filter_map(|at| copied.columns.get(*at))
-        .map(|column| column.name.as_str())
-        .collect();
+    let key_names = names_of_key(copied);
     let key: Vec<(Hashed, Hashed)> = key_names
         .iter()
         .filter_map(|name| pairs.iter().find(|(_, _, theirs)| theirs.name == **name))
         .map(|(_, ours, theirs)| (ours.clone(), theirs.clone()))
         .collect();
     // In the source it must still be one: else one key may stand for many rows.
-    let is_key_of_source = !table.key.is_empty() && {
-        let names: Vec<&str> = table
-            .key
-            .iter()
-            .filter_map(|at| table.columns.get(*at))
-            .map(|column| column.name.as_str())
-            .collect();
-        names.len() == key.len() && key.iter().all(|(ours, _)| names.contains(&ours.name.as_str()))
-    };
+    let names = names_of_key(table);
+    let is_key_of_source = !table.key.is_empty()
+        && names.len() == key.len()
+        && key.iter().all(|(ours, _)| names.contains(&ours.name.as_str()));
     let key = if key.len() == key_names.len() && is_key_of_source { key } else { Vec::new() };
     let (left_key, right_key) = key.into_iter().unzip();
     let (left, right) = pairs.into_iter().map(|(_, ours, theirs)| (ours, theirs)).unzip();
@@ -212,6 +202,11 @@ pub(super) fn pair_columns((source, table): (&Shapes, &Table), (copy, copied): (
         right: Compared { columns: right, key: right_key },
     };
     Paired { common, left_out, lost }
+}
+
+fn names_of_key(table: &Table) -> Vec<&str> {
+    let columns = table.key.iter().filter_map(|at| table.columns.get(*at));
+    columns.map(|column| column.name.as_str()).collect()
 }
 
 /// In which form values of the two types can be compared.

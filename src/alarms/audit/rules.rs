@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Fault;
 use super::metrics::{Counts, Has, Known, is_billing, is_dimension, metric, nearest};
 use crate::alarms::kinds::{COPY_AGE, HEARTBEAT, OWN, RDS};
-use crate::alarms::threshold::{estimated_connections, memory};
+use crate::alarms::threshold::{memory, most_connections};
 use crate::rds::{Instance, Metric, MetricWatch, Treatment};
 
 const GIBIBYTE: f64 = 1024.0 * 1024.0 * 1024.0;
@@ -312,7 +312,7 @@ fn reach(known: &Known, watch: &MetricWatch, world: &AuditContext) -> Option<Fau
         }
         "DatabaseConnections" if watch.comparison.is_upward() && watch.statistic != "Sum" => {
             // Only an estimate: it must be missed by far.
-            let most = estimated_connections(instance).filter(|_| {
+            let (most, _) = most_connections(instance, None).filter(|_| {
                 instance.parameter_group.as_deref().is_none_or(|group| group.starts_with("default."))
             })?;
             (threshold > most * 1.5).then(|| {

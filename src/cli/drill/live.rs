@@ -76,12 +76,12 @@ impl<'a> LiveDrill<'a> {
                 (*status).clone_into(&mut self.going.lock().what);
                 self.show_live();
             }
-            Event::Counting { side, read } => {
+            Event::Counting { side, progress } => {
                 let mut going = self.going.lock();
                 // Two guesses would not agree.
                 let told = match going.time_left() {
-                    Some(_) => read.describe(),
-                    None => read.describe_with_estimate(going.since.elapsed()),
+                    Some(_) => progress.describe(),
+                    None => progress.describe_with_estimate(going.since.elapsed()),
                 };
                 going.what = format!("{side}: {told}");
                 drop(going);

@@ -208,12 +208,16 @@ where
     }
 
     fn record_row(&mut self, row: Row) {
+        self.replace_row(row);
+        self.record.recount();
+        self.write_record();
+    }
+
+    fn replace_row(&mut self, row: Row) {
         match self.record.databases.iter_mut().find(|known| known.resource_id == row.resource_id) {
             Some(known) => *known = row,
             None => self.record.databases.push(row),
         }
-        self.record.recount();
-        self.write_record();
     }
 
     /// The evidence of the drills is what counts: a failure to write this record does not stop them.
@@ -228,12 +232,7 @@ where
         for turn in std::mem::take(&mut self.waiting) {
             let full = turn.full.map(|(_, reason)| reason);
             let reason = ceiling.clone().or(full).unwrap_or("the run ended before its turn".to_owned());
-            let row = turn.todo.pending_row();
-            if let Some(known) =
-                self.record.databases.iter_mut().find(|known| known.resource_id == row.resource_id)
-            {
-                *known = row.with_outcome(Outcome::Pending, reason);
-            }
+            self.replace_row(turn.todo.pending_row().with_outcome(Outcome::Pending, reason));
         }
         self.record.recount();
         self.record.finished_at = Some((self.cx.clock)());

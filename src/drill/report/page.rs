@@ -2,7 +2,7 @@
 //! what came from outside passes through maud's escaping and through the escaping of invisible characters.
 
 use chrono::NaiveDate;
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
 use super::{Against, DrillReport, Entry};
 use crate::drill::annotate::Note;
@@ -12,8 +12,7 @@ use crate::drill::outcome::Fate;
 use crate::drill::page::sign_off;
 use crate::drill::verify_evidence::{Checked, Verdict as Integrity};
 use crate::page::{
-    draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols, draw_time,
-    spell_unseen,
+    draw_badge, draw_fact, draw_list, draw_mark, draw_name, draw_page, draw_prose, draw_time, spell_unseen,
 };
 use crate::restore::Way;
 use crate::verify::Verdict;
@@ -25,29 +24,19 @@ const CSS: &str = include_str!("dossier.css");
 /// Draws the page.
 pub(crate) fn render_report(dossier: &DrillReport) -> String {
     let title = format!("Restore drills, {}", format_period(dossier.calendar.period));
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            (draw_head(html! { (title) }, CSS))
-            body {
-                (draw_symbols())
-                main {
-                    (draw_heading(dossier))
-                    (draw_year(dossier))
-                    (draw_objectives(dossier))
-                    (draw_shortfalls(dossier))
-                    (draw_drills(dossier))
-                    (draw_facts(dossier))
-                    (draw_integrity(dossier))
-                    (draw_limits(dossier))
-                    (draw_sign_offs(dossier))
-                    (sign_off())
-                }
-                footer { "Written by lifeboat " (spell_unseen(&dossier.author.version)) " as " (dossier.schema) }
-            }
-        }
+    let shown = html! {
+        (draw_heading(dossier))
+        (draw_year(dossier))
+        (draw_objectives(dossier))
+        (draw_shortfalls(dossier))
+        (draw_drills(dossier))
+        (draw_facts(dossier))
+        (draw_integrity(dossier))
+        (draw_limits(dossier))
+        (draw_sign_offs(dossier))
+        (sign_off())
     };
-    page.into_string()
+    draw_page(html! { (title) }, CSS, shown, &dossier.author.version, dossier.schema)
 }
 
 fn format_period(period: Period) -> String {

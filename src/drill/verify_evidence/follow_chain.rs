@@ -104,7 +104,8 @@ impl SourceCheck<'_> {
             Err(error) => self.add_finding(Fault::Unreadable, "head.json", error.chain()),
         }
         let end = followed.head.as_ref().map_or(last, |head| head.seq);
-        let texts = self.read_link_texts(end.max(last))?;
+        let names: Vec<String> = (1..=end.max(last)).map(|seq| self.vault_path(&link_name(seq))).collect();
+        let texts = self.vault.read_all(&names)?;
         let mut named = followed.head.as_ref().map(|head| head.sha256.clone());
         let (mut links, mut hashes) = (Vec::new(), Vec::new());
         for seq in (1..=end).rev() {
@@ -124,11 +125,6 @@ impl SourceCheck<'_> {
         (followed.links, followed.hashes) = (links, hashes);
         self.check_beyond_head(&mut followed, end, last, &texts);
         Ok(followed)
-    }
-
-    fn read_link_texts(&self, last: u64) -> Result<Vec<Result<Option<Vec<u8>>>>> {
-        let names: Vec<String> = (1..=last).map(|seq| self.vault_path(&link_name(seq))).collect();
-        self.vault.read_all(&names)
     }
 
     /// A link, its hash compared with what the next one or the head records.

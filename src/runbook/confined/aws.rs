@@ -4,249 +4,88 @@
 //! get-session-token`) or wake a machine up (`ec2 get-console-screenshot`). Options are listed too, since the CLI has some that write,
 //! read files, or send requests elsewhere, and takes unambiguous beginnings of them (`--endpoint` for `--endpoint-url`).
 
+use super::is_listed;
+
 /// A service, its read-only operations, and their options.
-type Service = (&'static str, &'static [&'static str], &'static [&'static str]);
+type Service = (&'static str, &'static str, &'static str);
 
 const SERVICES: [Service; 9] = [
-    ("sts", &["get-caller-identity"], &[]),
+    ("sts", "get-caller-identity", ""),
     (
         "rds",
-        &[
-            "describe-account-attributes",
-            "describe-blue-green-deployments",
-            "describe-certificates",
-            "describe-db-cluster-automated-backups",
-            "describe-db-cluster-parameter-groups",
-            "describe-db-cluster-snapshot-attributes",
-            "describe-db-cluster-snapshots",
-            "describe-db-clusters",
-            "describe-db-engine-versions",
-            "describe-db-instance-automated-backups",
-            "describe-db-instances",
-            "describe-db-log-files",
-            "describe-db-parameter-groups",
-            "describe-db-parameters",
-            "describe-db-proxies",
-            "describe-db-snapshot-attributes",
-            "describe-db-snapshots",
-            "describe-db-subnet-groups",
-            "describe-event-categories",
-            "describe-event-subscriptions",
-            "describe-events",
-            "describe-export-tasks",
-            "describe-global-clusters",
-            "describe-option-groups",
-            "describe-orderable-db-instance-options",
-            "describe-pending-maintenance-actions",
-            "describe-source-regions",
-            "describe-valid-db-instance-modifications",
-            "list-tags-for-resource",
-        ],
-        &[
-            "--blue-green-deployment-identifier",
-            "--certificate-identifier",
-            "--db-cluster-identifier",
-            "--db-cluster-parameter-group-name",
-            "--db-cluster-resource-id",
-            "--db-cluster-snapshot-identifier",
-            "--db-instance-automated-backups-arn",
-            "--db-instance-class",
-            "--db-instance-identifier",
-            "--db-parameter-group-family",
-            "--db-parameter-group-name",
-            "--db-proxy-name",
-            "--db-snapshot-identifier",
-            "--db-subnet-group-name",
-            "--dbi-resource-id",
-            "--default-only",
-            "--duration",
-            "--end-time",
-            "--engine",
-            "--engine-name",
-            "--engine-version",
-            "--event-categories",
-            "--export-task-identifier",
-            "--file-last-written",
-            "--file-size",
-            "--filename-contains",
-            "--filters",
-            "--global-cluster-identifier",
-            "--include-public",
-            "--include-shared",
-            "--license-model",
-            "--major-engine-version",
-            "--marker",
-            "--max-records",
-            "--no-include-public",
-            "--no-include-shared",
-            "--no-vpc",
-            "--option-group-name",
-            "--region-name",
-            "--resource-identifier",
-            "--resource-name",
-            "--snapshot-type",
-            "--source",
-            "--source-arn",
-            "--source-identifier",
-            "--source-type",
-            "--start-time",
-            "--subscription-name",
-            "--vpc",
-        ],
+        "describe-account-attributes describe-blue-green-deployments describe-certificates \
+         describe-db-cluster-automated-backups describe-db-cluster-parameter-groups \
+         describe-db-cluster-snapshot-attributes describe-db-cluster-snapshots describe-db-clusters \
+         describe-db-engine-versions describe-db-instance-automated-backups describe-db-instances \
+         describe-db-log-files describe-db-parameter-groups describe-db-parameters describe-db-proxies \
+         describe-db-snapshot-attributes describe-db-snapshots describe-db-subnet-groups \
+         describe-event-categories describe-event-subscriptions describe-events describe-export-tasks \
+         describe-global-clusters describe-option-groups describe-orderable-db-instance-options \
+         describe-pending-maintenance-actions describe-source-regions \
+         describe-valid-db-instance-modifications list-tags-for-resource",
+        "--blue-green-deployment-identifier --certificate-identifier --db-cluster-identifier \
+         --db-cluster-parameter-group-name --db-cluster-resource-id --db-cluster-snapshot-identifier \
+         --db-instance-automated-backups-arn --db-instance-class --db-instance-identifier \
+         --db-parameter-group-family --db-parameter-group-name --db-proxy-name --db-snapshot-identifier \
+         --db-subnet-group-name --dbi-resource-id --default-only --duration --end-time --engine \
+         --engine-name --engine-version --event-categories --export-task-identifier --file-last-written \
+         --file-size --filename-contains --filters --global-cluster-identifier --include-public \
+         --include-shared --license-model --major-engine-version --marker --max-records --no-include-public \
+         --no-include-shared --no-vpc --option-group-name --region-name --resource-identifier \
+         --resource-name --snapshot-type --source --source-arn --source-identifier --source-type \
+         --start-time --subscription-name --vpc",
     ),
     (
         "cloudwatch",
-        &[
-            "describe-alarm-history",
-            "describe-alarms",
-            "describe-alarms-for-metric",
-            "get-dashboard",
-            "get-metric-data",
-            "get-metric-statistics",
-            "list-dashboards",
-            "list-metrics",
-            "list-tags-for-resource",
-        ],
-        &[
-            "--action-prefix",
-            "--alarm-name",
-            "--alarm-name-prefix",
-            "--alarm-names",
-            "--alarm-types",
-            "--children-of-alarm-name",
-            "--dashboard-name",
-            "--dashboard-name-prefix",
-            "--dimensions",
-            "--end-date",
-            "--end-time",
-            "--extended-statistic",
-            "--extended-statistics",
-            "--history-item-type",
-            "--max-datapoints",
-            "--max-records",
-            "--metric-data-queries",
-            "--metric-name",
-            "--namespace",
-            "--next-token",
-            "--parents-of-alarm-name",
-            "--period",
-            "--recently-active",
-            "--resource-arn",
-            "--scan-by",
-            "--start-date",
-            "--start-time",
-            "--state-value",
-            "--statistic",
-            "--statistics",
-            "--unit",
-        ],
+        "describe-alarm-history describe-alarms describe-alarms-for-metric get-dashboard get-metric-data \
+         get-metric-statistics list-dashboards list-metrics list-tags-for-resource",
+        "--action-prefix --alarm-name --alarm-name-prefix --alarm-names --alarm-types \
+         --children-of-alarm-name --dashboard-name --dashboard-name-prefix --dimensions --end-date \
+         --end-time --extended-statistic --extended-statistics --history-item-type --max-datapoints \
+         --max-records --metric-data-queries --metric-name --namespace --next-token --parents-of-alarm-name \
+         --period --recently-active --resource-arn --scan-by --start-date --start-time --state-value \
+         --statistic --statistics --unit",
     ),
     (
         "sns",
-        &[
-            "get-subscription-attributes",
-            "get-topic-attributes",
-            "list-subscriptions",
-            "list-subscriptions-by-topic",
-            "list-tags-for-resource",
-            "list-topics",
-        ],
-        &["--next-token", "--resource-arn", "--subscription-arn", "--topic-arn"],
+        "get-subscription-attributes get-topic-attributes list-subscriptions list-subscriptions-by-topic \
+         list-tags-for-resource list-topics",
+        "--next-token --resource-arn --subscription-arn --topic-arn",
     ),
     (
         "ec2",
-        &[
-            "describe-availability-zones",
-            "describe-instances",
-            "describe-network-interfaces",
-            "describe-regions",
-            "describe-route-tables",
-            "describe-security-group-rules",
-            "describe-security-groups",
-            "describe-subnets",
-            "describe-vpc-endpoints",
-            "describe-vpcs",
-        ],
-        &[
-            "--all-availability-zones",
-            "--all-regions",
-            "--filters",
-            "--group-ids",
-            "--group-names",
-            "--instance-ids",
-            "--max-results",
-            "--network-interface-ids",
-            "--next-token",
-            "--region-names",
-            "--route-table-ids",
-            "--security-group-rule-ids",
-            "--subnet-ids",
-            "--vpc-endpoint-ids",
-            "--vpc-ids",
-            "--zone-names",
-        ],
+        "describe-availability-zones describe-instances describe-network-interfaces describe-regions \
+         describe-route-tables describe-security-group-rules describe-security-groups describe-subnets \
+         describe-vpc-endpoints describe-vpcs",
+        "--all-availability-zones --all-regions --filters --group-ids --group-names --instance-ids \
+         --max-results --network-interface-ids --next-token --region-names --route-table-ids \
+         --security-group-rule-ids --subnet-ids --vpc-endpoint-ids --vpc-ids --zone-names",
     ),
     (
         "kms",
-        &["describe-key", "get-key-policy", "get-key-rotation-status", "list-aliases", "list-grants"],
-        &["--key-id", "--limit", "--marker", "--policy-name"],
+        "describe-key get-key-policy get-key-rotation-status list-aliases list-grants",
+        "--key-id --limit --marker --policy-name",
     ),
     (
         "events",
-        &["describe-rule", "list-rules", "list-targets-by-rule"],
-        &["--event-bus-name", "--limit", "--name", "--name-prefix", "--next-token", "--rule"],
+        "describe-rule list-rules list-targets-by-rule",
+        "--event-bus-name --limit --name --name-prefix --next-token --rule",
     ),
     (
         "backup",
-        &[
-            "describe-backup-vault",
-            "describe-recovery-point",
-            "describe-restore-job",
-            "list-backup-jobs",
-            "list-backup-vaults",
-            "list-copy-jobs",
-            "list-recovery-points-by-backup-vault",
-            "list-recovery-points-by-resource",
-            "list-restore-jobs",
-        ],
-        &[
-            "--backup-vault-name",
-            "--by-account-id",
-            "--by-backup-vault-name",
-            "--by-created-after",
-            "--by-created-before",
-            "--by-resource-arn",
-            "--by-resource-type",
-            "--by-state",
-            "--by-status",
-            "--max-results",
-            "--next-token",
-            "--recovery-point-arn",
-            "--resource-arn",
-            "--restore-job-id",
-        ],
+        "describe-backup-vault describe-recovery-point describe-restore-job list-backup-jobs \
+         list-backup-vaults list-copy-jobs list-recovery-points-by-backup-vault \
+         list-recovery-points-by-resource list-restore-jobs",
+        "--backup-vault-name --by-account-id --by-backup-vault-name --by-created-after --by-created-before \
+         --by-resource-arn --by-resource-type --by-state --by-status --max-results --next-token \
+         --recovery-point-arn --resource-arn --restore-job-id",
     ),
-    (
-        "secretsmanager",
-        &["describe-secret", "list-secrets"],
-        &["--filters", "--max-results", "--next-token", "--secret-id"],
-    ),
+    ("secretsmanager", "describe-secret list-secrets", "--filters --max-results --next-token --secret-id"),
 ];
 
 /// Global options of the CLI that neither write a file, nor read one, nor redirect the request.
-const OF_EVERY_CALL: [&str; 11] = [
-    "--cli-connect-timeout",
-    "--cli-read-timeout",
-    "--color",
-    "--max-items",
-    "--no-cli-pager",
-    "--no-paginate",
-    "--output",
-    "--page-size",
-    "--query",
-    "--region",
-    "--starting-token",
-];
+const OF_EVERY_CALL: &str = "--cli-connect-timeout --cli-read-timeout --color --max-items --no-cli-pager --no-paginate --output \
+     --page-size --query --region --starting-token";
 
 /// Whether the words after `aws` are read-only.
 pub(super) fn judge_aws(words: &[String]) -> Result<(), String> {
@@ -256,13 +95,13 @@ pub(super) fn judge_aws(words: &[String]) -> Result<(), String> {
     let Some((_, operations, options)) = SERVICES.iter().find(|(name, ..)| name == service) else {
         return Err(format!("`aws {}` is not known to be read-only", service.escape_default()));
     };
-    if !operations.contains(&operation.as_str()) {
+    if !is_listed(operation, operations) {
         return Err(format!("`aws {service} {}` is not known to be read-only", operation.escape_default()));
     }
     for (place, word) in rest.iter().enumerate() {
         if word.starts_with('-') {
             let name = word.split('=').next().unwrap_or_default();
-            if !OF_EVERY_CALL.contains(&name) && !options.contains(&name) {
+            if !is_listed(name, OF_EVERY_CALL) && !is_listed(name, options) {
                 return Err(format!(
                     "option `{}` of `aws {service} {operation}` is not known to be read-only",
                     name.escape_default()

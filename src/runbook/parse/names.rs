@@ -1,7 +1,7 @@
 //! Names in a runbook: each is a parameter, or set by a step before it is used, and none is in text that is run.
 
 use crate::runbook::document::{Kind, Runbook};
-use crate::runbook::fault::{Fault, Position};
+use crate::runbook::fault::{Faults, Position};
 use crate::runbook::values;
 
 /// Every name in the text is known where it is used.
@@ -10,7 +10,7 @@ pub(super) fn check_names(runbook: &mut Runbook) {
         return;
     }
     let known = runbook.names();
-    let mut faults = Vec::new();
+    let mut faults = Faults::default();
     for (index, step) in runbook.steps.iter().enumerate() {
         let mut used: Vec<(String, Position)> = Vec::new();
         let mut of_text = |text: &str, at: Position| {
@@ -50,35 +50,22 @@ pub(super) fn check_names(runbook: &mut Runbook) {
             let here = |set_by: &Option<usize>| set_by.is_none_or(|set_by| set_by <= index);
             match known.get(&name.replace('.', "_")) {
                 Some(set_by) if here(set_by) => {}
-                Some(_) => faults.push(Fault::malformed(
-                    at,
-                    "placeholder",
-                    format!("`{name}` has no value yet when `{}` is reached", step.id),
-                )),
+                Some(_) => {
+                    let what = format!("`{name}` has no value yet when `{}` is reached", step.id);
+                    faults.malformed(at, "placeholder", what);
+                }
                 None => {
+                    let what =
+                        format!("`{}` is neither a parameter nor set by a step", name.escape_default());
+                    let fault = faults.malformed(at, "placeholder", what);
                     let near = known.keys().find(|other| strsim::damerau_levenshtein(other, &name) <= 2);
-                    let fault = Fault::malformed(
-                        at,
-                        "placeholder",
-                        format!("`{}` is neither a parameter nor set by a step", name.escape_default()),
-                    );
-                    faults.push(match near {
-                        Some(near) => fault.hint(format!("Did you mean `{near}`?")),
-                        None => fault,
-                    });
+                    if let Some(near) = near {
+                        fault.hint(format!("Did you mean `{near}`?"));
+                    }
                 }
             }
         }
-        let scripts = step
-            .kind
-            .act()
-            .map(|act| &act.script)
-            .into_iter()
-            .chain(&step.probe)
-            .chain(&step.undo)
-            .chain(&step.undo_check)
-            .chain(&step.by_hand);
-        for script in scripts {
+        for (_, script) in step.scripts() {
             for name in values::placeholders(&script.text)
                 .into_iter()
                 .filter(|name| known.contains_key(&name.replace('.', "_")))
@@ -90,14 +77,9 @@ pub(super) fn check_names(runbook: &mut Runbook) {
                         name.replace('.', "_")
                     ),
                 };
-                faults.push(
-                    Fault::malformed(
-                        script.at,
-                        "placeholder",
-                        format!("`{{{{{name}}}}}` is in text that is run"),
-                    )
-                    .hint(hint),
-                );
+                faults
+                    .malformed(script.at, "placeholder", format!("`{{{{{name}}}}}` is in text that is run"))
+                    .hint(hint);
             }
         }
     }

@@ -82,9 +82,9 @@ fn front_matter_is_read_strictly_and_its_faults_have_places() {
         let runbook = parse(Origin::File("x.md".into()), text.as_bytes());
         runbook
             .faults
-            .into_iter()
+            .iter()
             .filter(|fault| fault.severity == Severity::Malformed)
-            .map(|fault| (fault.at.line, fault.message))
+            .map(|fault| (fault.at.line, fault.message.clone()))
             .collect::<Vec<_>>()
     };
     let step = "---\n```sh id=a\nls\n```\n";

@@ -43,7 +43,7 @@ impl Run<'_, '_> {
             Err(error) => {
                 let failed = Done { exit: Some(127), stderr: error.chain(), ..Done::default() };
                 let _ = self.end(step, act, failed, began, &objects).await?;
-                return Ok(Err(Stop { state: "failed", step: Some(id), error }));
+                return Ok(Err(Stop::at(step, "failed", error)));
             }
         };
         self.end(step, act, done, began, &objects).await
@@ -146,7 +146,7 @@ impl Run<'_, '_> {
         }
         let state = if matches!(done.end, Ended::Interrupted(_)) { "interrupted" } else { "failed" };
         let error = Error::new(kind, format!("step `{}` {}", step.id, reasons.join("; ")));
-        Ok(Err(Stop { state, step: Some(step.id.clone()), error }))
+        Ok(Err(Stop::at(step, state, error)))
     }
 
     fn judge(&self, step: &Step, done: &Done, lacking: Option<String>) -> (Ending, Vec<String>, Kind) {
@@ -228,10 +228,10 @@ impl Run<'_, '_> {
 }
 
 fn stop_for_existing(step: &Step, object: &str) -> Stop {
-    Stop {
-        state: "failed",
-        step: Some(step.id.clone()),
-        error: Error::new(Kind::Guard, format!("step `{}` would create `{object}`, which already exists and was not created by this run: the step was not run", step.id))
-            .hint("Choose another name with `--set`, in a new run."),
-    }
+    let what = format!(
+        "step `{}` would create `{object}`, which already exists and was not created by this run: the step was not run",
+        step.id
+    );
+    let error = Error::new(Kind::Guard, what).hint("Choose another name with `--set`, in a new run.");
+    Stop::at(step, "failed", error)
 }

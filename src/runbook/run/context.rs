@@ -103,6 +103,12 @@ pub(in crate::runbook) struct Stop {
     pub(in crate::runbook) error: Error,
 }
 
+impl Stop {
+    pub(in crate::runbook) fn at(step: &Step, state: &'static str, error: Error) -> Self {
+        Stop { state, step: Some(step.id.clone()), error }
+    }
+}
+
 /// A run in progress.
 pub(in crate::runbook) struct Run<'a, 'cx> {
     pub(in crate::runbook) runbook: &'a Runbook,

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::{Progress, Run, Stop, USUAL};
 use crate::error::{Error, Kind, Result};
-use crate::runbook::document::Step;
+use crate::runbook::document::{Script, Step};
 use crate::runbook::journal::{Answer, Event, Made, folder};
 use crate::runbook::objects;
 use crate::runbook::read_only_step;
-use crate::runbook::script::{self, Done, Ended, Settings};
+use crate::runbook::script::{self, Done, Ended};
 use crate::runbook::state::StepState;
 
 /// How long to wait for a command whose parent died.
@@ -42,11 +42,11 @@ impl Run<'_, '_> {
         let is_suspect = self.suspects.contains(&step.id);
         let Some(act) = step.kind.act().filter(|_| !self.only_reads(step)) else { return Ok(Doubt::Run) };
         if self.cx.redo.contains(&step.id) && told.state != StepState::Done {
-            self.add(Event::Said { step: step.id.clone(), word: "redo".to_owned(), by: self.cx.by.clone() })?;
+            self.note_said(step, "redo")?;
             return Ok(Doubt::Run);
         }
         if self.cx.done.contains(&step.id) && told.state != StepState::Todo {
-            self.add(Event::Said { step: step.id.clone(), word: "done".to_owned(), by: self.cx.by.clone() })?;
+            self.note_said(step, "done")?;
             self.tell(Progress::Passed(step, "it was marked as done"));
             return Ok(Doubt::Happened);
         }
@@ -59,22 +59,19 @@ impl Run<'_, '_> {
             return Ok(Doubt::Stop(stop));
         }
         if let Some(probe) = &step.probe {
-            let (answer, reason) = self.probe(step, &probe.text, probe.timeout).await?;
+            let (answer, reason) = self.probe(step, probe).await?;
             return Ok(match answer {
                 Answer::Happened if act.outputs().any(|name| self.values.get(name).is_none()) => {
                     Doubt::Stop(stop_for_lost_values(step))
                 }
                 Answer::Happened => Doubt::Happened,
                 Answer::DidNot => Doubt::Run,
-                Answer::Unknown => Doubt::Stop(Stop {
-                    state: "unknown",
-                    step: Some(step.id.clone()),
-                    error: Error::outside(format!(
-                        "whether step `{}` happened could not be determined: {reason}",
-                        step.id
-                    ))
-                    .hint("Run it again when its probe can be answered."),
-                }),
+                Answer::Unknown => {
+                    let what =
+                        format!("whether step `{}` happened could not be determined: {reason}", step.id);
+                    let error = Error::outside(what).hint("Run it again when its probe can be answered.");
+                    Doubt::Stop(Stop::at(step, "unknown", error))
+                }
             });
         }
         // What failed was not done, and may be tried again, unless it makes something.
@@ -87,14 +84,15 @@ impl Run<'_, '_> {
             _ => "began, but its end was not recorded",
         };
         let run = &self.story.start.run;
-        Ok(Doubt::Stop(Stop {
-            state: "unknown",
-            step: Some(step.id.clone()),
-            error: Error::new(Kind::Guard, format!("step `{}` {how}: it is not repeated blindly", step.id)).hint(format!(
-                "Check whether it happened, then pass the answer: `lifeboat runbook resume {run} --done {id}`, or `--redo {id}` to do it again.",
-                id = step.id
-            )),
-        }))
+        let error = Error::new(Kind::Guard, format!("step `{}` {how}: it is not repeated blindly", step.id)).hint(format!(
+            "Check whether it happened, then pass the answer: `lifeboat runbook resume {run} --done {id}`, or `--redo {id}` to do it again.",
+            id = step.id
+        ));
+        Ok(Doubt::Stop(Stop::at(step, "unknown", error)))
+    }
+
+    fn note_said(&mut self, step: &Step, word: &str) -> Result<()> {
+        self.add(Event::Said { step: step.id.clone(), word: word.to_owned(), by: self.cx.by.clone() })
     }
 
     /// Whether a step may be repeated freely: it says `read-only`, and is confined.
@@ -109,15 +107,10 @@ impl Run<'_, '_> {
         while script::is_under_way(&path) {
             if began.elapsed() > ORPHANS || self.cx.interrupt.first().is_some() {
                 let which = group.map(|group| format!(" (process group {group})")).unwrap_or_default();
-                return Some(Stop {
-                    state: "unknown",
-                    step: Some(step.id.clone()),
-                    error: Error::new(
-                        Kind::StillGoing,
-                        format!("a command of step `{}` is still running{which}", step.id),
-                    )
-                    .hint("Wait for it or kill it, then resume; or decide with `--done` or `--redo`."),
-                });
+                let what = format!("a command of step `{}` is still running{which}", step.id);
+                let error = Error::new(Kind::StillGoing, what)
+                    .hint("Wait for it or kill it, then resume; or decide with `--done` or `--redo`.");
+                return Some(Stop::at(step, "unknown", error));
             }
             self.tell(Progress::Waits("a command of the earlier attempt to end"));
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -130,13 +123,8 @@ impl Run<'_, '_> {
     }
 
     /// Probes whether a step happened, and records the result.
-    async fn probe(
-        &mut self,
-        step: &Step,
-        text: &str,
-        timeout: Option<Duration>,
-    ) -> Result<(Answer, String)> {
-        let found = self.ask_probe(step, text, timeout).await?;
+    async fn probe(&mut self, step: &Step, probe: &Script) -> Result<(Answer, String)> {
+        let found = self.ask_probe(step, probe).await?;
         let (answer, reason) = (found.answer, found.reason.clone());
         self.add(found.into_event(step))?;
         self.tell(Progress::Probed(step, answer, &reason));
@@ -144,21 +132,9 @@ impl Run<'_, '_> {
     }
 
     /// Probes whether a step happened.
-    pub(in crate::runbook) async fn ask_probe(
-        &self,
-        step: &Step,
-        text: &str,
-        timeout: Option<Duration>,
-    ) -> Result<ProbeFound> {
-        let settings = Settings {
-            values: &self.values,
-            variables: self.cx.variables,
-            timeout: timeout.unwrap_or(USUAL),
-            lock: None,
-            interrupt: self.cx.interrupt,
-            redactor: &self.redactor,
-        };
-        let done = script::shell(text, &[], &settings, |_| Ok(()), |_| ()).await?;
+    pub(in crate::runbook) async fn ask_probe(&self, step: &Step, probe: &Script) -> Result<ProbeFound> {
+        let settings = self.settings(probe.timeout.unwrap_or(USUAL), self.cx.interrupt);
+        let done = script::shell(&probe.text, &[], &settings, |_| Ok(()), |_| ()).await?;
         let (answer, reason) = read_probe(&done);
         let reason = self.redactor.clean(&reason);
         let mut made = Vec::new();
@@ -195,13 +171,9 @@ impl Run<'_, '_> {
             }
             let changes = step.kind.act().is_some() && !self.only_reads(step);
             match (&step.probe, changes) {
-                (_, false) => self.add(Event::Said {
-                    step: step.id.clone(),
-                    word: "redo".to_owned(),
-                    by: self.cx.by.clone(),
-                })?,
+                (_, false) => self.note_said(step, "redo")?,
                 (Some(probe), true) => {
-                    self.probe(step, &probe.text, probe.timeout).await?;
+                    self.probe(step, probe).await?;
                 }
                 (None, true) if step.id == from => {
                     return Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: it is done, and nothing shows whether it may be repeated"))
@@ -233,13 +205,8 @@ fn read_probe(done: &Done) -> (Answer, String) {
 }
 
 pub(super) fn stop_for_lost_values(step: &Step) -> Stop {
-    Stop {
-        state: "unknown",
-        step: Some(step.id.clone()),
-        error: Error::new(
-            Kind::Guard,
-            format!("step `{}` happened, but the values it set are lost", step.id),
-        )
-        .hint(format!("Pass `--redo {}` if it may be repeated, or continue by hand.", step.id)),
-    }
+    let what = format!("step `{}` happened, but the values it set are lost", step.id);
+    let error = Error::new(Kind::Guard, what)
+        .hint(format!("Pass `--redo {}` if it may be repeated, or continue by hand.", step.id));
+    Stop::at(step, "unknown", error)
 }

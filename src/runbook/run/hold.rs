@@ -75,11 +75,7 @@ impl Run<'_, '_> {
             return Ok(Ok(()));
         }
         let state = if result == Ending::Unknown { "interrupted" } else { "failed" };
-        Ok(Err(Stop {
-            state,
-            step: Some(step.id.clone()),
-            error: Error::new(kind, format!("wait `{text}` {reason}")),
-        }))
+        Ok(Err(Stop::at(step, state, Error::new(kind, format!("wait `{text}` {reason}")))))
     }
 
     pub(super) async fn gate(&mut self, step: &Step) -> Result<std::result::Result<(), Stop>> {
@@ -89,7 +85,7 @@ impl Run<'_, '_> {
             // What is typed may not be the name of a DB instance.
             gate.facts = objects::describe(&format!("db:{answer}"), self.cx.aws).await.unwrap_or_default();
         }
-        let waiting = |error: Error| Stop { state: "waiting", step: Some(step.id.clone()), error };
+        let waiting = |error: Error| Stop::at(step, "waiting", error);
         self.add(Event::Asked { step: step.id.clone() })?;
         if gate.role == "approve" {
             return self.approval(step, &gate).await;
@@ -165,7 +161,7 @@ impl Run<'_, '_> {
                     ),
                 )
                 .hint(format!("They run `lifeboat runbook approve {run}` as a user or a role of their own."));
-                return Ok(Err(Stop { state: "waiting", step: Some(step.id.clone()), error }));
+                return Ok(Err(Stop::at(step, "waiting", error)));
             }
             self.tell(Progress::Waits(&format!("a second person: lifeboat runbook approve {run}")));
             tokio::select! {

@@ -1,11 +1,12 @@
 //! Judges whether two databases have the same content, each observed at its own instant.
 
+use super::moment::Writes;
 use super::{
     DefinitionVerdict, Judgement, Note, Verdicts, Word, definitions, dumped, format_rows, judge_uncounted,
     same_content, table_name, tables_by_name,
 };
 use crate::verify::depth::Depth;
-use crate::verify::observe::{Counted, DROPPED_MEANWHILE, Observation, Table, Written, WrittenTables};
+use crate::verify::observe::{Counted, DROPPED_MEANWHILE, Observation, Table, WrittenTables};
 use crate::verify::schema::Definitions;
 
 /// The write counters of one side before and after the instants of both.
@@ -26,23 +27,10 @@ impl Looks {
         if self.after.is_empty() {
             return Some((0, 0));
         }
-        let (Some(first), Some(second)): (Option<Written>, Option<Written>) =
-            (look(&self.before), look(&self.after))
-        else {
-            return None;
-        };
-        if first.filenode != second.filenode {
-            return None;
-        }
-        let since = |now: i64, then: i64| u64::try_from(now - then).ok();
-        let updated = since(second.counters.updated, first.counters.updated)?;
-        let inserted = since(second.counters.inserted, first.counters.inserted)?;
-        let deleted = since(second.counters.deleted, first.counters.deleted)?;
-        Some((inserted + updated, deleted + updated))
+        let writes = Writes::between(look(&self.before)?, look(&self.after)?)?;
+        (!writes.rewritten).then(|| (writes.inserted + writes.updated, writes.deleted + writes.updated))
     }
-}
 
-impl Looks {
     /// At most how many rows of a table were written; `None` if unbounded.
     pub(crate) fn written(&self, database: &str, oid: u32) -> Option<u64> {
         self.moved(database, oid).map(|(added, taken)| added + taken)
@@ -61,19 +49,15 @@ pub(crate) struct Side<'a> {
 /// Judges whether the right side holds what the left one does. Definitions of `ignored` kinds are not compared.
 pub(crate) fn judge_alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
     let mut bench = Verdicts::new(left.seen, right.seen);
-    let empty = Definitions::new();
-    let definitions_of = |seen: &'_ Observation, database: &str| match seen.definitions.get(database) {
-        Some(definitions) => definitions.clone(),
-        None => empty.clone(),
-    };
+    let none = Definitions::new();
     for (database, tables) in &left.seen.databases {
         let Some(others) = right.seen.databases.get(database) else {
-            bench.database_is_missing(database, tables.iter(), right.seen);
+            bench.database_is_missing(database, tables, right.seen);
             continue;
         };
         let are_kin = left.seen.is_same_database(right.seen, database);
-        let logins = definitions_of(left.seen, database);
-        let logins = if are_kin { Vec::new() } else { dumped::login_triggers(&logins) };
+        let definitions = left.seen.definitions.get(database).unwrap_or(&none);
+        let logins = if are_kin { Vec::new() } else { dumped::login_triggers(definitions) };
         let (named, named_others) = (tables_by_name(tables), tables_by_name(others));
         for table in tables {
             let Some(other) = named_others.get(&table_name(table)) else {
@@ -134,9 +118,9 @@ pub(crate) fn judge_alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -
     for (database, sequences) in &left.seen.sequences {
         if let Some(others) = right.seen.sequences.get(database) {
             let mut found = definitions::sequences_apart(database, sequences, others);
-            let kept = definitions_of(left.seen, database);
+            let kept = left.seen.definitions.get(database).unwrap_or(&none);
             if !left.seen.is_same_database(right.seen, database) {
-                found.retain(|found| !dumped::has_undumped_position(&kept, &found.name));
+                found.retain(|found| !dumped::has_undumped_position(kept, &found.name));
             }
             bench.definitions.extend(found.into_iter().filter(compared));
             bench.unreadable.extend(definitions::unreadable_sequences(database, sequences, others));

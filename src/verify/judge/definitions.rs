@@ -221,14 +221,8 @@ pub(super) fn find_differences<'a>(
             {
                 return;
             }
-            let verdict = DefinitionVerdict {
-                database: database.clone(),
-                kind: told_kind.to_owned(),
-                name: name.to_owned(),
-                verdict,
-                reason: reason.to_owned(),
-            };
-            found.add(verdict, excuse);
+            let found_here = DefinitionVerdict::of_difference(database, told_kind, name, reason.to_owned());
+            found.add(DefinitionVerdict { verdict, ..found_here }, excuse);
         };
         for (kind, name, digest) in each_definition(definitions).filter(|(kind, _, _)| comparable.has(kind)) {
             let (now, copy) = (find_definition(later, kind, name), find_definition(copies, kind, name));
@@ -246,13 +240,8 @@ pub(super) fn find_differences<'a>(
                     }
                 }
                 None if is_unchanged && !follows_from_another(kind, name, copies) => {
-                    add(
-                        kind,
-                        name,
-                        Word::Missing,
-                        window.excuse_of_a_loss(kind, name),
-                        "it is not in the copy",
-                    );
+                    let excuse = window.excuse_of_a_loss(kind, name);
+                    add(kind, name, Word::Missing, excuse, "it is not in the copy");
                 }
                 Some(_) | None => {}
             }
@@ -311,13 +300,7 @@ pub(super) fn sequences_out_of_bounds(
         // ALTER SEQUENCE … RESTART and TRUNCATE … RESTART IDENTITY write it down, setval() does not.
         let was_restarted =
             Window::touch(window.source, "sequence", name).is_some_and(|touch| touch.own.is_some());
-        let verdict = DefinitionVerdict {
-            database: database.to_owned(),
-            kind: "sequence".to_owned(),
-            name: name.clone(),
-            verdict: Word::Differs,
-            reason,
-        };
+        let verdict = DefinitionVerdict::of_difference(database, "sequence", name, reason);
         found.add(verdict, if was_restarted { Excuse::Source } else { Excuse::None });
     }
     found
@@ -361,16 +344,10 @@ pub(super) fn sequences_apart(database: &str, left: &Sequences, right: &Sequence
     let verdict = |(name, state): (&String, &SequenceState)| {
         let other = right.get(name)?;
         let are_known = state.last_value.is_some() && other.last_value.is_some();
-        (are_known && other.last_value != state.last_value).then(|| DefinitionVerdict {
-            database: database.to_owned(),
-            kind: "sequence".to_owned(),
-            name: name.clone(),
-            verdict: Word::Differs,
-            reason: format!(
-                "it is at {} on the left and at {} on the right",
-                told(state.last_value),
-                told(other.last_value)
-            ),
+        (are_known && other.last_value != state.last_value).then(|| {
+            let (left, right) = (told(state.last_value), told(other.last_value));
+            let reason = format!("it is at {left} on the left and at {right} on the right");
+            DefinitionVerdict::of_difference(database, "sequence", name, reason)
         })
     };
     left.iter().filter_map(verdict).collect()

@@ -140,6 +140,14 @@ pub(crate) struct DefinitionVerdict {
     pub reason: String,
 }
 
+impl DefinitionVerdict {
+    /// A definition that both sides have, and that differs.
+    pub(crate) fn of_difference(database: &str, kind: &str, name: &str, reason: String) -> Self {
+        let (database, kind, name) = (database.to_owned(), kind.to_owned(), name.to_owned());
+        DefinitionVerdict { database, kind, name, verdict: Word::Differs, reason }
+    }
+}
+
 /// How many rows of a table were proven one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TableProof {

@@ -71,22 +71,15 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
             match made_since(source, database, kinship) {
                 Some(true) => {
                     bench.not_tested.push(format!("database `{database}`: it was created after the backup"));
-                    for table in tables {
-                        bench.add(
-                            database,
-                            Some(table),
-                            None,
-                            Word::Skipped,
-                            "its database was created after the backup",
-                        );
-                    }
+                    let reason = "its database was created after the backup";
+                    bench.add_without_copy(database, tables, Word::Skipped, reason);
                 }
-                Some(false) => bench.database_is_missing(database, tables.iter(), copy),
+                Some(false) => bench.database_is_missing(database, tables, copy),
                 // That one is there and cannot be read is something else.
                 None if copy.unreadable.contains_key(database) => {
-                    bench.database_is_missing(database, tables.iter(), copy);
+                    bench.database_is_missing(database, tables, copy);
                 }
-                None => bench.database_may_be_missing(database, tables.iter()),
+                None => bench.database_may_be_missing(database, tables),
             }
             continue;
         };
@@ -156,13 +149,8 @@ pub(crate) fn judge_live(source: &Observation, copy: &Observation, kinship: &Kin
         if !is_known {
             bench.not_tested.push(format!("database `{database}`: the source no longer has it"));
             for table in tables {
-                bench.add(
-                    database,
-                    None,
-                    Some(table),
-                    Word::Unexpected,
-                    "the source no longer has its database",
-                );
+                let reason = "the source no longer has its database";
+                bench.add(database, None, Some(table), Word::Unexpected, reason);
             }
         }
     }

@@ -85,7 +85,7 @@ pub(crate) fn at_the_moment(
     };
     for (database, tables) in &expected.databases {
         let Some(copies) = observed.databases.get(database) else {
-            bench.database_is_missing(database, tables.iter(), observed);
+            bench.database_is_missing(database, tables, observed);
             continue;
         };
         let (named, named_copies) = (tables_by_name(tables), tables_by_name(copies));
@@ -206,16 +206,16 @@ struct Pair<'a> {
 
 /// What the source wrote to a table between the looks.
 #[derive(Clone, Copy)]
-struct Writes {
-    inserted: u64,
-    updated: u64,
-    deleted: u64,
-    rewritten: bool,
+pub(super) struct Writes {
+    pub(super) inserted: u64,
+    pub(super) updated: u64,
+    pub(super) deleted: u64,
+    pub(super) rewritten: bool,
 }
 
 impl Writes {
     /// `None` if the counters were reset in between.
-    fn between(first: Written, second: Written) -> Option<Self> {
+    pub(super) fn between(first: Written, second: Written) -> Option<Self> {
         let WriteCounters { inserted, updated, deleted } = second.counters;
         let since = |now: i64, then: i64| u64::try_from(now - then).ok();
         Some(Writes {

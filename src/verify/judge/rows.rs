@@ -141,6 +141,10 @@ impl Pair<'_> {
     }
 
     /// Rows of the copy that no row of the source proves, and rows of the source that may be missing from it.
+    fn around_the_moment(&self) -> u64 {
+        self.evidence.newer.map_or(0, |rows| rows.around_the_moment)
+    }
+
     fn open_rows(&self) -> u64 {
         self.evidence.extra + self.evidence.unread + self.lost_at_most()
     }
@@ -167,15 +171,16 @@ impl Pair<'_> {
     /// Rows written within a few transactions of the moment are few, unless the whole table was: then its pages may be old.
     fn are_many_around_the_moment(&self, tolerance: f64) -> bool {
         const FEW: u64 = 100;
-        let around = self.evidence.newer.map_or(0, |rows| rows.around_the_moment);
-        around > FEW.max((self.rows as f64 * tolerance).floor() as u64)
+        self.around_the_moment() > FEW.max((self.rows as f64 * tolerance).floor() as u64)
     }
 
     /// Nothing in the source's table is from before the moment, and nothing was ever taken out of it since. Rows that were
     /// written within a few transactions of the moment may be from before it.
     fn has_only_grown_from_nothing(&self) -> bool {
-        let around = self.evidence.newer.map_or(0, |rows| rows.around_the_moment);
-        self.older == 0 && around == 0 && self.writes.taken_at_most() == Some(0) && self.lost_at_most() == 0
+        self.older == 0
+            && self.around_the_moment() == 0
+            && self.writes.taken_at_most() == Some(0)
+            && self.lost_at_most() == 0
     }
 
     fn weigh_rows(&self, tolerance: f64) -> Found {
@@ -241,11 +246,10 @@ impl Pair<'_> {
             .estimate
             .is_some_and(|estimate| self.held as f64 >= estimate as f64 * (1.0 - tolerance) && estimate > 0);
         if self.are_many_around_the_moment(tolerance) && !self.churns && !self.is_view {
-            let around = self.evidence.newer.map_or(0, |rows| rows.around_the_moment);
             let reason = format!(
                 "{} of the source were written within a few transactions of the backup, before it or after it, which cannot \
                  be told apart",
-                format_rows(around)
+                format_rows(self.around_the_moment())
             );
             return Found::new(Word::Unknown, reason);
         }
@@ -314,37 +318,26 @@ impl Pair<'_> {
     fn open_words(&self, lost: u64) -> Found {
         let evidence = self.evidence;
         let newer = self.rows.saturating_sub(self.older);
-        let mut open = Vec::new();
-        if evidence.extra > 0 {
-            open.push(format!(
-                "the values of {} that the source has updated or deleted since could not be compared",
-                format_rows(evidence.extra)
-            ));
-        }
-        if evidence.unread > 0 {
-            open.push(format!(
-                "{} were compared only by count, range by range",
-                format_rows(evidence.unread)
-            ));
-        }
-        if lost > 0 {
-            open.push(format!(
-                "{} of the source were written since and may be older rows that the copy lacks",
-                format_rows(lost)
-            ));
-        }
-        if let Some(around) = evidence.newer.map(|rows| rows.around_the_moment).filter(|rows| *rows > 0) {
-            open.push(format!(
-                "{} of the source were written within a few transactions of the backup, before it or after it",
-                format_rows(around)
-            ));
-        }
-        if let Some(rows) = evidence.newer.map(|rows| rows.of_open_transactions).filter(|rows| *rows > 0) {
-            open.push(format!(
-                "{} of the source were written by transactions that were open at the backup, by the copy's own commit log",
-                format_rows(rows)
-            ));
-        }
+        let of_open_transactions = evidence.newer.map_or(0, |rows| rows.of_open_transactions);
+        let open = [
+            (
+                evidence.extra,
+                "the values of # that the source has updated or deleted since could not be compared",
+            ),
+            (evidence.unread, "# were compared only by count, range by range"),
+            (lost, "# of the source were written since and may be older rows that the copy lacks"),
+            (
+                self.around_the_moment(),
+                "# of the source were written within a few transactions of the backup, before it or after it",
+            ),
+            (
+                of_open_transactions,
+                "# of the source were written by transactions that were open at the backup, by the copy's own commit log",
+            ),
+        ];
+        let open = open.into_iter().filter(|(rows, _)| *rows > 0);
+        let open: Vec<String> =
+            open.map(|(rows, sentence)| sentence.replace('#', &format_rows(rows))).collect();
         let open = (!open.is_empty()).then(|| open.join("; "));
         if self.older == 0 {
             let keys_tell = self.has_keys && !self.writes.replaced_all && !self.made_anew;
