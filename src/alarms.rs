@@ -8,7 +8,7 @@ mod audit;
 mod change;
 mod difference;
 mod kinds;
-mod policy;
+mod topic_policy;
 mod test;
 pub(crate) mod publish;
 mod removal;

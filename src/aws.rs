@@ -8,7 +8,7 @@ mod access;
 mod ask;
 mod client;
 mod cloudwatch;
-mod events;
+mod event_subscriptions;
 mod failure;
 mod identity;
 mod modify;

@@ -2,7 +2,7 @@
 
 use chrono::{TimeZone as _, Utc};
 
-use crate::backup::script::{Lexer, Piece};
+use crate::backup::sql_lexer::{Lexer, Piece};
 use crate::postgres::{Password, Target, redact_urls};
 use crate::runbook::{Origin, parse, shell};
 use crate::when::{format_time, parse_time};

@@ -8,7 +8,7 @@
 //! command       a command that channels are notified of, from its begin to its end
 //! notifier      all channels: what of it is news, and sending that
 //! announcement  what a command has to say of one subject
-//! state         what was said last, and whether something is to be said now
+//! news          what was sent last, and whether something is news
 //! message       how it reads, as text and as JSON
 //! channel       one way out: its secret, its form, its attempts
 //! ```
@@ -21,7 +21,7 @@ mod mail;
 pub(crate) mod message;
 mod notifier;
 mod settings;
-pub(crate) mod state;
+pub(crate) mod news;
 
 pub(crate) use announcement::{Announcement, Nature, State, Subject};
 pub(crate) use command::{NotifiedCommand, Ping, Saying};

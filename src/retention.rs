@@ -7,101 +7,21 @@
 //! the newest copy that a drill proved stays too, one that was found bad is not a good copy, and where no copy is good the newest
 //! stays.
 
+mod copy;
 mod proof;
+mod protected;
 mod rules;
 
+pub(crate) use copy::{Copy, PruneFailure, PruneReport, Verdict};
 pub(crate) use proof::{Drilled, Proof, Proofs, Subject};
 pub(crate) use rules::{Lifetime, Rule, Rules};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Datelike as _, Utc};
-use serde::Serialize;
 
-use crate::rds::{Place, Unreached};
 use crate::when::format_time;
-
-/// A copy of a database, as far as retention goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Copy {
-    /// What it is called; unique among those that are judged together.
-    pub id: String,
-    /// The database that it is of. Two databases that had the same name one after the other are not the same.
-    pub database: String,
-    /// When its content was taken; a copy of a copy keeps the time of the first. Unknown while it is being made.
-    pub taken_at: Option<DateTime<Utc>>,
-    /// Its retention class; `None` if nobody gave it one.
-    pub class: Option<String>,
-    /// How long it was created to be kept; overrides its class.
-    pub lifetime: Option<Lifetime>,
-    /// Whether one could restore from it, as far as its state tells.
-    pub is_good: bool,
-    /// What is known of its content.
-    pub proof: Proof,
-    /// Until when it must be kept, if that was set when it was created.
-    pub keep_until: Option<DateTime<Utc>>,
-    /// Why no rule may touch it, if so.
-    pub exempt: Option<String>,
-}
-
-/// What is to become of a copy, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Verdict {
-    /// The copy.
-    pub id: String,
-    pub database: String,
-    /// Where it is, of a snapshot.
-    #[serde(flatten)]
-    pub place: Option<Place>,
-    pub class: Option<String>,
-    pub taken_at: Option<DateTime<Utc>>,
-    /// Whether it stays.
-    pub keep: bool,
-    /// Why; never empty, the strongest first.
-    pub reasons: Vec<String>,
-}
-
-/// What a prune found and did (`lifeboat.prune/1`).
-#[derive(Debug, Serialize)]
-pub(crate) struct PruneReport {
-    /// The schema of this document.
-    pub schema: &'static str,
-    /// Whether nothing was to be removed.
-    pub dry_run: bool,
-    /// One for each copy: by database, newest first.
-    pub verdicts: Vec<Verdict>,
-    /// Ids of what was removed.
-    pub deleted: Vec<String>,
-    /// What could not be removed.
-    pub failed: Vec<PruneFailure>,
-    /// Accounts and Regions that could not be reached: nothing was removed there.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unreached: Vec<Unreached>,
-}
-
-impl PruneReport {
-    /// What would be removed.
-    pub(crate) fn planned(verdicts: Vec<Verdict>) -> Self {
-        PruneReport {
-            schema: "lifeboat.prune/1",
-            dry_run: true,
-            verdicts,
-            deleted: Vec::new(),
-            failed: Vec::new(),
-            unreached: Vec::new(),
-        }
-    }
-}
-
-/// A copy that could not be removed.
-#[derive(Debug, Serialize)]
-pub(crate) struct PruneFailure {
-    pub id: String,
-    /// Where it is, of a snapshot.
-    #[serde(flatten)]
-    pub place: Option<Place>,
-    pub reason: String,
-}
+use protected::{counts_as_good, protected};
 
 /// Judges all copies: one verdict each, by database, newest first.
 pub(crate) fn judge(copies: &[Copy], rules: &Rules, now: DateTime<Utc>) -> Vec<Verdict> {
@@ -142,61 +62,6 @@ pub(crate) fn judge(copies: &[Copy], rules: &Rules, now: DateTime<Utc>) -> Vec<V
         }
     }
     verdicts
-}
-
-/// Whether a copy counts as a good one: it can be restored from, as far as is known.
-fn counts_as_good(copy: &Copy) -> bool {
-    copy.is_good && !matches!(copy.proof, Proof::Bad(_))
-}
-
-/// Copies that no rule may remove, with the reasons: the newest good one, the newest that is proven good, and where none is good
-/// the newest that there is. Of each also the newest that is not from the future: one that a wrong clock has dated years ahead
-/// must not be the only one that is safe. `copies` are of one database, newest first.
-fn protected<'c>(copies: &[&'c Copy], now: DateTime<Utc>) -> BTreeMap<&'c str, Vec<String>> {
-    let mut protected: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let mut protect = |copy: &'c Copy, reason: String| {
-        let reasons = protected.entry(copy.id.as_str()).or_default();
-        if !reasons.contains(&reason) {
-            reasons.push(reason);
-        }
-    };
-    let dated = |copy: &Copy| copy.taken_at.is_some();
-    let past = |copy: &Copy| copy.taken_at.is_some_and(|taken| taken <= now);
-    for is_meant in [&dated as &dyn Fn(&Copy) -> bool, &past] {
-        let own = || copies.iter().copied().filter(|copy| copy.exempt.is_none() && is_meant(copy));
-        match own().find(|copy| counts_as_good(copy)) {
-            Some(copy) => protect(copy, format!("it is the newest good copy of `{}`", copy.database)),
-            None => {
-                // One that was found bad may still be all that is left, and what found it bad may be wrong.
-                if let Some(copy) = own().find(|copy| copy.is_good).or_else(|| own().next()) {
-                    protect(
-                        copy,
-                        format!("no copy of `{}` is known to be good, and it is the newest", copy.database),
-                    );
-                }
-            }
-        }
-        let proven = own().find_map(|copy| match &copy.proof {
-            Proof::Good(by) if copy.is_good => Some((copy, by)),
-            _ => None,
-        });
-        if let Some((copy, by)) = proven {
-            protect(copy, format!("it is the newest proven copy of `{}` ({by})", copy.database));
-        }
-        let claimed = own().find_map(|copy| match &copy.proof {
-            Proof::Claimed(by) if copy.is_good => Some((copy, by)),
-            _ => None,
-        });
-        if let Some((copy, by)) = claimed {
-            protect(
-                copy,
-                format!(
-                    "{by} says that it is good, but its evidence was altered: see `lifeboat drill verify-evidence`"
-                ),
-            );
-        }
-    }
-    protected
 }
 
 /// What `keep_last`, `keep_daily` and so on keep, with the reasons. `copies` are of one database, newest first.

@@ -26,7 +26,7 @@ pub(crate) mod parameters;
 pub(crate) mod parse;
 pub(crate) mod plan;
 pub(crate) mod preflight;
-mod reading;
+mod read_only_step;
 mod redact;
 pub(crate) mod record;
 pub(crate) mod report;

@@ -16,7 +16,7 @@ mod call;
 mod drills;
 mod endpoints;
 mod guard;
-mod heads;
+mod ambiguous_length;
 mod instances;
 mod jobs;
 mod limits;

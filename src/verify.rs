@@ -17,7 +17,7 @@ pub(crate) mod judge;
 pub(crate) mod lineage;
 pub(crate) mod observation;
 pub(crate) mod observe;
-pub(crate) mod narrow;
+pub(crate) mod row_differences;
 pub(crate) mod pair;
 pub(crate) mod physical;
 mod read;

@@ -98,6 +98,15 @@ pub(crate) fn parse_time<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) 
 where
     Z::Offset: Display,
 {
+    let at = read_time(text, now, zone)?;
+    // Other years have no form that every program reads.
+    if (1..=9999).contains(&at.year()) { Ok(at) } else { Err(unreadable_time(text)) }
+}
+
+fn read_time<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<DateTime<Utc>>
+where
+    Z::Offset: Display,
+{
     let asked = text;
     let text = &with_a_point(text.trim());
     if let Ok(exact) = DateTime::parse_from_rfc3339(text) {
@@ -473,6 +482,9 @@ mod tests {
             "+262142-12-31 23:59:59",
             "11/12/2026 10:00",
             "@1763737507.x",
+            "@666666666660",
+            "9999-12-31T23:59:60Z",
+            "0001-01-01T00:00:00+14:00",
             "13pm",
             "pm",
         ] {

@@ -1,7 +1,8 @@
 //! The statuses of a DB instance: which may follow which, and which operations may begin in each.
 //!
 //! Work under way moves its instance only along `may_become`. Nothing may follow `deleting`, so a restore that
-//! finishes late cannot bring a deleted instance back.
+//! finishes late cannot bring a deleted instance back. How a new or restored instance moves on is in `lifecycle/create.rs`, how
+//! long each status lasts in `pace.rs`.
 
 use std::fmt;
 

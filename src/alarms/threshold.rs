@@ -1,7 +1,7 @@
 //! Thresholds as people write them, and what they are in the metric's own unit for one instance.
 //!
 //! CloudWatch counts storage and memory in bytes. A bare number could be read as percent or as bytes,
-//! so it is refused there.
+//! so it is refused there. The default threshold of each kind is in `kinds`.
 
 use super::kinds::{Kind, Unit};
 use crate::error::{Error, Result};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::audit::Fault;
+use super::audit::fault::Fault;
 use super::settings::{AlarmKindSettings, AlarmSettings};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
@@ -152,7 +152,7 @@ pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Fault> {
             remedy: KEY_REMEDY.to_owned(),
         });
     }
-    if !super::policy::allows(&topic.policy, service, arn) {
+    if !super::topic_policy::allows(&topic.policy, service, arn) {
         found.push(Fault {
             code: "topic-policy-shuts-out",
             message: format!("the policy of topic `{arn}` does not let {service} publish"),

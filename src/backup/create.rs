@@ -12,7 +12,7 @@ use super::catalogue;
 use super::coding::Compression;
 use super::context::Context;
 use super::dump;
-use super::dump_reader::Held;
+use super::dump_gate::Held;
 use super::event::{Event, cannot_write, follow_progress, stop_if_interrupted};
 use super::failures;
 use super::identity::Identity;

@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::dump_reader::{Held, Reader};
+use super::dump_gate::{Held, Reader};
 use super::event::{cannot_write, stop_if_interrupted};
 use super::manifest::Format;
 use super::stream::{Inflow, Packing, Target, Totals};

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::coding::Compression;
 use super::context::Context;
-use super::dump_reader::{Held, Reader};
+use super::dump_gate::{Held, Reader};
 use super::encryption;
 use super::event::{default_threads, follow_progress, stop_if_interrupted};
 use super::finding::Finding;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::dump_reader::{Held, Trust};
+use super::dump_gate::{Held, Trust};
 use super::manifest::{Level, Verification};
 use super::sqlite::{self, Contents};
 use super::token::TableName;

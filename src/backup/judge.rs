@@ -61,7 +61,11 @@ pub(super) async fn judge_restored(
             ..verify::Look::default()
         },
         ignored: Vec::new(),
-        extent: verify::narrow::Extent { rows: 3, show_rows: false, told: verify::narrow::RowsNamed::All },
+        extent: verify::row_differences::Extent {
+            rows: 3,
+            show_rows: false,
+            told: verify::row_differences::RowsNamed::All,
+        },
     };
     let report = verify::pair::compare_operands(&comparison, &|_, _| ()).await?;
     let mut finding = Finding::default();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::dump_reader::Trust;
+use super::dump_gate::Trust;
 use super::encryption::Identities;
 use super::manifest::Manifest;
 use super::seal::SealKeys;

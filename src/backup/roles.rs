@@ -89,7 +89,7 @@ impl Words<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::script::{Lexer, Piece};
+    use crate::backup::sql_lexer::{Lexer, Piece};
 
     fn roles_of(script: &str) -> Vec<String> {
         let (mut lexer, mut roles) = (Lexer::new(), BTreeSet::new());

@@ -428,7 +428,7 @@ pub(super) fn takes_over_sessions(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::script::{Lexer, Piece};
+    use crate::backup::sql_lexer::{Lexer, Piece};
 
     fn step(text: &str) -> Option<Step> {
         let (mut lexer, mut found) = (Lexer::new(), None);

@@ -8,7 +8,7 @@
 
 use super::catalogue::{self, State};
 use super::context::Context;
-use super::dump_reader::Trust;
+use super::dump_gate::Trust;
 use super::event::Event;
 use super::examine::examine_file;
 use super::finding::Finding;

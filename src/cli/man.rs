@@ -1,8 +1,10 @@
-//! `lifeboat man`: manual pages, from the same words as `--help`.
+//! `lifeboat man`: manual pages, and the pages of commands in the reference, from the same words as `--help`.
+
+mod markdown;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use clap_mangen::Man;
 use serde::Serialize;
 
@@ -18,6 +20,18 @@ pub(super) struct ManArgs {
     /// Directory for one page for each command; it must be there
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// What the pages are written in
+    #[arg(long, value_enum, default_value_t, requires = "out")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For `man`
+    #[default]
+    Roff,
+    /// For the reference of lifeboat's documentation
+    Markdown,
 }
 
 /// One page, on stdout.
@@ -59,7 +73,7 @@ pub(super) fn run(args: &ManArgs, command_line: clap::Command, output: &Output) 
                     .hint("Name a directory that you may write to.")
             })?;
             let mut files = Vec::new();
-            write(&root, "lifeboat", directory, &mut files)?;
+            write(&root, "lifeboat", directory, args.format, &mut files)?;
             output.report(&Written { schema: "lifeboat.man-pages/1", files })?;
         }
     }
@@ -75,17 +89,26 @@ fn page(command: clap::Command) -> Result<String> {
 }
 
 /// Writes the page of a command and those of its subcommands, each under its whole name: `lifeboat-drill-run.1`.
-fn write(command: &clap::Command, name: &str, directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let file = directory.join(format!("{name}.1"));
-    std::fs::write(&file, page(command.clone().display_name(name.to_owned()))?).map_err(|error| {
+fn write(
+    command: &clap::Command,
+    name: &str,
+    directory: &Path,
+    format: Format,
+    files: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let (file, text) = match format {
+        Format::Roff => (format!("{name}.1"), page(command.clone().display_name(name.to_owned()))?),
+        Format::Markdown => (markdown::file_name(name), markdown::draw_page(command, name)),
+    };
+    let file = directory.join(file);
+    std::fs::write(&file, text).map_err(|error| {
         Error::request(format!("cannot write `{}`", file.display()))
             .caused_by(error)
             .hint("Name a directory that is there and may be written to.")
     })?;
     files.push(file);
-    for child in command.get_subcommands().filter(|child| child.get_name() != "help" && !child.is_hide_set())
-    {
-        write(child, &format!("{name}-{}", child.get_name()), directory, files)?;
+    for child in markdown::visible_subcommands(command) {
+        write(child, &format!("{name}-{}", child.get_name()), directory, format, files)?;
     }
     Ok(())
 }

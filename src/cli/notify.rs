@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Session, host_name, now};
 use crate::error::{Error, Kind, Result};
-use crate::notify::{Delivery, News, Notifier, Sender, State, state};
+use crate::notify::{Delivery, News, Notifier, Sender, State, news};
 use crate::output::{self, Page};
 use crate::when::format_time;
 use crate::words::Tone;
@@ -124,7 +124,7 @@ async fn digest(session: &Session) -> Result<Option<Kind>> {
 struct Listed {
     schema: &'static str,
     channels: Vec<ListedChannel>,
-    states: Vec<state::Kept>,
+    states: Vec<news::Kept>,
 }
 
 #[derive(Serialize)]
@@ -143,7 +143,7 @@ fn list(session: &Session) -> Result<Option<Kind>> {
         carries: channel.carries_what(),
         goes_to: channel.goes_to(),
     });
-    let states = state::list_states(&session.vault_to_read()?)?;
+    let states = news::list_states(&session.vault_to_read()?)?;
     session.output.report(&Listed {
         schema: "lifeboat.notify-list/1",
         channels: channels.collect(),

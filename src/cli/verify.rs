@@ -12,9 +12,9 @@ use super::{Session, now};
 use crate::error::{Error, Kind, Result};
 use crate::output::{self, Page};
 use crate::postgres::is_connection_string;
-use crate::verify::narrow::{Extent, RowsNamed};
 use crate::verify::observe::Progress;
 use crate::verify::pair::{self, Comparison, Operand, PartReport, Report, TableReport};
+use crate::verify::row_differences::{Extent, RowsNamed};
 use crate::verify::{Copies, Look, Origin, Recorded, Recording, Verdict, Word, record};
 use crate::words::{Tone, format_thousands};
 

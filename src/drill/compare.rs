@@ -12,9 +12,9 @@ use crate::verify::Recorded;
 use crate::verify::depth::{Depth, Tables};
 use crate::verify::indexes::Indexes;
 use crate::verify::judge::{Kinship, reason_with_rows};
-use crate::verify::narrow::{self, Extent, HowRowsDiffer, RowsNamed};
 use crate::verify::observe::WrittenTables;
 use crate::verify::physical::{self, Held, PhysicalCopy};
+use crate::verify::row_differences::{self, Extent, HowRowsDiffer, RowsNamed};
 use crate::verify::schema::Touched;
 use crate::verify::{
     Databases, Horizon, Judgement, Look, Observation, Question, Recording, Verdict, Word, judge, lineage,
@@ -292,9 +292,9 @@ async fn try_to_name_rows(
         }
         // What only the copy has, the source may have deleted since.
         let told = if has_rested { RowsNamed::All } else { RowsNamed::OfTheLeft };
-        let mut found = narrow::find_differences(
-            narrow::Side { session: &at_source, table: &ours, only: in_source.as_deref() },
-            narrow::Side { session: &at_copy, table: &theirs, only: in_copy.as_deref() },
+        let mut found = row_differences::find_differences(
+            row_differences::Side { session: &at_source, table: &ours, only: in_source.as_deref() },
+            row_differences::Side { session: &at_copy, table: &theirs, only: in_copy.as_deref() },
             Extent { rows: NAMED_ROWS, show_rows: false, told },
         )
         .await?;

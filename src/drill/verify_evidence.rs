@@ -5,12 +5,12 @@
 //! for that, it compares a head that was kept elsewhere.
 
 mod finding;
-mod source;
+mod follow_chain;
 
 use std::collections::BTreeSet;
 
 pub(crate) use finding::{Checked, Fault, Finding, Verdict};
-use source::verify_source_once;
+use follow_chain::verify_source_once;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

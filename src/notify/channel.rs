@@ -9,8 +9,8 @@ use super::announcement::State;
 use super::delivery::Delivery;
 use super::mail;
 use super::message::Message;
+use super::news::Change;
 use super::settings::{ChannelKind, ChannelSettings, Secret};
-use super::state::Change;
 use crate::aws::{Access, Aws};
 use crate::web::{self, Call};
 

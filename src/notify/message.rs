@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::announcement::{State, Subject};
-use super::state::{Change, Item, Kept};
+use super::news::{Change, Item, Kept};
 use crate::postgres::redact_urls;
 use crate::when::format_time;
 

@@ -9,8 +9,8 @@ use super::announcement::{Announcement, State};
 use super::channel::Channel;
 use super::delivery::Delivery;
 use super::message::{Message, Sender};
+use super::news::{self, Change, Item};
 use super::settings::NotifySettings;
-use super::state::{self, Change, Item};
 use crate::aws::Access;
 use crate::error::Result;
 use crate::vault::Vault;
@@ -101,14 +101,12 @@ impl Notifier {
         told: Vec<Announcement>,
         now: DateTime<Utc>,
     ) -> Result<News> {
-        let names: Vec<String> = told
-            .iter()
-            .map(|told| state::state_path(command, &told.subject, told.place.as_deref()))
-            .collect();
+        let names: Vec<String> =
+            told.iter().map(|told| news::state_path(command, &told.subject, told.place.as_deref())).collect();
         let mut news = News { command: command.to_owned(), items: Vec::new(), digest: None };
         for (told, kept) in told.into_iter().zip(vault.read_all(&names)?) {
-            let kept = kept?.and_then(|text| state::Kept::parse(&text));
-            let change = state::decide_change(kept.as_ref(), &told, self.remind_after, now);
+            let kept = kept?.and_then(|text| news::Kept::parse(&text));
+            let change = news::decide_change(kept.as_ref(), &told, self.remind_after, now);
             news.items.push(Item { told, kept, change });
         }
         if let Some(every) = self.digest_every {
@@ -116,7 +114,7 @@ impl Notifier {
                 vault.read(DIGEST)?.and_then(|text| serde_json::from_slice(&text).ok());
             let is_due = last.is_none_or(|last| (now - last.at).to_std().is_ok_and(|since| since >= every));
             if is_due {
-                news.digest = Some(state::list_states(vault)?);
+                news.digest = Some(news::list_states(vault)?);
             }
         }
         Ok(news)
@@ -173,10 +171,9 @@ impl Notifier {
             if item.change.is_some() && !arrived {
                 continue;
             }
-            if let Some(kept) = state::serialize_state(&news.command, item, now) {
+            if let Some(kept) = news::serialize_state(&news.command, item, now) {
                 let told = &item.told;
-                vault
-                    .write(&state::state_path(&news.command, &told.subject, told.place.as_deref()), &kept)?;
+                vault.write(&news::state_path(&news.command, &told.subject, told.place.as_deref()), &kept)?;
             }
         }
         if news.digest.is_some() && arrived {
@@ -199,7 +196,7 @@ async fn with_budget(
 pub(crate) struct News {
     command: String,
     pub(crate) items: Vec<Item>,
-    digest: Option<Vec<state::Kept>>,
+    digest: Option<Vec<news::Kept>>,
 }
 
 impl News {
@@ -208,7 +205,7 @@ impl News {
         Ok(News {
             command: "notify digest".to_owned(),
             items: Vec::new(),
-            digest: Some(state::list_states(vault)?),
+            digest: Some(news::list_states(vault)?),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Text without the passwords that it may repeat.
+//! Text without the passwords that it may repeat. Runbooks, which know the values of their secrets, use `runbook::redact`.
 
 /// `text` without what looks like a password: between the first colon and the `@` of something like a URL, and after
 /// `password=`.

@@ -281,7 +281,7 @@ pub(crate) async fn automated_backup(aws: &Aws, name: &str) -> Result<(Automated
             .hint(format!(
                 "Restore a snapshot: `lifeboat snapshot list {name}`. From now on: `lifeboat policy set {name} --retention-days 7`."
             ))),
-            None => Err(super::no_window_error(name)),
+            None => Err(super::choose::no_window_error(name)),
         };
     }
     let mut found: Vec<AutomatedBackup> = all
@@ -320,7 +320,7 @@ fn in_whole_seconds(at: DateTime<Utc>, earliest: DateTime<Utc>) -> DateTime<Utc>
 async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     let (backup, living) = automated_backup(aws, name).await?;
     let (Some(earliest), Some(latest)) = (backup.window.earliest, backup.window.latest) else {
-        return Err(super::no_window_error(name));
+        return Err(super::choose::no_window_error(name));
     };
     let at = match moment {
         Moment::Latest => latest,

@@ -9,7 +9,7 @@ use super::confined::ReadsOnly;
 use super::document::{Act, Kind, Runbook, Script, Step};
 use super::evaluation::{self, ByHand};
 use super::fault::{Fault, Faults, Position};
-use super::reading;
+use super::read_only_step;
 use super::shell::{Scan, is_there};
 
 /// Why a call of lifeboat is invalid, if it is.
@@ -123,7 +123,7 @@ fn of_step(step: &Step, faults: &mut Faults) {
 /// A step that says `read-only` is run in a plan, and repeated after an interruption, only if it is confined.
 fn judge_promise(step: &Step, runbook: &Runbook, reads_only: ReadsOnly<'_>, faults: &mut Faults) {
     let Some(act) = step.kind.act().filter(|act| act.read_only) else { return };
-    let Some(refusal) = reading::first_refusal(step, runbook, reads_only) else { return };
+    let Some(refusal) = read_only_step::first_refusal(step, runbook, reads_only) else { return };
     let what = format!("step `{}` says `read-only`, but a plan cannot verify it: {}", step.id, refusal.why);
     faults.shortfall(below(act.script.at, refusal.line), "read-only", what).hint(
         "Write one command per line, using only `aws`, `lifeboat`, `test`, `ls`, `df` and `date`, or one SQL query; or leave out `read-only` and add a `probe`.",

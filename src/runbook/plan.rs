@@ -10,7 +10,7 @@ use super::document::{Kind, Mode, Runbook, Step};
 use super::expect::Observed;
 use super::objects::{self, ObjectState};
 use super::preflight::{self, Finding, PreflightContext, Presence};
-use super::reading::{self, Reading};
+use super::read_only_step::{self, Reading};
 use super::redact::Redactor;
 use super::script::{self, Done, Ended, Settings};
 use super::state::StepState;
@@ -164,7 +164,7 @@ pub(crate) async fn plan_run(
         }
         match &step.kind {
             Kind::Sh(act) | Kind::Sql(act, _) if act.read_only && is_before_changes => {
-                match reading::confine_step(step, runbook, &values, to.reads_only) {
+                match read_only_step::confine_step(step, runbook, &values, to.reads_only) {
                     Ok(reading) => {
                         (to.tell)(&step.id);
                         (planned.state, planned.reason) =
@@ -192,7 +192,7 @@ pub(crate) async fn plan_run(
                             .push(format!("`{}` would create `{object}`, which already exists", step.id));
                     }
                 }
-                planned.reason = Some(format!("not run in a plan: {}", reading::NO_PROMISE));
+                planned.reason = Some(format!("not run in a plan: {}", read_only_step::NO_PROMISE));
                 is_before_changes = false;
             }
             Kind::Wait(_) => {}
@@ -274,7 +274,7 @@ async fn check_step(
         interrupt: to.interrupt,
         redactor,
     };
-    let done = match reading::run_reading(reading, to.aws, &settings, |_| Ok(()), |_| ()).await {
+    let done = match read_only_step::run_reading(reading, to.aws, &settings, |_| Ok(()), |_| ()).await {
         Ok(done) => done,
         Err(error) => Done { exit: Some(127), stderr: error.chain(), ..Done::default() },
     };

@@ -1,4 +1,5 @@
-//! The endpoints of `/api/`.
+//! The endpoints of `/api/`: those that read, and a file for each that acts. There is none for pruning: what the pruning after a
+//! backup could not remove is in the `warnings` of `create`.
 
 mod body;
 mod create;

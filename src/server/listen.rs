@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service as _;
 
+use super::ambiguous_length::Watched;
 use super::call::{Ambiguous, Peer};
-use super::heads::Watched;
 use crate::interrupt::Interrupt;
 
 /// How long the head of a request may take; a connection may be idle as long.

@@ -1,4 +1,13 @@
 //! Whether a restored copy contains what it should. Pure: observations in, verdicts with reasons out.
+//!
+//! ```text
+//! rows         a physical copy against its living source: what `within` means row by row
+//! moment       against a baseline of the very moment: within what the write counters allow
+//! live         against a source without that history: within a tolerance
+//! alike        two databases that a dump connects, or that nothing connects
+//! definitions  definitions, sequences and settings, in each of these cases
+//! judgement    the words, and what a report says of them
+//! ```
 
 mod alike;
 mod definitions;
@@ -23,8 +32,8 @@ use judgement::{doubt_of_coverage, format_rows};
 
 use super::Verdict;
 use super::depth::Depth;
-use super::narrow::Differences;
 use super::observe::{Counted, Observation, Table};
+use super::row_differences::Differences;
 
 /// Whether two fingerprints are of the same content; `None` if one is missing.
 fn same_content(left: Option<&String>, right: Option<&String>) -> Option<bool> {

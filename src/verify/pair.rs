@@ -6,8 +6,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::judge::{self, DefinitionVerdict, Judgement, Looks};
-use super::narrow::{self, Differences, Extent};
 use super::observe::{Databases, Observation, Progress, Question, Visit};
+use super::row_differences::{self, Differences, Extent};
 use super::{Look, Origin, Recorded, TableVerdict, Verdict, Word, lineage, wording};
 use crate::error::{Error, Result};
 use crate::postgres::Target;
@@ -338,7 +338,7 @@ async fn name_rows(judgement: &mut Judgement, left: Half<'_>, right: Half<'_>, e
         let written =
             |open: Option<&Opened<'_>>, oid| open.and_then(|open| open.looks.written(&table.database, oid));
         let written = written(opened.0, left.table.oid).zip(written(opened.1, right.table.oid));
-        match narrow::find_differences(left, right, extent).await {
+        match row_differences::find_differences(left, right, extent).await {
             // So many rows cannot have been changed by fewer writes.
             Ok(found) if table.verdict == Word::Within => {
                 let explained = written.map_or(0, |(left, right)| left + right);
@@ -377,9 +377,9 @@ fn side_of<'a>(
     seen: &'a Observation,
     visit: Option<&'a Visit<'_>>,
     table: &TableVerdict,
-) -> Option<narrow::Side<'a>> {
+) -> Option<row_differences::Side<'a>> {
     let table = seen.find_table(&table.database, &table.schema, &table.table)?;
-    Some(narrow::Side { session: visit?, table, only: None })
+    Some(row_differences::Side { session: visit?, table, only: None })
 }
 
 /// Adds the differing rows to a table's verdict.

@@ -24,8 +24,8 @@ use super::depth::Look;
 use super::fingerprint::Hashed;
 use super::judge::{Counterparts, Evidence, NewerRows, RowEvidence, name_in_copy};
 use super::lineage::{self, Horizon, Recency};
-use super::narrow::{self, Budget, Common, Extent, RowsNamed, Side};
 use super::observe::{Counted, Databases, Observation, Observing, Progress, Question, Table, Visit};
+use super::row_differences::{self, Budget, Common, Extent, RowsNamed, Side};
 use super::shape::{self, Paired, Shapes};
 use crate::error::{Error, Result};
 use crate::postgres::{QueryFailure, Server, Session, quote_identifier, quote_literal};
@@ -264,7 +264,7 @@ impl<'a> DatabasePair<'a> {
             let right = Side { session: &self.copy, table: copied, only: None };
             let surely_differ = copied.counted_rows().unwrap_or_default().abs_diff(older_rows);
             let budget = Budget { rows: ROWS_READ, surely_differ };
-            let tally = narrow::compare_sums(left, right, &common, budget, ROWS_NAMED).await?;
+            let tally = row_differences::compare_sums(left, right, &common, budget, ROWS_NAMED).await?;
             evidence = RowEvidence {
                 matched: tally.matched,
                 missing: tally.missing,

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::fingerprint::{Form, Hashed};
-use super::narrow::{Common, Compared};
 use super::observe::Table;
+use super::row_differences::{Common, Compared};
 use crate::error::Result;
 use crate::postgres::Session;
 

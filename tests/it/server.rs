@@ -155,11 +155,8 @@ async fn limits_are_exact_and_nothing_that_a_client_writes_moves_them() {
     }
     for number in 0..4 {
         let spoofed = format!("10.0.0.{number}");
-        let headers = [
-            ("x-forwarded-for", spoofed.as_str()),
-            ("x-real-ip", &spoofed),
-            ("forwarded", &format!("for={spoofed}")),
-        ];
+        let headers =
+            [("x-client-ip", spoofed.as_str()), ("true-client-ip", &spoofed), ("x-request-id", &spoofed)];
         let answer = server.call_with("POST", "/api/backup/create", &headers, "").await;
         let told = answer.refusal(429);
         let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();

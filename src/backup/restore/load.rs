@@ -10,9 +10,9 @@
 use std::io;
 
 use super::scratch::{ScratchDatabase, loader_role_of};
-use crate::backup::dump_reader::{Gate, Trust};
+use crate::backup::dump_gate::{Gate, Trust};
 use crate::backup::roles::note_roles;
-use crate::backup::script::{Lexer, Piece};
+use crate::backup::sql_lexer::{Lexer, Piece};
 use crate::backup::statement::{self, Step};
 use crate::backup::token::{Statement, Token, excerpt};
 use crate::backup::tolerance::{LeftOut, Omissions, Tolerance};

@@ -14,7 +14,7 @@ use super::proven::Proven;
 use super::scratch::{ScratchDatabase, ServerOwner};
 use super::sessions::lacks_createdb;
 use crate::backup::context::Context;
-use crate::backup::dump_reader::Trust;
+use crate::backup::dump_gate::Trust;
 use crate::backup::event::{follow_progress, stop_if_interrupted};
 use crate::backup::examine::{lay_out, read_content, require_unchanged, scratch_for};
 use crate::backup::manifest::Format;

@@ -16,7 +16,7 @@ use crate::backup::catalogue;
 use crate::backup::coding::Compression;
 use crate::backup::context::Context;
 use crate::backup::create;
-use crate::backup::dump_reader::Trust;
+use crate::backup::dump_gate::Trust;
 use crate::backup::event::{Event, default_threads, follow_progress, stop_if_interrupted};
 use crate::backup::examine::{EXPANDED, scratch_for, write_content};
 use crate::backup::manifest::{Format, Level};

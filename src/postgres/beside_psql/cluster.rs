@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::postgres::Programs;
-use crate::postgres::private::owner;
+use crate::postgres::private_server::owner;
 
 /// A server; it ends with the value.
 pub(super) struct Cluster {

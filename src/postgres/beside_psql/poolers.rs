@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
-use crate::postgres::private::owner;
+use crate::postgres::private_server::owner;
 use crate::postgres::{Programs, Server, Target};
 
 /// PgBouncer in front of a server.

@@ -9,7 +9,7 @@ use crate::runbook::expect::Observed;
 use crate::runbook::journal::{End, Ending, Event, Made, Output};
 use crate::runbook::objects::{self, ObjectState};
 use crate::runbook::script::{self, Done, Ended, Settings};
-use crate::runbook::{reading, sha256, sql};
+use crate::runbook::{read_only_step, sha256, sql};
 use crate::when::format_span;
 
 /// How much of a step's output the report keeps, from its end; the file beside the journal has all of it.
@@ -74,8 +74,10 @@ impl Run<'_, '_> {
             }
         };
         // A plan would run it in the same way.
-        if let Ok(reading) = reading::confine_step(step, self.runbook, &self.values, self.cx.reads_only) {
-            return reading::run_reading(reading, self.cx.aws, &settings, started, says).await;
+        if let Ok(reading) =
+            read_only_step::confine_step(step, self.runbook, &self.values, self.cx.reads_only)
+        {
+            return read_only_step::run_reading(reading, self.cx.aws, &settings, started, says).await;
         }
         match &step.kind {
             StepKind::Sql(act, place) => {

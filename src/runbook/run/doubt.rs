@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::runbook::document::{Script, Step};
 use crate::runbook::journal::{Answer, Event, Made, folder};
 use crate::runbook::objects;
-use crate::runbook::reading;
+use crate::runbook::read_only_step;
 use crate::runbook::script::{self, Done, Ended};
 use crate::runbook::state::StepState;
 
@@ -97,7 +97,7 @@ impl Run<'_, '_> {
 
     /// Whether a step may be repeated freely: it says `read-only`, and is confined.
     pub(super) fn only_reads(&self, step: &Step) -> bool {
-        reading::confine_step(step, self.runbook, &self.values, self.cx.reads_only).is_ok()
+        read_only_step::confine_step(step, self.runbook, &self.values, self.cx.reads_only).is_ok()
     }
 
     /// A command whose parent died may still be running.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dumped::Note;
 use crate::verify::Verdict;
-use crate::verify::narrow::RowDifference;
 use crate::verify::observe::Observation;
+use crate::verify::row_differences::RowDifference;
 use crate::words::format_count;
 
 /// The result for one table.

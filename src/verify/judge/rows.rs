@@ -8,8 +8,8 @@
 use chrono::{DateTime, Utc};
 
 use super::judgement::{TableProof, Word, format_rows};
-use crate::verify::narrow::Differences;
 use crate::verify::observe::{Observation, Table, WriteCounters};
+use crate::verify::row_differences::Differences;
 use crate::words::quote_names;
 
 /// What was found by holding the rows of a table and of its copy against each other.

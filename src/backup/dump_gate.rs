@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::roles::note_roles;
-use super::script::{Lexer, Piece};
+use super::sql_lexer::{Lexer, Piece};
 use super::statement::{self, Step};
 use super::token::{Statement, TableName, excerpt};
 
