@@ -2,7 +2,7 @@
 //! databases are unwatched. Changes nothing.
 
 mod composite;
-mod fault;
+pub(super) mod fault;
 mod metrics;
 mod rules;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::audit::Fault;
+use super::audit::fault::Fault;
 use super::settings::{AlarmKindSettings, AlarmSettings};
 use crate::aws::Aws;
 use crate::error::{Error, Result};

@@ -12,7 +12,6 @@ use crate::verify::Recorded;
 use crate::verify::depth::{Depth, Tables};
 use crate::verify::indexes::Indexes;
 use crate::verify::judge::{Kinship, reason_with_rows};
-
 use crate::verify::observe::WrittenTables;
 use crate::verify::physical::{self, Held, PhysicalCopy};
 use crate::verify::row_differences::{self, Extent, HowRowsDiffer, RowsNamed};
