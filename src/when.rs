@@ -98,7 +98,7 @@ pub(crate) fn parse_time<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) 
 where
     Z::Offset: Display,
 {
-    let at = read_time(text, now, zone)?;
+    let at = without_leap_second(read_time(text, now, zone)?);
     // Other years have no form that every program reads.
     if (1..=9999).contains(&at.year()) { Ok(at) } else { Err(unreadable_time(text)) }
 }
@@ -110,7 +110,7 @@ where
     let asked = text;
     let text = &with_a_point(text.trim());
     if let Ok(exact) = DateTime::parse_from_rfc3339(text) {
-        return Ok(without_leap_second(exact.with_timezone(&Utc)));
+        return Ok(exact.with_timezone(&Utc));
     }
     if let Some(seconds) = since_the_epoch(text) {
         return read_epoch(seconds).ok_or_else(|| unreadable_time(asked));
@@ -447,6 +447,7 @@ mod tests {
             // `date`, in two locales; `date -Ins`; C's asctime(); Python's log; syslog.
             ("Fri Nov 20 12:40:36 UTC 2026", "2026-11-20T12:40:36Z"),
             ("Fri Nov 20 12:40:36 2026", "2026-11-20T11:40:36Z"),
+            ("2026-11-20 12:40:60", "2026-11-20T11:41:00Z"),
             ("2026-11-20T12:40:36,116965305+00:00", "2026-11-20T12:40:36.116965305Z"),
             ("2026-11-20 12:43:07,123", "2026-11-20T11:43:07.123Z"),
             ("Nov 20 12:43:07", "2026-11-20T11:43:07Z"),
