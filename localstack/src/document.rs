@@ -33,35 +33,17 @@ impl From<&str> for Document {
     }
 }
 
-impl From<String> for Document {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
+macro_rules! documents {
+    ($($value:ty => $variant:ident),*) => {
+        $(impl From<$value> for Document {
+            fn from(value: $value) -> Self {
+                Self::$variant(value)
+            }
+        })*
+    };
 }
 
-impl From<i64> for Document {
-    fn from(number: i64) -> Self {
-        Self::Integer(number)
-    }
-}
-
-impl From<f64> for Document {
-    fn from(number: f64) -> Self {
-        Self::Number(number)
-    }
-}
-
-impl From<bool> for Document {
-    fn from(flag: bool) -> Self {
-        Self::Flag(flag)
-    }
-}
-
-impl From<DateTime<Utc>> for Document {
-    fn from(time: DateTime<Utc>) -> Self {
-        Self::Time(time)
-    }
-}
+documents!(String => Text, i64 => Integer, f64 => Number, bool => Flag, DateTime<Utc> => Time);
 
 impl<T: Into<Document>> From<Vec<T>> for Document {
     fn from(items: Vec<T>) -> Self {
@@ -322,11 +304,7 @@ impl Document {
 }
 
 fn wrong_type(name: &str, wanted: &str) -> ApiError {
-    ApiError {
-        code: "SerializationException".to_owned(),
-        status: 400,
-        message: format!("{name} must be {wanted}"),
-    }
+    ApiError::with_status(400, "SerializationException", format!("{name} must be {wanted}"))
 }
 
 fn epoch_seconds(time: DateTime<Utc>) -> f64 {

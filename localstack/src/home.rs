@@ -177,10 +177,7 @@ impl Home {
 
     /// Hands a file or directory to the servers' user.
     pub(crate) fn give_to_owner(&self, path: &Path) -> io::Result<()> {
-        match self.owner {
-            Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
-            None => Ok(()),
-        }
+        give_to_owner(self.owner, path)
     }
 
     /// Writes a file that only the servers' user can read.
@@ -188,6 +185,11 @@ impl Home {
         replace_file(file, content.as_bytes())?;
         self.give_to_owner(file)
     }
+}
+
+/// Hands a file or directory to the servers' user, if there is one.
+pub(crate) fn give_to_owner(owner: Option<Owner>, path: &Path) -> io::Result<()> {
+    owner.map_or(Ok(()), |owner| std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)))
 }
 
 /// The directory of a stack that was given none: one per user, so that the next start finds it, and on a disk that

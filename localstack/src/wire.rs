@@ -148,6 +148,18 @@ impl Xml {
         xml
     }
 
+    /// A single list.
+    pub(crate) fn with_list<T>(
+        name: &str,
+        member: &str,
+        items: impl IntoIterator<Item = T>,
+        each: impl FnMut(&mut Xml, T),
+    ) -> Self {
+        let mut xml = Self::new();
+        xml.list(name, member, items, each);
+        xml
+    }
+
     /// A single element with others inside.
     pub(crate) fn with_element(name: &str, inside: impl FnOnce(&mut Xml)) -> Self {
         let mut xml = Self::new();

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::cloudwatch::composite_rule::Rule;
 use crate::cloudwatch::request::{
-    Request, empty_result, missing_parameter, read_dimensions, refusal, validation_error,
+    Request, empty_result, invalid_combination, invalid_value, missing_parameter, read_dimensions, refusal,
+    validation_error,
 };
 use crate::cloudwatch::transition::{Verdict, enter_state, run_actions};
 use crate::document::{Document, Fields};
@@ -108,10 +109,7 @@ fn requested_actions(request: &Request<'_>, name: &str) -> Result<Vec<String>> {
     let actions = request.input.texts(name);
     if actions.len() > MOST_ACTIONS {
         let member = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
-        return Err(validation_error(format!(
-            "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less \
-             than or equal to {MOST_ACTIONS}"
-        )));
+        return Err(too_long(&member, MOST_ACTIONS));
     }
     if let Some(wrong) = actions.iter().find(|arn| !arn.starts_with("arn:") || arn.split(':').count() < 6) {
         return Err(validation_error(format!("Invalid arn syntax: {wrong}")));
@@ -196,8 +194,7 @@ fn check_metric_watch(watch: &MetricWatch) -> Result<()> {
     }
     match (&watch.statistic, &watch.extended_statistic) {
         (Some(_), Some(_)) | (None, None) => {
-            return Err(refusal(
-                "InvalidParameterCombination",
+            return Err(invalid_combination(
                 "Exactly one of Statistic and ExtendedStatistic must be specified.",
             ));
         }
@@ -324,9 +321,8 @@ fn requested_tags(input: &Document) -> Result<BTreeMap<String, String>> {
 fn alarm_name_in_arn<'r>(request: &Request<'r>) -> Result<&'r str> {
     let arn = request.input.required("ResourceARN")?;
     let prefix = format!("arn:aws:cloudwatch:{}:alarm:", scope::arn_part(request.region));
-    arn.strip_prefix(&prefix).ok_or_else(|| {
-        refusal("InvalidParameterValue", format!("{arn} is not the ARN of an alarm of this Region."))
-    })
+    arn.strip_prefix(&prefix)
+        .ok_or_else(|| invalid_value(format!("{arn} is not the ARN of an alarm of this Region.")))
 }
 
 fn no_alarm(name: &str) -> ApiError {

@@ -44,6 +44,14 @@ pub(super) fn missing_parameter(parameter: &str) -> ApiError {
     refusal("MissingParameter", format!("The parameter {parameter} is required."))
 }
 
+pub(super) fn invalid_value(message: impl Into<String>) -> ApiError {
+    refusal("InvalidParameterValue", message)
+}
+
+pub(super) fn invalid_combination(message: impl Into<String>) -> ApiError {
+    refusal("InvalidParameterCombination", message)
+}
+
 pub(super) fn validation_error(message: impl Into<String>) -> ApiError {
     refusal("ValidationError", message)
 }
@@ -102,14 +110,11 @@ pub(super) fn read_dimensions(input: &Document) -> Result<Dimensions> {
     for item in input.items("Dimensions") {
         let (name, value) = (item.required("Name")?, item.required("Value")?);
         if dimensions.insert(name.to_owned(), value.to_owned()).is_some() {
-            return Err(refusal(
-                "InvalidParameterValue",
-                format!("Duplicate dimension name {name} is not allowed."),
-            ));
+            return Err(invalid_value(format!("Duplicate dimension name {name} is not allowed.")));
         }
     }
     if dimensions.len() > 30 {
-        return Err(refusal("InvalidParameterValue", "No more than 30 dimensions may be given."));
+        return Err(invalid_value("No more than 30 dimensions may be given."));
     }
     Ok(dimensions)
 }

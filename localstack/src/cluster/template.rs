@@ -124,15 +124,9 @@ async fn make_template(home: &Home, engine: &Engine, directory: &Path) -> anyhow
     let archive = directory.join("archive");
     home.make_private(&archive)?;
     let port = find_free_port()?;
-    let none = BTreeMap::new();
-    let config = Config {
-        port,
-        force_tls: false,
-        parameters: &none,
-        archive: &archive,
-        recovery: None,
-        equipment: None,
-    };
+    let parameters = &BTreeMap::new();
+    let config =
+        Config { port, force_tls: false, parameters, archive: &archive, recovery: None, equipment: None };
     config::write_config(home, &paths, &config)?;
     let program = engine.program("postgres");
     let server = Server::start(home, &program, &paths, port, &CancelSignal::never()).await?;

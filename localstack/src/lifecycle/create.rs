@@ -44,7 +44,7 @@ impl Job {
             }
             self.cx.stop_server(&self.resource_id).await;
             let status = if is_new { Status::Failed } else { Status::IncompatibleRestore };
-            let event = event_messages::failed(status.name());
+            let event = event_messages::failed(&status);
             self.enter_status_with(status, |instance| instance.origin = Origin::Done)?;
             self.record_event(&event);
             return Err(error);
@@ -88,7 +88,7 @@ impl Job {
             }
             instance.created_at = is_running.then_some(now);
         })?;
-        self.record_event(&event_messages::failed(outcome.status.name()));
+        self.record_event(&event_messages::failed(&outcome.status));
         Ok(())
     }
 
@@ -125,14 +125,8 @@ impl Job {
                 let engine = self.cx.engine_of(instance)?;
                 let template = self.cx.templates.get_or_make(&self.cx.home, engine).await?;
                 let owner = self.cx.home.owner();
-                copy_cluster(
-                    template.data.clone(),
-                    paths.data.clone(),
-                    Content::Everything,
-                    owner,
-                    &self.cancel,
-                )
-                .await?;
+                let (from, to) = (template.data.clone(), paths.data.clone());
+                copy_cluster(from, to, Content::Everything, owner, &self.cancel).await?;
                 let server = self.cx.start_server(instance, None, &self.cancel).await?;
                 create_master_user(&server, instance, verifier)
                     .await

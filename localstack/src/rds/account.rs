@@ -35,9 +35,7 @@ pub(super) fn describe_account_attributes(request: &Request<'_>) -> Result<Xml> 
             ("CustomEndpointsPerDBCluster", 0, 5),
         ]
     });
-    let mut xml = Xml::new();
-    xml.list("AccountQuotas", "AccountQuota", quotas, |xml, (name, used, most)| {
+    Ok(Xml::with_list("AccountQuotas", "AccountQuota", quotas, |xml, (name, used, most)| {
         xml.text("AccountQuotaName", name).text("Used", used).text("Max", most);
-    });
-    Ok(xml)
+    }))
 }

@@ -17,7 +17,7 @@ use crate::wire::{Query, Xml};
 
 pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let id = request.new_identifier("DBInstanceIdentifier", 63)?;
     let engine_name = query.required("Engine")?.to_ascii_lowercase();
     let class = query.required("DBInstanceClass")?;
     let cluster = query.get("DBClusterIdentifier").map(str::to_lowercase);

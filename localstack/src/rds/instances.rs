@@ -138,8 +138,7 @@ pub(super) fn reboot_db_instance(request: &Request<'_>) -> Result<Xml> {
 
 /// The stack has no read replicas. A source that could not have one on AWS either is refused in AWS's words.
 pub(super) fn refuse_read_replica(request: &Request<'_>) -> Result<Xml> {
-    let query = request.query;
-    let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let id = request.new_identifier("DBInstanceIdentifier", 63)?;
     let source = request.resolve_identifier("SourceDBInstanceIdentifier")?;
     request.cx.store.read(|state| {
         let instance = request.instance(state, &source)?;
@@ -193,10 +192,8 @@ fn begin_operation(
 
 /// An instance as the result of an action.
 pub(super) fn instance_result(request: &Request<'_>, state: &State, id: &str) -> Result<Xml> {
-    let mut xml = Xml::new();
     let instance = request.instance(state, id)?;
-    xml.within("DBInstance", |xml| write_instance(xml, request.cx, state, instance));
-    Ok(xml)
+    Ok(Xml::with_element("DBInstance", |xml| write_instance(xml, request.cx, state, instance)))
 }
 
 /// Writes an instance as RDS shows it.

@@ -30,8 +30,7 @@ const RDS_SETTINGS: [(&str, &str, &str); 3] = [
 
 pub(super) fn create_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name =
-        validate::check_identifier("DBParameterGroupName", query.required("DBParameterGroupName")?, 255)?;
+    let name = request.new_identifier("DBParameterGroupName", 255)?;
     let family = query.required("DBParameterGroupFamily")?.to_owned();
     let description = query.required("Description")?.to_owned();
     if !catalogue::is_family(request.cx, &family) {
@@ -59,8 +58,7 @@ fn insert_group(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
                 "A Region has at most 50 DB parameter groups.",
             ));
         }
-        let mut xml = Xml::new();
-        xml.within("DBParameterGroup", |xml| write_group(xml, request.region, &group));
+        let xml = Xml::with_element("DBParameterGroup", |xml| write_group(xml, request.region, &group));
         groups.insert(name, group);
         Ok(xml)
     })
@@ -132,8 +130,7 @@ pub(super) async fn describe_parameters(request: &Request<'_>) -> Result<Xml> {
         .filter(|parameter| source.is_none_or(|source| source == parameter.source))
         .collect();
     let page = page(query, found, |parameter| parameter.name.clone())?;
-    let mut xml = Xml::new();
-    xml.list("Parameters", "Parameter", &page.items, write_parameter);
+    let mut xml = Xml::with_list("Parameters", "Parameter", &page.items, write_parameter);
     page.write_marker(&mut xml);
     Ok(xml)
 }
@@ -269,8 +266,7 @@ fn is_immediate(parameter: &Query, is_static: bool) -> Result<bool> {
 pub(super) fn copy_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let source = request.resolve_identifier("SourceDBParameterGroupIdentifier")?;
-    let target = query.required("TargetDBParameterGroupIdentifier")?;
-    let target = validate::check_identifier("TargetDBParameterGroupIdentifier", target, 255)?;
+    let target = request.new_identifier("TargetDBParameterGroupIdentifier", 255)?;
     let description = query.required("TargetDBParameterGroupDescription")?.to_owned();
     let tags = validate::requested_tags(query)?.unwrap_or_default();
     if is_default(&source) {
@@ -375,11 +371,11 @@ fn check_value(name: &str, value: &str, setting: &Setting) -> Result<()> {
     match setting.kind.as_str() {
         "bool" => {
             let known = ["0", "1", "on", "off", "true", "false", "yes", "no"];
-            if known.contains(&value.to_ascii_lowercase().as_str()) { Ok(()) } else { Err(outside()) }
+            known.iter().any(|known| known.eq_ignore_ascii_case(value)).then_some(()).ok_or_else(outside)
         }
         "enum" => {
-            let is_known = setting.choices.iter().any(|choice| choice.eq_ignore_ascii_case(value));
-            if is_known { Ok(()) } else { Err(outside()) }
+            let mut choices = setting.choices.iter();
+            choices.any(|choice| choice.eq_ignore_ascii_case(value)).then_some(()).ok_or_else(outside)
         }
         "integer" | "real" => {
             let bound = |bound: &Option<String>| bound.as_deref().and_then(|bound| bound.parse::<f64>().ok());

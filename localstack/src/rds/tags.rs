@@ -38,13 +38,12 @@ pub(super) fn remove_tags(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn list_tags(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let name = request.query.required("ResourceName")?;
-    if is_built_in(request, name) {
-        let mut xml = Xml::new();
-        write_tags(&mut xml, &[]);
-        return Ok(xml);
-    }
-    // A change that changes nothing, because finding the tags needs the state to be mutable.
-    let tags = request.cx.store.change(|state| find_tags(request, state, name).cloned())?;
+    let tags = if is_built_in(request, name) {
+        Vec::new()
+    } else {
+        // A change that changes nothing, because finding the tags needs the state to be mutable.
+        request.cx.store.change(|state| find_tags(request, state, name).cloned())?
+    };
     let mut xml = Xml::new();
     write_tags(&mut xml, &tags);
     Ok(xml)

@@ -35,22 +35,10 @@ pub(super) fn check_password(text: &str) -> Result<()> {
 
 /// Checks the name of a master user.
 pub(super) fn check_master_username(text: &str) -> Result<()> {
-    const RESERVED: [&str; 12] = [
-        "admin",
-        "all",
-        "current_user",
-        "none",
-        "public",
-        "rdsadmin",
-        "rds_iam",
-        "rds_password",
-        "rds_replication",
-        "rds_superuser",
-        "replication",
-        "user",
-    ];
+    const RESERVED: &str = "admin all current_user none public rdsadmin rds_iam rds_password rds_replication \
+        rds_superuser replication user";
     let lower = text.to_ascii_lowercase();
-    if RESERVED.contains(&lower.as_str()) || lower.starts_with("pg_") {
+    if RESERVED.split_whitespace().any(|word| word == lower) || lower.starts_with("pg_") {
         return Err(ApiError::invalid_value(format!(
             "MasterUsername {text} cannot be used as it is a reserved word used by the engine"
         )));
