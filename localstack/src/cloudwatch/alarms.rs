@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::cloudwatch::composite_rule::Rule;
 use crate::cloudwatch::request::{
     Request, empty_result, invalid_combination, invalid_value, missing_parameter, read_dimensions, refusal,
-    validation_error,
+    validation_error, write_pairs,
 };
 use crate::cloudwatch::transition::{Verdict, enter_state, run_actions};
 use crate::document::{Document, Fields};
@@ -52,8 +52,7 @@ pub(super) fn put_composite_alarm(request: &Request<'_>) -> Result<Document> {
 fn put_alarm(request: &Request<'_>, watches: Watches) -> Result<Document> {
     let input = request.input;
     let name = input.required("AlarmName")?;
-    let length = name.chars().count();
-    if length > 255 {
+    if name.chars().count() > 255 {
         return Err(too_long("alarmName", 255));
     }
     let description = input.owned("AlarmDescription");
@@ -146,25 +145,28 @@ fn read_metric_watch(input: &Document) -> Result<MetricWatch> {
         extended_statistic: input.owned("ExtendedStatistic"),
         period: input.integer("Period")?,
         unit: input.owned("Unit"),
-        evaluation_periods: input.integer("EvaluationPeriods")?.ok_or_else(|| missing_parameter("EvaluationPeriods"))?,
+        evaluation_periods: input
+            .integer("EvaluationPeriods")?
+            .ok_or_else(|| missing_parameter("EvaluationPeriods"))?,
         datapoints_to_alarm: input.integer("DatapointsToAlarm")?,
         threshold: input.number("Threshold")?,
         comparison: read_comparison(input)?,
-        missing: match input.text("TreatMissingData") {
-            None => None,
-            Some(text) => Some(Treatment::from_name(text).ok_or_else(|| {
-                validation_error(format!(
-                    "The value '{text}' for parameter TreatMissingData is not valid. Valid values are breaching, \
-                     notBreaching, ignore, missing"
-                ))
-            })?),
-        },
+        missing: input.text("TreatMissingData").map(read_treatment).transpose()?,
         low_sample: input.owned("EvaluateLowSampleCountPercentile"),
         metrics,
         threshold_metric: input.owned("ThresholdMetricId"),
     };
     check_metric_watch(&watch)?;
     Ok(watch)
+}
+
+fn read_treatment(name: &str) -> Result<Treatment> {
+    Treatment::from_name(name).ok_or_else(|| {
+        validation_error(format!(
+            "The value '{name}' for parameter TreatMissingData is not valid. Valid values are breaching, notBreaching, \
+             ignore, missing"
+        ))
+    })
 }
 
 fn read_comparison(input: &Document) -> Result<Comparison> {
@@ -355,11 +357,6 @@ pub(super) fn list_tags(request: &Request<'_>) -> Result<Document> {
     let name = alarm_name_in_arn(request)?;
     request.read(|monitor| {
         let alarm = monitor.alarms.get(name).ok_or_else(|| no_alarm(name))?;
-        let tags: Vec<Document> = alarm
-            .tags
-            .iter()
-            .map(|(key, value)| Fields::new().with("Key", key.as_str()).with("Value", value.as_str()).done())
-            .collect();
-        Ok(Fields::new().with("Tags", tags).done())
+        Ok(Fields::new().with("Tags", write_pairs("Key", &alarm.tags)).done())
     })
 }

@@ -1,5 +1,6 @@
 //! A call of CloudWatch, and what its actions share: refusals, pages, dimensions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -120,12 +121,13 @@ pub(super) fn read_dimensions(input: &Document) -> Result<Dimensions> {
 }
 
 pub(super) fn write_dimensions(dimensions: &Dimensions) -> Document {
-    Document::List(
-        dimensions
-            .iter()
-            .map(|(name, value)| {
-                Fields::new().with("Name", name.as_str()).with("Value", value.as_str()).done()
-            })
-            .collect(),
-    )
+    write_pairs("Name", dimensions)
+}
+
+/// A list of structures with the members `key` and `Value`.
+pub(super) fn write_pairs(key: &str, pairs: &BTreeMap<String, String>) -> Document {
+    let written = |(name, value): (&String, &String)| {
+        Fields::new().with(key, name.as_str()).with("Value", value.as_str()).done()
+    };
+    Document::List(pairs.iter().map(written).collect())
 }

@@ -1,7 +1,7 @@
 //! Copies of whole database clusters on disk.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use crate::cancel::CancelSignal;
@@ -126,10 +126,7 @@ pub(crate) fn list_names(directory: &Path) -> io::Result<Vec<String>> {
 }
 
 /// Prepares for a new tree: removes what an interrupted attempt left, and makes the parent directory.
-pub(crate) fn make_room(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn make_room(path: &Path) -> io::Result<()> {
     remove_tree(path)?;
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    Ok(path.to_owned())
+    path.parent().map_or(Ok(()), fs::create_dir_all)
 }

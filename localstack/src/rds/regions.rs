@@ -80,11 +80,9 @@ pub(super) fn describe_option_groups(request: &Request<'_>) -> Result<Xml> {
     }
     let page = page(query, found, catalogue::OptionGroup::name)?;
     Ok(page.to_xml("OptionGroupsList", "OptionGroup", |xml, group| {
+        let description = format!("Default option group for {} {}", group.engine, group.major);
         xml.text("OptionGroupName", group.name())
-            .text(
-                "OptionGroupDescription",
-                format!("Default option group for {} {}", group.engine, group.major),
-            )
+            .text("OptionGroupDescription", description)
             .text("EngineName", &group.engine)
             .text("MajorEngineVersion", &group.major)
             .within("Options", |_| {})

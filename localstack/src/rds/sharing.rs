@@ -149,17 +149,13 @@ fn check_encryption(snapshot: &Snapshot, add: &[String]) -> Result<()> {
 
 fn attributes_result(snapshot: &Snapshot) -> Xml {
     Xml::with_element("DBSnapshotAttributesResult", |xml| {
-        xml.text("DBSnapshotIdentifier", &snapshot.id).list(
-            "DBSnapshotAttributes",
-            "DBSnapshotAttribute",
-            ["restore"],
-            |xml, name| {
-                xml.text("AttributeName", name).values(
-                    "AttributeValues",
-                    "AttributeValue",
-                    &snapshot.shared_with,
-                );
-            },
-        );
+        xml.text("DBSnapshotIdentifier", &snapshot.id);
+        xml.list("DBSnapshotAttributes", "DBSnapshotAttribute", ["restore"], |xml, name| {
+            xml.text("AttributeName", name).values(
+                "AttributeValues",
+                "AttributeValue",
+                &snapshot.shared_with,
+            );
+        });
     })
 }
