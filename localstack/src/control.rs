@@ -13,7 +13,7 @@ use crate::event_messages::{EventMessage, event_id_of};
 use crate::http::{Answer, build_answer, refuse_request};
 use crate::instance_status::Status;
 use crate::rds::check_event_category;
-use crate::resources::{EventSource, Instance, RestoreOutcome, ShownStatus};
+use crate::resources::{EventSource, ForcedStatus, Instance};
 use crate::stack::Context;
 use crate::wire::format_timestamp;
 use crate::{scope, sns};
@@ -150,7 +150,7 @@ fn set_status(cx: &Arc<Context>, request: StatusRequest) -> Result<(), String> {
     }
     let status = Status::from_name(&request.status);
     if request.instance == NEXT_RESTORE {
-        cx.injected.add_restore_outcome(RestoreOutcome { status, stay: request.stay });
+        cx.injected.add_restore_outcome(ForcedStatus { status, stay: request.stay });
         return Ok(());
     }
     let id = request.instance.to_lowercase();
@@ -158,7 +158,7 @@ fn set_status(cx: &Arc<Context>, request: StatusRequest) -> Result<(), String> {
         let instance = state.instances_mut().find(|instance| instance.id == id);
         let instance = instance.ok_or_else(|| no_instance(&id))?;
         let is_real = instance.status == status && !request.stay;
-        instance.shown = (!is_real).then_some(ShownStatus { status, stay: request.stay });
+        instance.shown = (!is_real).then_some(ForcedStatus { status, stay: request.stay });
         if is_real {
             // Back to its real status: the instance can also be deleted again.
             instance.restore_outcome = None;

@@ -231,13 +231,17 @@ impl Document {
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<f64>> {
-        match self.field(name) {
-            None => Ok(None),
-            Some(Self::Integer(number)) => Ok(Some(*number as f64)),
-            Some(Self::Number(number)) => Ok(Some(*number)),
-            Some(Self::Text(text)) => text.parse().map(Some).map_err(|_| wrong_type(name, "a number")),
-            Some(_) => Err(wrong_type(name, "a number")),
-        }
+        self.field(name).map(|value| value.read_number(name)).transpose()
+    }
+
+    fn read_number(&self, name: &str) -> Result<f64> {
+        let number = match self {
+            Self::Integer(number) => Some(*number as f64),
+            Self::Number(number) => Some(*number),
+            Self::Text(text) => text.parse().ok(),
+            _ => None,
+        };
+        number.ok_or_else(|| wrong_type(name, "a number"))
     }
 
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>> {
@@ -289,13 +293,8 @@ impl Document {
     }
 
     pub(crate) fn numbers(&self, name: &str) -> Result<Vec<f64>> {
-        self.items(name)
-            .iter()
-            .map(|item| {
-                let one = Self::Map(vec![(name.to_owned(), item.clone())]);
-                one.number(name).map(|number| number.unwrap_or_default())
-            })
-            .collect()
+        let read = |item: &Self| if *item == Self::Null { Ok(0.0) } else { item.read_number(name) };
+        self.items(name).iter().map(read).collect()
     }
 
     pub(crate) fn structure(&self, name: &str) -> Option<&Document> {

@@ -253,7 +253,7 @@ impl Stack {
 
     /// The directory of the stack.
     pub fn directory(&self) -> &Path {
-        self.cx.home.root()
+        &self.cx.home.root
     }
 
     /// Stops everything in order. A stack that starts with the same directory has every instance as it was.

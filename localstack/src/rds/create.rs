@@ -145,9 +145,7 @@ fn assign_network(request: &Request<'_>, region: &Region, settings: &mut Setting
     };
     let default_option_group = catalogue::option_group_of(&settings.engine, &settings.engine_version).name();
     settings.option_group = match query.get("OptionGroupName") {
-        Some(name) if name != default_option_group => {
-            return Err(ApiError::no_option_group(name));
-        }
+        Some(name) if name != default_option_group => return Err(ApiError::no_option_group(name)),
         _ => default_option_group,
     };
     settings.security_groups = match query.list("VpcSecurityGroupIds", "VpcSecurityGroupId") {

@@ -65,27 +65,26 @@ pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
                 "Cannot delete protected DB Instance, please disable deletion protection and try again.",
             ));
         }
+        let is_member = instance.settings.cluster.is_some();
         let final_snapshot = match (skip, final_snapshot) {
             (true, Some(_)) => {
                 return Err(ApiError::invalid_combination(
                     "FinalDBSnapshotIdentifier can not be specified when SkipFinalSnapshot is true.",
                 ));
             }
-            (true, None) => None,
-            (false, _) if instance.settings.cluster.is_some() => {
-                if final_snapshot.is_some() {
-                    return Err(ApiError::invalid_combination(
-                        "FinalDBSnapshotIdentifier can not be specified when deleting a cluster instance",
-                    ));
-                }
-                None
+            (false, Some(_)) if is_member => {
+                return Err(ApiError::invalid_combination(
+                    "FinalDBSnapshotIdentifier can not be specified when deleting a cluster instance",
+                ));
             }
-            (false, None) => {
+            (false, None) if !is_member => {
                 return Err(ApiError::invalid_combination(
                     "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified.",
                 ));
             }
-            (false, Some(name)) => Some(validate::check_identifier("FinalDBSnapshotIdentifier", name, 255)?),
+            (_, name) => name
+                .map(|name| validate::check_identifier("FinalDBSnapshotIdentifier", name, 255))
+                .transpose()?,
         };
         if let Some(snapshot) = &final_snapshot {
             if !permits_operation(instance.shown_status(), Operation::DeleteWithSnapshot) {

@@ -357,44 +357,36 @@ fn check_value(name: &str, value: &str, setting: &Setting) -> Result<()> {
         // Accepted and stored: the stack decides this setting, but a caller's group may well name it.
         return Ok(());
     }
-    let outside = || {
+    let is_number = matches!(setting.kind.as_str(), "integer" | "real");
+    let is_allowed = match setting.kind.as_str() {
+        _ if is_number && is_formula(value) => {
+            // Its value depends on the instance.
+            let any = Variables { memory_bytes: 1e9, processors: 2.0, storage_bytes: 1e9, port: 5432.0 };
+            evaluate_formula(value, &any).is_some()
+        }
+        "bool" => {
+            let known = ["0", "1", "on", "off", "true", "false", "yes", "no"];
+            known.iter().any(|known| known.eq_ignore_ascii_case(value))
+        }
+        "enum" => setting.choices.iter().any(|choice| choice.eq_ignore_ascii_case(value)),
+        _ if is_number => {
+            let bound = |bound: &Option<String>| bound.as_deref().and_then(|bound| bound.parse::<f64>().ok());
+            match (bound(&setting.least), bound(&setting.greatest), value.parse::<f64>()) {
+                (Some(least), Some(greatest), Ok(number)) => (least..=greatest).contains(&number),
+                (Some(_), Some(_), Err(_)) => {
+                    !name.starts_with("rds.") && !value.starts_with(|first: char| first.is_alphabetic())
+                }
+                _ => true,
+            }
+        }
+        _ => true,
+    };
+    is_allowed.then_some(()).ok_or_else(|| {
         ApiError::invalid_value(format!(
             "Invalid parameter value: {value} for: {name} allowed values are: {}",
             allowed_values(setting)
         ))
-    };
-    if matches!(setting.kind.as_str(), "integer" | "real") && is_formula(value) {
-        // Its value depends on the instance.
-        let any = Variables { memory_bytes: 1e9, processors: 2.0, storage_bytes: 1e9, port: 5432.0 };
-        return evaluate_formula(value, &any).map(|_| ()).ok_or_else(outside);
-    }
-    match setting.kind.as_str() {
-        "bool" => {
-            let known = ["0", "1", "on", "off", "true", "false", "yes", "no"];
-            known.iter().any(|known| known.eq_ignore_ascii_case(value)).then_some(()).ok_or_else(outside)
-        }
-        "enum" => {
-            let mut choices = setting.choices.iter();
-            choices.any(|choice| choice.eq_ignore_ascii_case(value)).then_some(()).ok_or_else(outside)
-        }
-        "integer" | "real" => {
-            let bound = |bound: &Option<String>| bound.as_deref().and_then(|bound| bound.parse::<f64>().ok());
-            let (Some(least), Some(greatest)) = (bound(&setting.least), bound(&setting.greatest)) else {
-                return Ok(());
-            };
-            match value.parse::<f64>() {
-                Ok(number) if (least..=greatest).contains(&number) => Ok(()),
-                Ok(_) => Err(outside()),
-                Err(_)
-                    if name.starts_with("rds.") || value.starts_with(|first: char| first.is_alphabetic()) =>
-                {
-                    Err(outside())
-                }
-                Err(_) => Ok(()),
-            }
-        }
-        _ => Ok(()),
-    }
+    })
 }
 
 fn allowed_values(setting: &Setting) -> String {

@@ -305,7 +305,7 @@ fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot, at: &str) {
         .time("SnapshotCreateTime", snapshot.created_at)
         .text("Engine", &settings.engine)
         .text("AllocatedStorage", settings.allocated_storage)
-        .text("Status", snapshot.status.name())
+        .text("Status", snapshot.status)
         .text("Port", settings.asked_port)
         .text("AvailabilityZone", &settings.availability_zone)
         .text("VpcId", vpc)
