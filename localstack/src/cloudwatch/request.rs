@@ -126,8 +126,8 @@ pub(super) fn write_dimensions(dimensions: &Dimensions) -> Document {
 
 /// A list of structures with the members `key` and `Value`.
 pub(super) fn write_pairs(key: &str, pairs: &BTreeMap<String, String>) -> Document {
-    let written = |(name, value): (&String, &String)| {
-        Fields::new().with(key, name.as_str()).with("Value", value.as_str()).done()
-    };
-    Document::List(pairs.iter().map(written).collect())
+    let pairs = pairs
+        .iter()
+        .map(|(name, value)| Fields::new().with(key, name.as_str()).with("Value", value.as_str()).done());
+    Document::List(pairs.collect())
 }

@@ -21,6 +21,7 @@ use crate::pace::Stage;
 use crate::resources::{EventSource, ForcedStatus, Instance, Origin};
 use crate::scope;
 use crate::stack::report_problem;
+use crate::store::State;
 use crate::wire::format_timestamp;
 
 impl Job {
@@ -99,11 +100,8 @@ impl Job {
             Origin::Snapshot { snapshot, .. } => {
                 let restored = event_messages::restored_from_snapshot(snapshot);
                 self.record_event(&restored);
-                let is_here = self.cx.store.read(|state| {
-                    let region = state.regions.get(&was.region);
-                    region.is_some_and(|region| region.snapshots.contains_key(snapshot))
-                });
-                if is_here {
+                let is_here = |state: &State| state.region(&was.region).snapshots.contains_key(snapshot);
+                if self.cx.store.read(is_here) {
                     record_event(&self.cx, &was.region, EventSource::Snapshot, snapshot, &restored);
                 }
             }

@@ -9,7 +9,7 @@ use crate::wire::Xml;
 pub(super) fn describe_account_attributes(request: &Request<'_>) -> Result<Xml> {
     let limits = request.cx.limits;
     let quotas = request.cx.store.read(|state| {
-        let region = state.regions.get(request.region).cloned().unwrap_or_default();
+        let region = state.region(request.region);
         let manual = region.snapshots.values().filter(|s| s.kind == SnapshotKind::Manual).count();
         let storage: i64 =
             region.instances.values().map(|instance| instance.settings.allocated_storage).sum();

@@ -47,16 +47,12 @@ fn insert_group(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
         let groups = &mut state.region_mut(request.region).parameter_groups;
         let name = group.name.clone();
         if groups.contains_key(&name) {
-            return Err(ApiError::new(
-                "DBParameterGroupAlreadyExists",
-                format!("Parameter group {name} already exists"),
-            ));
+            let message = format!("Parameter group {name} already exists");
+            return Err(ApiError::new("DBParameterGroupAlreadyExists", message));
         }
         if groups.len() >= MOST {
-            return Err(ApiError::new(
-                "DBParameterGroupQuotaExceeded",
-                "A Region has at most 50 DB parameter groups.",
-            ));
+            let message = "A Region has at most 50 DB parameter groups.";
+            return Err(ApiError::new("DBParameterGroupQuotaExceeded", message));
         }
         let xml = Xml::with_element("DBParameterGroup", |xml| write_group(xml, request.region, &group));
         groups.insert(name, group);

@@ -60,8 +60,7 @@ fn check_categories(kind: Option<&str>, categories: &[String]) -> Result<()> {
     };
     match categories.iter().find(|category| !known(category)) {
         None => Ok(()),
-        Some(wrong) => Err(ApiError::with_status(
-            404,
+        Some(wrong) => Err(ApiError::new(
             "SubscriptionCategoryNotFound",
             format!("The supplied category does not exist: {wrong}"),
         )),
@@ -102,18 +101,14 @@ fn existing_sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>)
         };
         match ids.iter().find(|id| !exists(id)) {
             None => Ok(()),
-            Some(id) => Err(ApiError::with_status(
-                404,
-                "SourceNotFound",
-                format!("The source could not be found: {id}"),
-            )),
+            Some(id) => Err(ApiError::new("SourceNotFound", format!("The source could not be found: {id}"))),
         }
     })?;
     Ok(ids)
 }
 
 fn no_subscription(name: &str) -> ApiError {
-    ApiError::with_status(404, "SubscriptionNotFound", format!("Subscription {name} was not found."))
+    ApiError::new("SubscriptionNotFound", format!("Subscription {name} was not found."))
 }
 
 pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
