@@ -12,9 +12,7 @@ mod metrics;
 mod request;
 
 use crate::document::Document;
-use crate::error::Result;
-
-use request::refusal;
+use crate::error::{ApiError, Result};
 
 pub(crate) use request::{Request, VERSION};
 pub(crate) use watch::keep_watch;
@@ -42,24 +40,15 @@ pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Docu
         "TagResource" => alarms::tag_resource(request),
         "UntagResource" => alarms::untag_resource(request),
         "ListTagsForResource" => alarms::list_tags(request),
-        _ => {
-            Err(refusal("InvalidAction", format!("Could not find operation {action} for version {VERSION}")))
-        }
+        _ => Err(ApiError::no_operation(action, VERSION)),
     }
 }
 
 /// Whether the answer to an action has no result element in XML.
 pub(crate) fn has_no_result(action: &str) -> bool {
-    [
-        "PutMetricAlarm",
-        "PutCompositeAlarm",
-        "DeleteAlarms",
-        "EnableAlarmActions",
-        "DisableAlarmActions",
-        "SetAlarmState",
-        "PutMetricData",
-    ]
-    .contains(&action)
+    const NO_RESULT: &str = "PutMetricAlarm PutCompositeAlarm DeleteAlarms EnableAlarmActions DisableAlarmActions \
+        SetAlarmState PutMetricData";
+    NO_RESULT.split_whitespace().any(|known| known == action)
 }
 
 /// The name of an error's shape, which JSON and CBOR have in place of its code.

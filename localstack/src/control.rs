@@ -10,11 +10,10 @@ use serde_json::{Value, json};
 
 use crate::event_delivery::record_event;
 use crate::event_messages::{EventMessage, event_id_of};
-use crate::faults::{FaultRequest, RestoredSql};
 use crate::http::{Answer, build_answer, refuse_request};
 use crate::instance_status::Status;
 use crate::rds::check_event_category;
-use crate::resources::{EventSource, Instance, RestoreOutcome, ShownStatus};
+use crate::resources::{EventSource, ForcedStatus, Instance};
 use crate::stack::Context;
 use crate::wire::format_timestamp;
 use crate::{scope, sns};
@@ -22,19 +21,8 @@ use crate::{scope, sns};
 /// What a status request has in place of an instance's name.
 const NEXT_RESTORE: &str = "next-restore";
 
-const PATHS: [&str; 11] = [
-    "calls",
-    "clock",
-    "confirmations",
-    "events",
-    "faults",
-    "instances",
-    "messages",
-    "metrics",
-    "restored-sql",
-    "statuses",
-    "storage",
-];
+const PATHS: &str =
+    "calls clock confirmations events faults instances messages metrics restored-sql statuses storage";
 
 /// In seconds; longer than anybody rehearses.
 const FURTHEST_JUMP: i64 = 10 * 366 * 24 * 3600;
@@ -89,49 +77,37 @@ struct ConfirmRequest {
 
 pub(crate) fn answer_control(cx: &Arc<Context>, method: &Method, path: &str, body: &[u8]) -> Answer {
     let outcome = match (method.as_str(), path.trim_end_matches('/')) {
-        ("POST", "faults") => read_request::<FaultRequest>(body)
-            .and_then(|fault| cx.injected.add_fault(fault))
-            .map(|()| confirmation()),
-        ("DELETE", "faults") => confirm(|| cx.injected.clear_faults()),
-        ("POST", "statuses") => {
-            read_request(body).and_then(|request| set_status(cx, request)).map(|()| confirmation())
-        }
-        ("DELETE", "statuses") => confirm(|| clear_statuses(cx)),
-        ("POST", "restored-sql") => read_request::<RestoredSql>(body)
-            .and_then(|sql| cx.injected.add_sql(sql))
-            .map(|()| confirmation()),
-        ("DELETE", "restored-sql") => confirm(|| cx.injected.clear_sql()),
+        ("POST", "faults") => change(body, |fault| cx.injected.add_fault(fault)),
+        ("DELETE", "faults") => clear(|| cx.injected.clear_faults()),
+        ("POST", "statuses") => change(body, |request| set_status(cx, request)),
+        ("DELETE", "statuses") => clear(|| clear_statuses(cx)),
+        ("POST", "restored-sql") => change(body, |sql| cx.injected.add_sql(sql)),
+        ("DELETE", "restored-sql") => clear(|| cx.injected.clear_sql()),
         ("POST", "clock") => read_request(body).and_then(|request| advance_clock(cx, &request)),
         ("GET", "clock") => Ok(json!({ "now": format_timestamp(cx.clock.now()) })),
         ("GET", "calls") => serde_json::to_value(cx.calls.all()).map_err(|error| error.to_string()),
-        ("DELETE", "calls") => confirm(|| cx.calls.clear()),
+        ("DELETE", "calls") => clear(|| cx.calls.clear()),
         ("GET", "instances") => Ok(list_instances(cx)),
-        ("POST", "storage") => {
-            read_request(body).and_then(|request| set_storage(cx, &request)).map(|()| confirmation())
-        }
-        ("POST", "metrics") => {
-            read_request(body).and_then(|request| set_metric(cx, request)).map(|()| confirmation())
-        }
-        ("DELETE", "metrics") => confirm(|| clear_overrides(cx)),
-        ("POST", "events") => {
-            read_request(body).and_then(|request| add_event(cx, request)).map(|()| confirmation())
-        }
+        ("POST", "storage") => change(body, |request| set_storage(cx, &request)),
+        ("POST", "metrics") => change(body, |request| set_metric(cx, request)),
+        ("DELETE", "metrics") => clear(|| clear_overrides(cx)),
+        ("POST", "events") => change(body, |request| add_event(cx, request)),
         ("POST", "confirmations") => {
             read_request(body).map(|request: ConfirmRequest| sns::confirm_endpoint(cx, &request.endpoint))
         }
         ("GET", "messages") => {
             cx.monitoring.read(|all| serde_json::to_value(&all.sns.sent)).map_err(|error| error.to_string())
         }
-        ("DELETE", "messages") => confirm(|| cx.monitoring.change(|all| all.sns.sent.clear())),
+        ("DELETE", "messages") => clear(|| cx.monitoring.change(|all| all.sns.sent.clear())),
         ("GET", queue) if queue.starts_with("queues/") => {
             let name = queue.trim_start_matches("queues/");
             Ok(cx.monitoring.read(|all| all.sns.queues.get(name).cloned().unwrap_or_default()).into())
         }
         ("DELETE", queue) if queue.starts_with("queues/") => {
             let name = queue.trim_start_matches("queues/");
-            confirm(|| drop(cx.monitoring.change(|all| all.sns.queues.remove(name))))
+            clear(|| drop(cx.monitoring.change(|all| all.sns.queues.remove(name))))
         }
-        (_, known) if PATHS.contains(&known) => {
+        (_, known) if PATHS.split_whitespace().any(|path| path == known) => {
             return refuse_request(405, &format!("`/_control/{known}` does not take {method}"));
         }
         (_, other) => return refuse_request(404, &format!("`/_control/{other}` does not exist")),
@@ -146,8 +122,16 @@ fn confirmation() -> Value {
     json!({ "ok": true })
 }
 
-fn confirm(change: impl FnOnce()) -> Result<Value, String> {
-    change();
+/// Makes the change that a request asks for.
+fn change<T: DeserializeOwned>(
+    body: &[u8],
+    make: impl FnOnce(T) -> Result<(), String>,
+) -> Result<Value, String> {
+    read_request(body).and_then(make).map(|()| confirmation())
+}
+
+fn clear(forget: impl FnOnce()) -> Result<Value, String> {
+    forget();
     Ok(confirmation())
 }
 
@@ -166,7 +150,7 @@ fn set_status(cx: &Arc<Context>, request: StatusRequest) -> Result<(), String> {
     }
     let status = Status::from_name(&request.status);
     if request.instance == NEXT_RESTORE {
-        cx.injected.add_restore_outcome(RestoreOutcome { status, stay: request.stay });
+        cx.injected.add_restore_outcome(ForcedStatus { status, stay: request.stay });
         return Ok(());
     }
     let id = request.instance.to_lowercase();
@@ -174,7 +158,7 @@ fn set_status(cx: &Arc<Context>, request: StatusRequest) -> Result<(), String> {
         let instance = state.instances_mut().find(|instance| instance.id == id);
         let instance = instance.ok_or_else(|| no_instance(&id))?;
         let is_real = instance.status == status && !request.stay;
-        instance.shown = (!is_real).then_some(ShownStatus { status, stay: request.stay });
+        instance.shown = (!is_real).then_some(ForcedStatus { status, stay: request.stay });
         if is_real {
             // Back to its real status: the instance can also be deleted again.
             instance.restore_outcome = None;
@@ -264,8 +248,8 @@ fn list_instances(cx: &Arc<Context>) -> Value {
                     "account": scope::account_of(&instance.region),
                     "resource_id": instance.resource_id,
                     "engine": instance.settings.engine,
-                    "status": instance.shown_status().name(),
-                    "real_status": instance.status.name(),
+                    "status": instance.shown_status(),
+                    "real_status": instance.status,
                     "port": server.as_ref().map(|server| server.port),
                     "pid": server.as_ref().map(|server| server.pid),
                 })

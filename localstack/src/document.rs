@@ -33,35 +33,17 @@ impl From<&str> for Document {
     }
 }
 
-impl From<String> for Document {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
+macro_rules! documents {
+    ($($value:ty => $variant:ident),*) => {
+        $(impl From<$value> for Document {
+            fn from(value: $value) -> Self {
+                Self::$variant(value)
+            }
+        })*
+    };
 }
 
-impl From<i64> for Document {
-    fn from(number: i64) -> Self {
-        Self::Integer(number)
-    }
-}
-
-impl From<f64> for Document {
-    fn from(number: f64) -> Self {
-        Self::Number(number)
-    }
-}
-
-impl From<bool> for Document {
-    fn from(flag: bool) -> Self {
-        Self::Flag(flag)
-    }
-}
-
-impl From<DateTime<Utc>> for Document {
-    fn from(time: DateTime<Utc>) -> Self {
-        Self::Time(time)
-    }
-}
+documents!(String => Text, i64 => Integer, f64 => Number, bool => Flag, DateTime<Utc> => Time);
 
 impl<T: Into<Document>> From<Vec<T>> for Document {
     fn from(items: Vec<T>) -> Self {
@@ -249,13 +231,17 @@ impl Document {
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<f64>> {
-        match self.field(name) {
-            None => Ok(None),
-            Some(Self::Integer(number)) => Ok(Some(*number as f64)),
-            Some(Self::Number(number)) => Ok(Some(*number)),
-            Some(Self::Text(text)) => text.parse().map(Some).map_err(|_| wrong_type(name, "a number")),
-            Some(_) => Err(wrong_type(name, "a number")),
-        }
+        self.field(name).map(|value| value.read_number(name)).transpose()
+    }
+
+    fn read_number(&self, name: &str) -> Result<f64> {
+        let number = match self {
+            Self::Integer(number) => Some(*number as f64),
+            Self::Number(number) => Some(*number),
+            Self::Text(text) => text.parse().ok(),
+            _ => None,
+        };
+        number.ok_or_else(|| wrong_type(name, "a number"))
     }
 
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>> {
@@ -307,13 +293,8 @@ impl Document {
     }
 
     pub(crate) fn numbers(&self, name: &str) -> Result<Vec<f64>> {
-        self.items(name)
-            .iter()
-            .map(|item| {
-                let one = Self::Map(vec![(name.to_owned(), item.clone())]);
-                one.number(name).map(|number| number.unwrap_or_default())
-            })
-            .collect()
+        let read = |item: &Self| if *item == Self::Null { Ok(0.0) } else { item.read_number(name) };
+        self.items(name).iter().map(read).collect()
     }
 
     pub(crate) fn structure(&self, name: &str) -> Option<&Document> {
@@ -322,11 +303,7 @@ impl Document {
 }
 
 fn wrong_type(name: &str, wanted: &str) -> ApiError {
-    ApiError {
-        code: "SerializationException".to_owned(),
-        status: 400,
-        message: format!("{name} must be {wanted}"),
-    }
+    ApiError::with_status(400, "SerializationException", format!("{name} must be {wanted}"))
 }
 
 fn epoch_seconds(time: DateTime<Utc>) -> f64 {

@@ -46,6 +46,10 @@ impl ApiError {
         Self::new("MissingParameter", format!("The request must contain the parameter {parameter}."))
     }
 
+    pub(crate) fn no_operation(action: &str, version: &str) -> Self {
+        Self::new("InvalidAction", format!("Could not find operation {action} for version {version}"))
+    }
+
     pub(crate) fn no_option_group(name: &str) -> Self {
         Self::new("OptionGroupNotFoundFault", format!("Specified OptionGroupName: {name} not found."))
     }

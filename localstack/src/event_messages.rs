@@ -65,14 +65,11 @@ pub(crate) fn restored_to_time(source: &str, target: &str) -> EventMessage {
     with_text("RDS-EVENT-0019", "restoration", format!("Restored from DB instance {source} to {target}"))
 }
 
-pub(crate) fn failed(status: &str) -> EventMessage {
-    with_text(
-        "RDS-EVENT-0031",
-        "failure",
-        format!(
-            "DB instance put into {status} state. RDS recommends that you initiate a point-in-time-restore."
-        ),
-    )
+pub(crate) fn failed(status: &impl std::fmt::Display) -> EventMessage {
+    let text = format!(
+        "DB instance put into {status} state. RDS recommends that you initiate a point-in-time-restore."
+    );
+    with_text("RDS-EVENT-0031", "failure", text)
 }
 
 /// Of the instance and of the snapshot.
@@ -90,33 +87,19 @@ pub(crate) fn low_storage(message: String) -> EventMessage {
 
 /// A copy begins: from another Region, or within one.
 pub(crate) fn copy_begun(snapshot: &str, from: Option<&str>, region: &str) -> EventMessage {
-    match from {
-        Some(from) => with_text(
-            "RDS-EVENT-0059",
-            "notification",
-            format!("Started copy of snapshot {snapshot} from region {from}"),
-        ),
-        None => with_text(
-            "RDS-EVENT-0196",
-            "notification",
-            format!("Started copy of snapshot {snapshot} in region {region}"),
-        ),
-    }
+    let (id, place) = match from {
+        Some(from) => ("RDS-EVENT-0059", format!("from region {from}")),
+        None => ("RDS-EVENT-0196", format!("in region {region}")),
+    };
+    with_text(id, "notification", format!("Started copy of snapshot {snapshot} {place}"))
 }
 
 pub(crate) fn copy_done(snapshot: &str, from: Option<&str>, region: &str, minutes: i64) -> EventMessage {
-    match from {
-        Some(from) => with_text(
-            "RDS-EVENT-0060",
-            "notification",
-            format!("Finished copy of snapshot {snapshot} from region {from} in {minutes} minutes"),
-        ),
-        None => with_text(
-            "RDS-EVENT-0197",
-            "notification",
-            format!("Finished copy of snapshot {snapshot} in region {region}"),
-        ),
-    }
+    let (id, place) = match from {
+        Some(from) => ("RDS-EVENT-0060", format!("from region {from} in {minutes} minutes")),
+        None => ("RDS-EVENT-0197", format!("in region {region}")),
+    };
+    with_text(id, "notification", format!("Finished copy of snapshot {snapshot} {place}"))
 }
 
 /// The id of an event by its text, for one that the control endpoint makes up.

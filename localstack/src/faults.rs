@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, status_of};
-use crate::resources::RestoreOutcome;
+use crate::resources::ForcedStatus;
 use crate::wire::Query;
 
 /// How a call fails.
@@ -125,7 +125,7 @@ fn default_times() -> u32 {
 #[derive(Debug, Default)]
 pub(crate) struct InjectedFaults {
     rules: Mutex<Vec<Rule>>,
-    outcomes: Mutex<Vec<RestoreOutcome>>,
+    outcomes: Mutex<Vec<ForcedStatus>>,
     sql: Mutex<Vec<RestoredSql>>,
 }
 
@@ -134,9 +134,7 @@ impl InjectedFaults {
     ///
     /// When the request contradicts itself; the message is for the person who posted it.
     pub(crate) fn add_fault(&self, request: FaultRequest) -> Result<(), String> {
-        let rule = build_rule(request)?;
-        lock_list(&self.rules).push(rule);
-        Ok(())
+        build_rule(request).map(|rule| lock_list(&self.rules).push(rule))
     }
 
     pub(crate) fn clear_faults(&self) {
@@ -177,12 +175,12 @@ impl InjectedFaults {
         })
     }
 
-    pub(crate) fn add_restore_outcome(&self, outcome: RestoreOutcome) {
+    pub(crate) fn add_restore_outcome(&self, outcome: ForcedStatus) {
         lock_list(&self.outcomes).push(outcome);
     }
 
     /// The outcome that was injected for the restore that begins now.
-    pub(crate) fn take_restore_outcome(&self) -> Option<RestoreOutcome> {
+    pub(crate) fn take_restore_outcome(&self) -> Option<ForcedStatus> {
         let mut outcomes = lock_list(&self.outcomes);
         (!outcomes.is_empty()).then(|| outcomes.remove(0))
     }

@@ -59,8 +59,7 @@ impl<'t> Parser<'t> {
 
     /// A function of several values, an expression in braces, or a number.
     fn parse_value(&mut self) -> Option<f64> {
-        if self.text.starts_with('{') {
-            self.expect_token('{')?;
+        if self.expect_token('{').is_some() {
             let value = self.parse_sum()?;
             self.expect_token('}')?;
             return Some(value);
@@ -75,8 +74,7 @@ impl<'t> Parser<'t> {
     fn parse_function(&mut self, function: &str, value: fn(&mut Self) -> Option<f64>) -> Option<f64> {
         self.expect_token('(')?;
         let mut values = vec![value(self)?];
-        while self.text.starts_with(',') {
-            self.expect_token(',')?;
+        while self.expect_token(',').is_some() {
             values.push(value(self)?);
         }
         self.expect_token(')')?;
@@ -92,11 +90,9 @@ impl<'t> Parser<'t> {
     fn parse_sum(&mut self) -> Option<f64> {
         let mut value = self.parse_product()?;
         loop {
-            if self.text.starts_with('+') {
-                self.expect_token('+')?;
+            if self.expect_token('+').is_some() {
                 value += self.parse_product()?;
-            } else if self.text.starts_with('-') {
-                self.expect_token('-')?;
+            } else if self.expect_token('-').is_some() {
                 value -= self.parse_product()?;
             } else {
                 return Some(value);
@@ -107,11 +103,9 @@ impl<'t> Parser<'t> {
     fn parse_product(&mut self) -> Option<f64> {
         let mut value = self.parse_operand()?;
         loop {
-            if self.text.starts_with('*') {
-                self.expect_token('*')?;
+            if self.expect_token('*').is_some() {
                 value *= self.parse_operand()?;
-            } else if self.text.starts_with('/') {
-                self.expect_token('/')?;
+            } else if self.expect_token('/').is_some() {
                 value /= self.parse_operand()?;
             } else {
                 return Some(value);

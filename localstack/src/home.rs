@@ -39,10 +39,11 @@ pub(crate) struct Owner {
 /// DIR, locked for this process.
 #[derive(Debug)]
 pub(crate) struct Home {
-    root: PathBuf,
-    templates: PathBuf,
-    owner: Option<Owner>,
-    secret: String,
+    pub(crate) root: PathBuf,
+    pub(crate) templates: PathBuf,
+    pub(crate) owner: Option<Owner>,
+    /// The password of `rdsadmin` in every cluster of this directory.
+    pub(crate) secret: String,
     lock: Mutex<Option<File>>,
 }
 
@@ -117,25 +118,8 @@ impl Home {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    pub(crate) fn owner(&self) -> Option<Owner> {
-        self.owner
-    }
-
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// The password of `rdsadmin` in every cluster of this directory.
-    pub(crate) fn secret(&self) -> &str {
-        &self.secret
-    }
-
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.root.join(name)
-    }
-
-    pub(crate) fn templates(&self) -> &Path {
-        &self.templates
     }
 
     pub(crate) fn clusters(&self) -> PathBuf {
@@ -177,10 +161,7 @@ impl Home {
 
     /// Hands a file or directory to the servers' user.
     pub(crate) fn give_to_owner(&self, path: &Path) -> io::Result<()> {
-        match self.owner {
-            Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
-            None => Ok(()),
-        }
+        give_to_owner(self.owner, path)
     }
 
     /// Writes a file that only the servers' user can read.
@@ -188,6 +169,11 @@ impl Home {
         replace_file(file, content.as_bytes())?;
         self.give_to_owner(file)
     }
+}
+
+/// Hands a file or directory to the servers' user, if there is one.
+pub(crate) fn give_to_owner(owner: Option<Owner>, path: &Path) -> io::Result<()> {
+    owner.map_or(Ok(()), |owner| std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)))
 }
 
 /// The directory of a stack that was given none: one per user, so that the next start finds it, and on a disk that
@@ -344,8 +330,8 @@ mod tests {
         let first = Home::open(directory.path()).unwrap();
         let refused = Home::open(directory.path()).unwrap_err().to_string();
         assert!(refused.contains("another local stack uses"), "{refused}");
-        let secret = first.secret().to_owned();
+        let secret = first.secret.clone();
         drop(first);
-        assert_eq!(Home::open(directory.path()).unwrap().secret(), secret);
+        assert_eq!(Home::open(directory.path()).unwrap().secret, secret);
     }
 }

@@ -13,8 +13,7 @@ const MOST: usize = 100;
 
 pub(crate) fn perform_action(injected: &InjectedFaults, query: &Query, action: &str) -> Result<Xml> {
     if action != "SimulatePrincipalPolicy" {
-        let message = format!("Could not find operation {action} for version {VERSION}");
-        return Err(ApiError::new("InvalidAction", message));
+        return Err(ApiError::no_operation(action, VERSION));
     }
     let identity = query.required("PolicySourceArn")?;
     let account = identity.split(':').nth(4).unwrap_or_default();

@@ -37,27 +37,6 @@ impl Status {
         serde_json::from_value(name.into()).unwrap_or_else(|_| Self::Other(name.to_owned()))
     }
 
-    pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::Creating => "creating",
-            Self::BackingUp => "backing-up",
-            Self::Available => "available",
-            Self::Modifying => "modifying",
-            Self::ResettingMasterCredentials => "resetting-master-credentials",
-            Self::Renaming => "renaming",
-            Self::Rebooting => "rebooting",
-            Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
-            Self::Starting => "starting",
-            Self::StorageOptimization => "storage-optimization",
-            Self::Deleting => "deleting",
-            Self::Failed => "failed",
-            Self::IncompatibleRestore => "incompatible-restore",
-            Self::IncompatibleParameters => "incompatible-parameters",
-            Self::Other(name) => name,
-        }
-    }
-
     /// Whether work under way may move an instance from this status to `next`.
     pub(crate) fn may_become(&self, next: &Self) -> bool {
         use Status::{
@@ -96,16 +75,8 @@ impl Status {
 
     /// Whether the instance's server accepts connections in this status.
     pub(crate) fn is_running(&self) -> bool {
-        const USABLE: [&str; 8] = [
-            "configuring-enhanced-monitoring",
-            "configuring-iam-database-auth",
-            "configuring-log-exports",
-            "maintenance",
-            "moving-to-vpc",
-            "storage-config-upgrade",
-            "storage-initialization",
-            "upgrading",
-        ];
+        const USABLE: &str = "configuring-enhanced-monitoring configuring-iam-database-auth configuring-log-exports \
+            maintenance moving-to-vpc storage-config-upgrade storage-initialization upgrading";
         match self {
             Self::Creating
             | Self::Stopped
@@ -114,7 +85,7 @@ impl Status {
             | Self::Failed
             | Self::IncompatibleRestore
             | Self::IncompatibleParameters => false,
-            Self::Other(name) => USABLE.contains(&name.as_str()),
+            Self::Other(name) => USABLE.split_whitespace().any(|usable| usable == name),
             _ => true,
         }
     }
@@ -122,7 +93,7 @@ impl Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        self.serialize(formatter)
     }
 }
 
@@ -179,7 +150,7 @@ mod tests {
     fn names_survive_a_round_trip_through_the_state_file() {
         for name in ["creating", "resetting-master-credentials", "storage-full", "incompatible-restore"] {
             let status = Status::from_name(name);
-            assert_eq!(status.name(), name);
+            assert_eq!(status.to_string(), name);
             let json = serde_json::to_string(&status).unwrap();
             assert_eq!(json, format!("\"{name}\""));
             assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);

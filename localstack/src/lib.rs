@@ -85,18 +85,25 @@ mod cancel;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::actors::Actors;
+use crate::call_log::CallLog;
+use crate::cancel::Canceller;
+use crate::clock::Clock;
 use crate::cluster::engine::Engines;
 use crate::cluster::orphans;
+use crate::cluster::template::Templates;
 use crate::cluster::tls::Authority;
+use crate::faults::InjectedFaults;
 use crate::home::Home;
 use crate::monitoring::Monitoring;
-use crate::stack::{Context, ContextParts, report_problem};
+use crate::proxies::Proxies;
+use crate::stack::{Context, report_problem};
 use crate::store::Store;
 
 pub use crate::pace::Pace;
@@ -195,19 +202,25 @@ impl Stack {
         let authority = Authority::open(&home)?;
         let store = Store::open(home.file("state.json"))?;
         let monitoring = Monitoring::open(home.file("monitoring.json"), home.file("metrics.json"))?;
-        let parts = ContextParts {
+        let cx = Arc::new(Context {
             home,
+            templates: Templates::new(&engines),
             engines,
             authority,
+            clock: Clock::new(store.read(|state| state.jumps.clone())),
             store,
             monitoring,
             pace: options.pace,
             limits: options.limits,
-            is_lazy: options.lazy,
+            injected: InjectedFaults::default(),
+            calls: CallLog::default(),
+            actors: Actors::default(),
+            stopping: Canceller::new(),
+            proxies: Proxies::new(options.lazy),
             windows_only_in_jumps: options.windows_only_in_jumps,
+            servers: Mutex::default(),
             endpoint: format!("http://{address}"),
-        };
-        let cx = Arc::new(Context::new(parts));
+        });
         let writer = Arc::clone(&cx);
         let mut tasks = vec![tokio::spawn(async move {
             let report_failure = |error: &_| report_problem(format_args!("cannot write state.json: {error}"));
@@ -240,7 +253,7 @@ impl Stack {
 
     /// The directory of the stack.
     pub fn directory(&self) -> &Path {
-        self.cx.home.root()
+        &self.cx.home.root
     }
 
     /// Stops everything in order. A stack that starts with the same directory has every instance as it was.

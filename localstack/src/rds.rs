@@ -91,16 +91,9 @@ pub(crate) async fn perform_action(request: &Request<'_>, action: &str) -> Resul
         "CreateDBInstanceReadReplica" => instances::refuse_read_replica(request),
         "StartDBInstanceAutomatedBackupsReplication" => replication::start_replication(request),
         "StopDBInstanceAutomatedBackupsReplication" => replication::stop_replication(request),
-        "DescribePendingMaintenanceActions" => {
-            let mut xml = Xml::new();
-            xml.within("PendingMaintenanceActions", |_| {});
-            Ok(xml)
-        }
+        "DescribePendingMaintenanceActions" => Ok(Xml::with_element("PendingMaintenanceActions", |_| {})),
         "DescribeDBClusters" => clusters::describe_db_clusters(request),
-        _ => Err(ApiError::new(
-            "InvalidAction",
-            format!("Could not find operation {action} for version {VERSION}"),
-        )),
+        _ => Err(ApiError::no_operation(action, VERSION)),
     }
 }
 

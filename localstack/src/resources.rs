@@ -1,6 +1,7 @@
 //! The resources of RDS: instances, snapshots, groups, events. Plain data, as it is stored in `state.json`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,9 @@ pub(crate) struct Instance {
     pub(crate) backup_name: String,
     pub(crate) region: String,
     pub(crate) status: Status,
-    pub(crate) shown: Option<ShownStatus>,
+    pub(crate) shown: Option<ForcedStatus>,
     #[serde(rename = "fate")]
-    pub(crate) restore_outcome: Option<RestoreOutcome>,
+    pub(crate) restore_outcome: Option<ForcedStatus>,
     pub(crate) origin: Origin,
     /// The base backup from which its data is laid out when a client first connects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,18 +152,11 @@ pub(crate) enum Origin {
     Done,
 }
 
-/// A status that the control endpoint shows in place of the real one.
+/// A status that the control endpoint shows in place of the real one, or in which it makes a restore end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ShownStatus {
+pub(crate) struct ForcedStatus {
     pub(crate) status: Status,
-    /// Whether it is shown until it is cleared. Otherwise it is shown until the instance's next change of status.
-    pub(crate) stay: bool,
-}
-
-/// The status in which the control endpoint wants a restore to end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RestoreOutcome {
-    pub(crate) status: Status,
+    /// Whether a shown status stays until it is cleared. Otherwise it ends with the instance's next change of status.
     pub(crate) stay: bool,
 }
 
@@ -245,14 +239,9 @@ pub(crate) enum SnapshotStatus {
     Failed,
 }
 
-impl SnapshotStatus {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Creating => "creating",
-            Self::Available => "available",
-            Self::Failed => "failed",
-        }
+impl fmt::Display for SnapshotStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
     }
 }
 

@@ -27,10 +27,7 @@ pub(crate) fn perform_action(
             let message = "Secrets Manager can't find the specified secret.";
             return Err(ApiError::with_status(400, "ResourceNotFoundException", message));
         };
-        let value = json!({
-            "username": instance.settings.master_username,
-            "password": secret.password,
-        });
+        let value = json!({ "username": instance.settings.master_username, "password": secret.password });
         Ok(json!({
             "ARN": secret.arn(region),
             "Name": secret.name,

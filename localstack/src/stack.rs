@@ -58,53 +58,12 @@ pub(crate) struct Context {
     pub(crate) stopping: Canceller,
     pub(crate) proxies: Proxies,
     pub(crate) windows_only_in_jumps: bool,
-    servers: Mutex<HashMap<String, Arc<Server>>>,
-    endpoint: String,
-}
-
-pub(crate) struct ContextParts {
-    pub(crate) home: Home,
-    pub(crate) engines: Engines,
-    pub(crate) authority: Authority,
-    pub(crate) store: Store,
-    pub(crate) monitoring: Monitoring,
-    pub(crate) pace: Pace,
-    pub(crate) limits: Limits,
-    pub(crate) is_lazy: bool,
-    pub(crate) windows_only_in_jumps: bool,
+    pub(crate) servers: Mutex<HashMap<String, Arc<Server>>>,
+    /// The URL that callers use.
     pub(crate) endpoint: String,
 }
 
 impl Context {
-    pub(crate) fn new(parts: ContextParts) -> Self {
-        let ContextParts { home, engines, authority, store, monitoring, pace, limits, endpoint, .. } = parts;
-        let clock = Clock::new(store.read(|state| state.jumps.clone()));
-        Self {
-            templates: Templates::new(&engines),
-            home,
-            engines,
-            authority,
-            store,
-            monitoring,
-            clock,
-            pace,
-            limits,
-            injected: InjectedFaults::default(),
-            calls: CallLog::default(),
-            actors: Actors::default(),
-            stopping: Canceller::new(),
-            proxies: Proxies::new(parts.is_lazy),
-            windows_only_in_jumps: parts.windows_only_in_jumps,
-            servers: Mutex::default(),
-            endpoint,
-        }
-    }
-
-    /// The URL that callers use.
-    pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
     /// Whether servers start only when a client connects.
     pub(crate) fn is_lazy(&self) -> bool {
         self.proxies.is_lazy

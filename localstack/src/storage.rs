@@ -100,13 +100,9 @@ fn check_performance(settings: &Settings) -> Result<()> {
         ("io1" | "io2", None) => Err(ApiError::invalid_combination(format!(
             "You must specify the Iops parameter when you use the storage type {kind}."
         ))),
-        ("io1", Some(iops)) => {
+        ("io1" | "io2", Some(iops)) => {
             within("iops", iops, 1_000, 256_000)?;
-            ratio(iops, 0.5, 50.0)
-        }
-        ("io2", Some(iops)) => {
-            within("iops", iops, 1_000, 256_000)?;
-            ratio(iops, 0.5, 1_000.0)
+            ratio(iops, 0.5, if kind == "io1" { 50.0 } else { 1_000.0 })
         }
         ("gp3", iops) => {
             let (iops_base, throughput_base) = gp3_baseline(settings);
@@ -162,18 +158,12 @@ pub(crate) fn fill_in_performance(settings: &mut Settings) {
 }
 
 /// The storage that a request asks for.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct StorageRequest {
     pub(crate) size: Option<i64>,
     pub(crate) kind: Option<String>,
     pub(crate) iops: Option<i64>,
     pub(crate) throughput: Option<i64>,
-}
-
-impl StorageRequest {
-    fn is_nothing(&self) -> bool {
-        self.size.is_none() && self.kind.is_none() && self.iops.is_none() && self.throughput.is_none()
-    }
 }
 
 /// The settings after a change of storage; `None` if the request asks for none.
@@ -182,7 +172,7 @@ pub(crate) fn changed_storage(
     wanted: StorageRequest,
     now: DateTime<Utc>,
 ) -> Result<Option<Settings>> {
-    if wanted.is_nothing() {
+    if wanted == StorageRequest::default() {
         return Ok(None);
     }
     let has = &instance.settings;

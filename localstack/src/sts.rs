@@ -33,10 +33,7 @@ pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Xml>
         "GetCallerIdentity" => Ok(caller_identity(request.signer)),
         "AssumeRole" => assume_role(request, |_| ()),
         "AssumeRoleWithWebIdentity" => assume_with_token(request),
-        _ => {
-            let message = format!("Could not find operation {action} for version {VERSION}");
-            Err(ApiError::new("InvalidAction", message))
-        }
+        _ => Err(ApiError::no_operation(action, VERSION)),
     }
 }
 

@@ -50,37 +50,28 @@ impl Query {
     }
 
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>> {
-        self.get(name)
-            .map(|text| match text.to_ascii_lowercase().as_str() {
-                "true" => Ok(true),
-                "false" => Ok(false),
-                _ => {
-                    Err(ApiError::new("MalformedInput", format!("{name} must be true or false, not {text}")))
-                }
-            })
-            .transpose()
+        let read = |text: &str| text.to_ascii_lowercase().parse().ok();
+        self.parse_value(name, read, "MalformedInput", "true or false")
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>> {
-        self.get(name)
-            .map(|text| {
-                text.parse().map_err(|_| {
-                    ApiError::new("MalformedInput", format!("{name} must be an integer, not {text}"))
-                })
-            })
-            .transpose()
+        self.parse_value(name, |text| text.parse().ok(), "MalformedInput", "an integer")
     }
 
     pub(crate) fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>> {
-        self.get(name)
-            .map(|text| {
-                parse_time(text).ok_or_else(|| {
-                    ApiError::invalid_value(format!(
-                        "{name} must be a time such as 2026-09-07T23:45:00Z, not {text}"
-                    ))
-                })
-            })
-            .transpose()
+        self.parse_value(name, parse_time, "InvalidParameterValue", "a time such as 2026-09-07T23:45:00Z")
+    }
+
+    fn parse_value<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+        code: &str,
+        wanted: &str,
+    ) -> Result<Option<T>> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let refused = || ApiError::new(code, format!("{name} must be {wanted}, not {text}"));
+        read(text).map(Some).ok_or_else(refused)
     }
 
     /// The members of a list, or `None` when the request does not mention it.
@@ -145,6 +136,18 @@ impl Xml {
     pub(crate) fn with_text(name: &str, value: impl Display) -> Self {
         let mut xml = Self::new();
         xml.text(name, value);
+        xml
+    }
+
+    /// A single list.
+    pub(crate) fn with_list<T>(
+        name: &str,
+        member: &str,
+        items: impl IntoIterator<Item = T>,
+        each: impl FnMut(&mut Xml, T),
+    ) -> Self {
+        let mut xml = Self::new();
+        xml.list(name, member, items, each);
         xml
     }
 

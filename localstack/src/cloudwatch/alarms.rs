@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::cloudwatch::composite_rule::Rule;
 use crate::cloudwatch::request::{
-    Request, empty_result, missing_parameter, read_dimensions, refusal, validation_error,
+    Request, empty_result, invalid_combination, invalid_value, missing_parameter, read_dimensions, refusal,
+    validation_error, write_pairs,
 };
 use crate::cloudwatch::transition::{Verdict, enter_state, run_actions};
 use crate::document::{Document, Fields};
@@ -51,8 +52,7 @@ pub(super) fn put_composite_alarm(request: &Request<'_>) -> Result<Document> {
 fn put_alarm(request: &Request<'_>, watches: Watches) -> Result<Document> {
     let input = request.input;
     let name = input.required("AlarmName")?;
-    let length = name.chars().count();
-    if length > 255 {
+    if name.chars().count() > 255 {
         return Err(too_long("alarmName", 255));
     }
     let description = input.owned("AlarmDescription");
@@ -108,10 +108,7 @@ fn requested_actions(request: &Request<'_>, name: &str) -> Result<Vec<String>> {
     let actions = request.input.texts(name);
     if actions.len() > MOST_ACTIONS {
         let member = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
-        return Err(validation_error(format!(
-            "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less \
-             than or equal to {MOST_ACTIONS}"
-        )));
+        return Err(too_long(&member, MOST_ACTIONS));
     }
     if let Some(wrong) = actions.iter().find(|arn| !arn.starts_with("arn:") || arn.split(':').count() < 6) {
         return Err(validation_error(format!("Invalid arn syntax: {wrong}")));
@@ -148,25 +145,28 @@ fn read_metric_watch(input: &Document) -> Result<MetricWatch> {
         extended_statistic: input.owned("ExtendedStatistic"),
         period: input.integer("Period")?,
         unit: input.owned("Unit"),
-        evaluation_periods: input.integer("EvaluationPeriods")?.ok_or_else(|| missing_parameter("EvaluationPeriods"))?,
+        evaluation_periods: input
+            .integer("EvaluationPeriods")?
+            .ok_or_else(|| missing_parameter("EvaluationPeriods"))?,
         datapoints_to_alarm: input.integer("DatapointsToAlarm")?,
         threshold: input.number("Threshold")?,
         comparison: read_comparison(input)?,
-        missing: match input.text("TreatMissingData") {
-            None => None,
-            Some(text) => Some(Treatment::from_name(text).ok_or_else(|| {
-                validation_error(format!(
-                    "The value '{text}' for parameter TreatMissingData is not valid. Valid values are breaching, \
-                     notBreaching, ignore, missing"
-                ))
-            })?),
-        },
+        missing: input.text("TreatMissingData").map(read_treatment).transpose()?,
         low_sample: input.owned("EvaluateLowSampleCountPercentile"),
         metrics,
         threshold_metric: input.owned("ThresholdMetricId"),
     };
     check_metric_watch(&watch)?;
     Ok(watch)
+}
+
+fn read_treatment(name: &str) -> Result<Treatment> {
+    Treatment::from_name(name).ok_or_else(|| {
+        validation_error(format!(
+            "The value '{name}' for parameter TreatMissingData is not valid. Valid values are breaching, notBreaching, \
+             ignore, missing"
+        ))
+    })
 }
 
 fn read_comparison(input: &Document) -> Result<Comparison> {
@@ -196,8 +196,7 @@ fn check_metric_watch(watch: &MetricWatch) -> Result<()> {
     }
     match (&watch.statistic, &watch.extended_statistic) {
         (Some(_), Some(_)) | (None, None) => {
-            return Err(refusal(
-                "InvalidParameterCombination",
+            return Err(invalid_combination(
                 "Exactly one of Statistic and ExtendedStatistic must be specified.",
             ));
         }
@@ -324,9 +323,8 @@ fn requested_tags(input: &Document) -> Result<BTreeMap<String, String>> {
 fn alarm_name_in_arn<'r>(request: &Request<'r>) -> Result<&'r str> {
     let arn = request.input.required("ResourceARN")?;
     let prefix = format!("arn:aws:cloudwatch:{}:alarm:", scope::arn_part(request.region));
-    arn.strip_prefix(&prefix).ok_or_else(|| {
-        refusal("InvalidParameterValue", format!("{arn} is not the ARN of an alarm of this Region."))
-    })
+    arn.strip_prefix(&prefix)
+        .ok_or_else(|| invalid_value(format!("{arn} is not the ARN of an alarm of this Region.")))
 }
 
 fn no_alarm(name: &str) -> ApiError {
@@ -359,11 +357,6 @@ pub(super) fn list_tags(request: &Request<'_>) -> Result<Document> {
     let name = alarm_name_in_arn(request)?;
     request.read(|monitor| {
         let alarm = monitor.alarms.get(name).ok_or_else(|| no_alarm(name))?;
-        let tags: Vec<Document> = alarm
-            .tags
-            .iter()
-            .map(|(key, value)| Fields::new().with("Key", key.as_str()).with("Value", value.as_str()).done())
-            .collect();
-        Ok(Fields::new().with("Tags", tags).done())
+        Ok(Fields::new().with("Tags", write_pairs("Key", &alarm.tags)).done())
     })
 }

@@ -121,7 +121,8 @@ fn write_alarm(request: &Request<'_>, alarm: &Alarm) -> Document {
 fn write_metric_watch(fields: Fields, watch: &MetricWatch) -> Fields {
     let metric = watch.metric.as_ref();
     let dimensions = metric.map(|metric| write_dimensions(&metric.dimensions));
-    let fields = fields
+    let metrics = (!watch.metrics.is_empty()).then(|| Document::List(watch.metrics.clone()));
+    fields
         .maybe("MetricName", metric.map(|metric| metric.name.as_str()))
         .maybe("Namespace", metric.map(|metric| metric.namespace.as_str()))
         .maybe("Statistic", watch.statistic.as_deref())
@@ -135,10 +136,6 @@ fn write_metric_watch(fields: Fields, watch: &MetricWatch) -> Fields {
         .with("ComparisonOperator", watch.comparison.name())
         .maybe("TreatMissingData", watch.missing.map(Treatment::name))
         .maybe("EvaluateLowSampleCountPercentile", watch.low_sample.as_deref())
-        .maybe("ThresholdMetricId", watch.threshold_metric.as_deref());
-    if watch.metrics.is_empty() {
-        fields
-    } else {
-        fields.with("Metrics", Document::List(watch.metrics.clone()))
-    }
+        .maybe("ThresholdMetricId", watch.threshold_metric.as_deref())
+        .maybe("Metrics", metrics)
 }

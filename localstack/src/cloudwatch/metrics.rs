@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::cloudwatch::request::{
-    Order, Request, empty_result, missing_parameter, page, read_dimensions, refusal, validation_error,
-    write_dimensions,
+    Order, Request, empty_result, invalid_combination, invalid_value, missing_parameter, page,
+    read_dimensions, refusal, validation_error, write_dimensions,
 };
 use crate::document::{Document, Fields};
 use crate::error::Result;
@@ -13,7 +13,7 @@ use crate::monitoring::metrics::{Bucket, MINUTE, Metric, is_extended, is_statist
 pub(super) fn put_metric_data(request: &Request<'_>) -> Result<Document> {
     let namespace = request.input.required("Namespace")?;
     if namespace.starts_with("AWS/") {
-        return Err(refusal("InvalidParameterValue", "The value AWS/ for parameter Namespace is invalid."));
+        return Err(invalid_value("The value AWS/ for parameter Namespace is invalid."));
     }
     let data = request.input.items("MetricData");
     if data.is_empty() {
@@ -48,19 +48,14 @@ fn read_datum(
     };
     let at = datum.time("Timestamp")?.unwrap_or(request.now);
     if at < request.now - TimeDelta::weeks(2) || at > request.now + TimeDelta::hours(2) {
-        return Err(refusal(
-            "InvalidParameterValue",
+        return Err(invalid_value(
             "The parameter MetricData.Timestamp must specify a time no more than two weeks in the past and no more than \
              two hours in the future.",
         ));
     }
     let finite = |value: f64| {
-        let is_finite = value.is_finite();
-        is_finite.then_some(value).ok_or_else(|| {
-            refusal(
-                "InvalidParameterValue",
-                format!("The value {value} for parameter MetricData.Value is invalid."),
-            )
+        value.is_finite().then_some(value).ok_or_else(|| {
+            invalid_value(format!("The value {value} for parameter MetricData.Value is invalid."))
         })
     };
     let mut bucket = Bucket::default();
@@ -91,8 +86,7 @@ fn read_datum(
         let values = datum.numbers("Values")?;
         let counts = datum.numbers("Counts")?;
         if values.is_empty() || !(counts.is_empty() || counts.len() == values.len()) {
-            return Err(refusal(
-                "InvalidParameterCombination",
+            return Err(invalid_combination(
                 "One of Value, StatisticValues, or Values with as many Counts must be given.",
             ));
         }
@@ -194,10 +188,7 @@ pub(super) fn get_metric_statistics(request: &Request<'_>) -> Result<Document> {
     let input = request.input;
     let (start, end) = requested_span(input)?;
     if start >= end {
-        return Err(refusal(
-            "InvalidParameterValue",
-            "The parameter StartTime must be less than the parameter EndTime.",
-        ));
+        return Err(invalid_value("The parameter StartTime must be less than the parameter EndTime."));
     }
     let metric = Metric {
         namespace: input.required("Namespace")?.to_owned(),
@@ -206,25 +197,18 @@ pub(super) fn get_metric_statistics(request: &Request<'_>) -> Result<Document> {
     };
     let period = input.integer("Period")?.unwrap_or_default();
     if period < 1 || (period % MINUTE != 0 && ![1, 5, 10, 20, 30].contains(&period)) {
-        return Err(refusal(
-            "InvalidParameterValue",
-            "The parameter Period must be 1, 5, 10, 20, 30 or a multiple of 60.",
-        ));
+        return Err(invalid_value("The parameter Period must be 1, 5, 10, 20, 30 or a multiple of 60."));
     }
     let starts = period_starts(start, end, period.max(MINUTE))?;
     if starts.len() > 1440 {
-        return Err(refusal(
-            "InvalidParameterCombination",
-            format!(
-                "You have requested up to {} datapoints, which exceeds the limit of 1,440.",
-                starts.len()
-            ),
-        ));
+        return Err(invalid_combination(format!(
+            "You have requested up to {} datapoints, which exceeds the limit of 1,440.",
+            starts.len()
+        )));
     }
     let (statistics, extended) = (input.texts("Statistics"), input.texts("ExtendedStatistics"));
     if statistics.is_empty() == extended.is_empty() {
-        return Err(refusal(
-            "InvalidParameterCombination",
+        return Err(invalid_combination(
             "Must specify either Statistics or ExtendedStatistics, and not both.",
         ));
     }

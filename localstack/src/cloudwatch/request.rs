@@ -1,5 +1,6 @@
 //! A call of CloudWatch, and what its actions share: refusals, pages, dimensions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -42,6 +43,14 @@ pub(super) fn refusal(code: &str, message: impl Into<String>) -> ApiError {
 
 pub(super) fn missing_parameter(parameter: &str) -> ApiError {
     refusal("MissingParameter", format!("The parameter {parameter} is required."))
+}
+
+pub(super) fn invalid_value(message: impl Into<String>) -> ApiError {
+    refusal("InvalidParameterValue", message)
+}
+
+pub(super) fn invalid_combination(message: impl Into<String>) -> ApiError {
+    refusal("InvalidParameterCombination", message)
 }
 
 pub(super) fn validation_error(message: impl Into<String>) -> ApiError {
@@ -102,25 +111,23 @@ pub(super) fn read_dimensions(input: &Document) -> Result<Dimensions> {
     for item in input.items("Dimensions") {
         let (name, value) = (item.required("Name")?, item.required("Value")?);
         if dimensions.insert(name.to_owned(), value.to_owned()).is_some() {
-            return Err(refusal(
-                "InvalidParameterValue",
-                format!("Duplicate dimension name {name} is not allowed."),
-            ));
+            return Err(invalid_value(format!("Duplicate dimension name {name} is not allowed.")));
         }
     }
     if dimensions.len() > 30 {
-        return Err(refusal("InvalidParameterValue", "No more than 30 dimensions may be given."));
+        return Err(invalid_value("No more than 30 dimensions may be given."));
     }
     Ok(dimensions)
 }
 
 pub(super) fn write_dimensions(dimensions: &Dimensions) -> Document {
-    Document::List(
-        dimensions
-            .iter()
-            .map(|(name, value)| {
-                Fields::new().with("Name", name.as_str()).with("Value", value.as_str()).done()
-            })
-            .collect(),
-    )
+    write_pairs("Name", dimensions)
+}
+
+/// A list of structures with the members `key` and `Value`.
+pub(super) fn write_pairs(key: &str, pairs: &BTreeMap<String, String>) -> Document {
+    let pairs = pairs
+        .iter()
+        .map(|(name, value)| Fields::new().with(key, name.as_str()).with("Value", value.as_str()).done());
+    Document::List(pairs.collect())
 }

@@ -40,11 +40,8 @@ pub(crate) async fn keep_watch(cx: Arc<Context>) {
 /// Evaluates the alarms of every Region with new metrics or changed alarms; all of them when a new minute began.
 fn evaluate_due_alarms(cx: &Arc<Context>, now: DateTime<Utc>, is_new_minute: bool) {
     let has_work = cx.monitoring.read(|all| {
-        is_new_minute
-            || all
-                .monitors
-                .values()
-                .any(|monitor| monitor.has_new_metrics || !monitor.changed_alarms.is_empty())
+        let mut monitors = all.monitors.values();
+        is_new_minute || monitors.any(|monitor| monitor.has_new_metrics || !monitor.changed_alarms.is_empty())
     });
     if !has_work {
         return;
@@ -166,10 +163,7 @@ impl Evaluation<'_> {
         if state == AlarmState::InsufficientData {
             return format!("Insufficient Data: {missing} {datapoints_were} unknown.");
         }
-        let treated = match treatment {
-            Treatment::Breaching => "Breaching",
-            _ => "NonBreaching",
-        };
+        let treated = if treatment == Treatment::Breaching { "Breaching" } else { "NonBreaching" };
         if recent.is_empty() {
             return format!(
                 "Threshold Crossed: no datapoints were received for {periods} period{} and {missing} missing {datapoints_were} treated \

@@ -41,7 +41,7 @@ pub(crate) async fn take_base_backup(
         "select pg_backup_start($1, true)::text"
     };
     client.query_one(start, &[&"lifeboat-localstack"]).await.context("cannot begin a base backup")?;
-    copy_cluster(paths.data.clone(), directory.to_owned(), Content::BaseBackup, home.owner(), cancel).await?;
+    copy_cluster(paths.data.clone(), directory.to_owned(), Content::BaseBackup, home.owner, cancel).await?;
     let complete_until = Clock::machine_now();
     let stop = if is_old { "pg_stop_backup(false, false)" } else { "pg_backup_stop(false)" };
     // `- 1`: the last byte of the backup, since a position on a segment's boundary names different segments in
@@ -76,7 +76,7 @@ pub(crate) async fn lay_out_base_backup(
     cancel: &CancelSignal,
 ) -> anyhow::Result<()> {
     make_room(&paths.data)?;
-    copy_cluster(backup.to_owned(), paths.data.clone(), Content::Everything, home.owner(), cancel).await
+    copy_cluster(backup.to_owned(), paths.data.clone(), Content::Everything, home.owner, cancel).await
 }
 
 /// Makes the server recover from the archive when it starts.

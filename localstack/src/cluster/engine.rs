@@ -36,10 +36,8 @@ impl Engines {
     ///
     /// When no supported version is found.
     pub(crate) fn find(chosen: Option<&Path>) -> anyhow::Result<Self> {
-        let given = chosen
-            .map(Path::as_os_str)
-            .map(ToOwned::to_owned)
-            .or_else(|| std::env::var_os("LIFEBOAT_PG_BIN"));
+        let given = chosen.map(|path| path.as_os_str().to_owned());
+        let given = given.or_else(|| std::env::var_os("LIFEBOAT_PG_BIN"));
         let directories = match &given {
             Some(given) => std::env::split_paths(given).collect(),
             None => usual_directories(),

@@ -1,34 +1,20 @@
 //! Copies of whole database clusters on disk.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use crate::cancel::CancelSignal;
-use crate::home::Owner;
+use crate::home::{Owner, give_to_owner};
 
 /// Directories whose content a base backup leaves out (the directories themselves stay): it is rebuilt at startup,
 /// or, for `pg_wal`, comes from the archive. The list is PostgreSQL's own (basebackup, "excludeDirContents").
-const EMPTIED: [&str; 8] = [
-    "pg_wal",
-    "pg_dynshmem",
-    "pg_notify",
-    "pg_replslot",
-    "pg_serial",
-    "pg_snapshots",
-    "pg_stat_tmp",
-    "pg_subtrans",
-];
+const EMPTIED: &str =
+    "pg_wal pg_dynshmem pg_notify pg_replslot pg_serial pg_snapshots pg_stat_tmp pg_subtrans";
 
 /// Files that belong to the running server and not to its data.
-const LEFT_OUT: [&str; 6] = [
-    "postmaster.pid",
-    "postmaster.opts",
-    "postgresql.auto.conf.tmp",
-    "current_logfiles.tmp",
-    "backup_label.old",
-    "recovery.signal",
-];
+const LEFT_OUT: &str = "postmaster.pid postmaster.opts postgresql.auto.conf.tmp current_logfiles.tmp \
+    backup_label.old recovery.signal";
 
 /// What a copy contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +34,7 @@ pub(crate) fn copy_tree(
     owner: Option<Owner>,
     cancel: &CancelSignal,
 ) -> io::Result<()> {
-    let copy = TreeCopy { content, owner, cancel };
-    copy.copy_directory(from, to, true)?;
-    Ok(())
+    TreeCopy { content, owner, cancel }.copy_directory(from, to, true)
 }
 
 struct TreeCopy<'a> {
@@ -61,9 +45,7 @@ struct TreeCopy<'a> {
 
 impl TreeCopy<'_> {
     fn copy_directory(&self, from: &Path, to: &Path, is_top: bool) -> io::Result<()> {
-        fs::create_dir(to)?;
-        fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
-        self.give_to_owner(to)?;
+        self.make_empty(to)?;
         let mut last = None;
         for entry in fs::read_dir(from)? {
             if self.cancel.is_set() {
@@ -76,7 +58,7 @@ impl TreeCopy<'_> {
             if in_use && (text.starts_with("pgsql_tmp") || text == "pg_internal.init") {
                 continue;
             }
-            if in_use && is_top && LEFT_OUT.contains(&text.as_ref()) {
+            if in_use && is_top && LEFT_OUT.split_whitespace().any(|name| name == text) {
                 continue;
             }
             let (source, target) = (entry.path(), to.join(&name));
@@ -86,7 +68,7 @@ impl TreeCopy<'_> {
                 Err(error) => return Err(error),
             };
             if kind.is_dir() {
-                if in_use && is_top && EMPTIED.contains(&text.as_ref()) {
+                if in_use && is_top && EMPTIED.split_whitespace().any(|name| name == text) {
                     self.make_empty(&target)?;
                 } else {
                     self.copy_directory(&source, &target, false)?;
@@ -109,24 +91,17 @@ impl TreeCopy<'_> {
     fn make_empty(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir(directory)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
-        self.give_to_owner(directory)
+        give_to_owner(self.owner, directory)
     }
 
     fn copy_file(&self, from: &Path, to: &Path) -> io::Result<()> {
         match fs::copy(from, to) {
-            Ok(_) => self.give_to_owner(to),
+            Ok(_) => give_to_owner(self.owner, to),
             // The file was dropped or truncated during the backup; the write-ahead log accounts for it.
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.content == Content::BaseBackup => {
                 Ok(())
             }
             Err(error) => Err(error),
-        }
-    }
-
-    fn give_to_owner(&self, path: &Path) -> io::Result<()> {
-        match self.owner {
-            Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
-            None => Ok(()),
         }
     }
 }
@@ -151,10 +126,7 @@ pub(crate) fn list_names(directory: &Path) -> io::Result<Vec<String>> {
 }
 
 /// Prepares for a new tree: removes what an interrupted attempt left, and makes the parent directory.
-pub(crate) fn make_room(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn make_room(path: &Path) -> io::Result<()> {
     remove_tree(path)?;
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    Ok(path.to_owned())
+    path.parent().map_or(Ok(()), fs::create_dir_all)
 }

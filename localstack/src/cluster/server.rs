@@ -104,7 +104,7 @@ impl Server {
                 command.env_remove(name);
             }
         }
-        if let Some(owner) = home.owner() {
+        if let Some(owner) = home.owner {
             command.uid(owner.uid).gid(owner.gid);
         }
         let child = command.spawn()?;
@@ -114,7 +114,7 @@ impl Server {
         let server = Self {
             pid,
             port,
-            secret: home.secret().to_owned(),
+            secret: home.secret.clone(),
             ended,
             pid_file: paths.data.join("postmaster.pid"),
         };

@@ -73,11 +73,11 @@ impl Templates {
 
 async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> {
     let name = template_name(engine);
-    let directory = home.templates().join(&name);
+    let directory = home.templates.join(&name);
     let settings = directory.join("settings.json");
     if !settings.is_file() {
         // Other stacks of this user share the templates.
-        let _lock = lock_template(home.templates().join(format!("{name}.lock"))).await?;
+        let _lock = lock_template(home.templates.join(format!("{name}.lock"))).await?;
         if !settings.is_file() {
             end_orphans(&directory)?;
             make_template(home, engine, &directory).await.with_context(|| {
@@ -124,15 +124,9 @@ async fn make_template(home: &Home, engine: &Engine, directory: &Path) -> anyhow
     let archive = directory.join("archive");
     home.make_private(&archive)?;
     let port = find_free_port()?;
-    let none = BTreeMap::new();
-    let config = Config {
-        port,
-        force_tls: false,
-        parameters: &none,
-        archive: &archive,
-        recovery: None,
-        equipment: None,
-    };
+    let parameters = &BTreeMap::new();
+    let config =
+        Config { port, force_tls: false, parameters, archive: &archive, recovery: None, equipment: None };
     config::write_config(home, &paths, &config)?;
     let program = engine.program("postgres");
     let server = Server::start(home, &program, &paths, port, &CancelSignal::never()).await?;
@@ -179,7 +173,7 @@ async fn find_installation(server: &Server, program: PathBuf) -> anyhow::Result<
 
 async fn run_initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyhow::Result<()> {
     let password = paths.root.join("password");
-    home.write_private(&password, home.secret())?;
+    home.write_private(&password, &home.secret)?;
     let mut command = Command::new(engine.program("initdb"));
     command
         .arg("-D")
@@ -194,7 +188,7 @@ async fn run_initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyho
     if engine.major >= 18 {
         command.arg("--no-data-checksums");
     }
-    if let Some(owner) = home.owner() {
+    if let Some(owner) = home.owner {
         command.uid(owner.uid).gid(owner.gid);
     }
     let answer = command.output().await.context("cannot run initdb")?;
@@ -240,14 +234,12 @@ async fn set_up_cluster(server: &Server, major: u32) -> anyhow::Result<BTreeMap<
     client.batch_execute(roles).await?;
     if major >= 15 {
         client.batch_execute("grant pg_checkpoint to rds_superuser with admin option").await?;
+        client.batch_execute("grant set on parameter session_replication_role to rds_superuser").await?;
     }
     if major >= 16 {
         let grant =
             "grant pg_create_subscription, pg_use_reserved_connections to rds_superuser with admin option";
         client.batch_execute(grant).await?;
-    }
-    if major >= 15 {
-        client.batch_execute("grant set on parameter session_replication_role to rds_superuser").await?;
     }
     client.batch_execute("alter database template0 allow_connections true").await?;
     for database in ["template0", "template1", "postgres"] {

@@ -31,8 +31,9 @@ impl Job {
         }
         let since = self.cx.clock.now();
         self.enter_status(if due.new_id.is_some() { Status::Renaming } else { Status::Modifying })?;
-        for event in change_events(&due, Moment::Begun) {
-            self.record_event(event);
+        let events = change_events(&due);
+        for [begun, _] in &events {
+            self.record_event(begun);
         }
         if needs_restart(&due) && self.cx.server(&self.resource_id).is_some() {
             self.restart_server(&due).await?;
@@ -49,8 +50,8 @@ impl Job {
             sweep_files(&self.cx)?;
             self.prune_archive()?;
         }
-        for event in change_events(&due, Moment::Done) {
-            self.record_event(event);
+        for [_, done] in events {
+            self.record_event(done);
         }
         if was == 0 && becomes > 0 {
             self.record_event(&event_messages::BACKUPS_ENABLED);
@@ -237,28 +238,12 @@ fn changes_storage(due: &Pending) -> bool {
         || due.storage_throughput.is_some()
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
-    Begun,
-    Done,
-}
-
-/// The events that announce the beginning or the end of changes.
-fn change_events(due: &Pending, moment: Moment) -> Vec<&'static EventMessage> {
-    let (class, storage, multi_az, single_az) = match moment {
-        Moment::Begun => (
-            &event_messages::CHANGING_CLASS,
-            &event_messages::CHANGING_STORAGE,
-            &event_messages::BECOMING_MULTI_AZ,
-            &event_messages::BECOMING_SINGLE_AZ,
-        ),
-        Moment::Done => (
-            &event_messages::CHANGED_CLASS,
-            &event_messages::CHANGED_STORAGE,
-            &event_messages::BECAME_MULTI_AZ,
-            &event_messages::BECAME_SINGLE_AZ,
-        ),
-    };
+/// The events that announce the beginning and the end of each change.
+fn change_events(due: &Pending) -> Vec<[&'static EventMessage; 2]> {
+    let class = [&event_messages::CHANGING_CLASS, &event_messages::CHANGED_CLASS];
+    let storage = [&event_messages::CHANGING_STORAGE, &event_messages::CHANGED_STORAGE];
+    let multi_az = [&event_messages::BECOMING_MULTI_AZ, &event_messages::BECAME_MULTI_AZ];
+    let single_az = [&event_messages::BECOMING_SINGLE_AZ, &event_messages::BECAME_SINGLE_AZ];
     let zones = due.multi_az.map(|is_multi| if is_multi { multi_az } else { single_az });
     let class = due.class.is_some().then_some(class);
     class.into_iter().chain(changes_storage(due).then_some(storage)).chain(zones).collect()

@@ -18,9 +18,10 @@ use crate::lazy_servers::{open_proxy, wake_server};
 use crate::lifecycle::job::{Job, Superseded};
 use crate::lifecycle::sweep::sweep_files;
 use crate::pace::Stage;
-use crate::resources::{EventSource, Instance, Origin, RestoreOutcome};
+use crate::resources::{EventSource, ForcedStatus, Instance, Origin};
 use crate::scope;
 use crate::stack::report_problem;
+use crate::store::State;
 use crate::wire::format_timestamp;
 
 impl Job {
@@ -44,7 +45,7 @@ impl Job {
             }
             self.cx.stop_server(&self.resource_id).await;
             let status = if is_new { Status::Failed } else { Status::IncompatibleRestore };
-            let event = event_messages::failed(status.name());
+            let event = event_messages::failed(&status);
             self.enter_status_with(status, |instance| instance.origin = Origin::Done)?;
             self.record_event(&event);
             return Err(error);
@@ -75,7 +76,7 @@ impl Job {
     }
 
     /// Ends a restore in the status that the control endpoint asked for.
-    async fn end_restore(&self, outcome: &RestoreOutcome) -> anyhow::Result<()> {
+    async fn end_restore(&self, outcome: &ForcedStatus) -> anyhow::Result<()> {
         let is_running = outcome.status.is_running();
         if !is_running {
             self.cx.stop_server(&self.resource_id).await;
@@ -88,7 +89,7 @@ impl Job {
             }
             instance.created_at = is_running.then_some(now);
         })?;
-        self.record_event(&event_messages::failed(outcome.status.name()));
+        self.record_event(&event_messages::failed(&outcome.status));
         Ok(())
     }
 
@@ -99,11 +100,8 @@ impl Job {
             Origin::Snapshot { snapshot, .. } => {
                 let restored = event_messages::restored_from_snapshot(snapshot);
                 self.record_event(&restored);
-                let is_here = self.cx.store.read(|state| {
-                    let region = state.regions.get(&was.region);
-                    region.is_some_and(|region| region.snapshots.contains_key(snapshot))
-                });
-                if is_here {
+                let is_here = |state: &State| state.region(&was.region).snapshots.contains_key(snapshot);
+                if self.cx.store.read(is_here) {
                     record_event(&self.cx, &was.region, EventSource::Snapshot, snapshot, &restored);
                 }
             }
@@ -117,22 +115,16 @@ impl Job {
     }
 
     async fn build_database(&self, instance: &Instance) -> anyhow::Result<()> {
-        let paths = self.cx.home.cluster(&self.resource_id);
+        let home = &self.cx.home;
+        let paths = home.cluster(&self.resource_id);
         self.cx.make_cluster_room(&self.resource_id)?;
         let server = match &instance.origin {
             Origin::Done => bail!("the instance has no origin to create it from"),
             Origin::New { verifier } => {
                 let engine = self.cx.engine_of(instance)?;
-                let template = self.cx.templates.get_or_make(&self.cx.home, engine).await?;
-                let owner = self.cx.home.owner();
-                copy_cluster(
-                    template.data.clone(),
-                    paths.data.clone(),
-                    Content::Everything,
-                    owner,
-                    &self.cancel,
-                )
-                .await?;
+                let template = self.cx.templates.get_or_make(home, engine).await?;
+                let (from, to) = (template.data.clone(), paths.data.clone());
+                copy_cluster(from, to, Content::Everything, home.owner, &self.cancel).await?;
                 let server = self.cx.start_server(instance, None, &self.cancel).await?;
                 create_master_user(&server, instance, verifier)
                     .await
@@ -140,16 +132,14 @@ impl Job {
                 server
             }
             Origin::Snapshot { backup, .. } => {
-                lay_out_base_backup(&self.cx.home, &self.cx.home.backup(backup), &paths, &self.cancel)
-                    .await?;
+                lay_out_base_backup(home, &home.backup(backup), &paths, &self.cancel).await?;
                 self.cx.start_server(instance, None, &self.cancel).await?
             }
             Origin::Time { source, backup, target, .. } => {
                 self.archive_source(source).await?;
-                lay_out_base_backup(&self.cx.home, &self.cx.home.backup(backup), &paths, &self.cancel)
-                    .await?;
-                request_recovery(&self.cx.home, &paths)?;
-                let archive = self.cx.home.archive(source);
+                lay_out_base_backup(home, &home.backup(backup), &paths, &self.cancel).await?;
+                request_recovery(home, &paths)?;
+                let archive = home.archive(source);
                 let recovery = Recovery { archive: &archive, target: *target };
                 self.cx.start_server(instance, Some(recovery), &self.cancel).await?
             }

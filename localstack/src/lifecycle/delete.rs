@@ -1,6 +1,5 @@
 //! Deleting an instance.
 
-use crate::cancel::CancelSignal;
 use crate::clock::Clock;
 use crate::cluster::base_backup::archive_everything;
 use crate::cluster::files::remove_tree;
@@ -10,7 +9,7 @@ use crate::lifecycle::job::{Job, Superseded};
 use crate::lifecycle::snapshots::drop_automated_snapshots;
 use crate::lifecycle::sweep::sweep_files;
 use crate::pace::Stage;
-use crate::resources::{Instance, Origin, Retained, Snapshot, SnapshotKind, SnapshotStatus};
+use crate::resources::{Instance, Origin, Retained, SnapshotStatus};
 
 impl Job {
     /// Deletes the instance, as its actor's last piece of work. The signal that ended the work before it has been
@@ -62,16 +61,19 @@ impl Job {
         self.cx.proxies.close(&self.resource_id).await;
         self.cx.stop_server(&self.resource_id).await;
         self.hold_stage(since, Stage::Delete).await?;
-        self.wait_while_stuck(&self.cancel).await?;
+        self.wait_while_stuck().await?;
         remove_tree(&self.cx.home.cluster(&self.resource_id).root)?;
         let now = self.cx.clock.now();
         self.record_event(&event_messages::DELETED);
         self.cx.store.change(|state| {
             let region = state.region_mut(&instance.region);
-            let Some(name) = state_name(region.instances.values(), &self.resource_id) else { return };
+            let named = region.instances.values().find(|instance| instance.resource_id == self.resource_id);
+            let Some(name) = named.map(|instance| instance.id.clone()) else { return };
             let Some(mut instance) = region.instances.remove(&name) else { return };
             // An instance that never had a complete backup leaves nothing to keep.
-            let has_backup = region.snapshots.values().any(|snapshot| is_kept(snapshot, &instance));
+            let has_backup = region.snapshots.values().any(|snapshot| {
+                snapshot.is_automated_of(&self.resource_id) && snapshot.status == SnapshotStatus::Available
+            });
             if deletion.keep_automated_backups && instance.settings.retention_days > 0 && has_backup {
                 instance.archived_until.get_or_insert_with(Clock::machine_now);
                 instance.secret = None;
@@ -93,24 +95,14 @@ impl Job {
     }
 
     /// Waits for as long as the control endpoint says that the instance never goes away.
-    async fn wait_while_stuck(&self, cancel: &CancelSignal) -> Result<(), Superseded> {
+    async fn wait_while_stuck(&self) -> Result<(), Superseded> {
         let mut changes = self.cx.store.subscribe();
         while self.instance()?.is_stuck_deleting() {
             tokio::select! {
                 _ = changes.changed() => {}
-                () = cancel.wait() => return Err(Superseded),
+                () = self.cancel.wait() => return Err(Superseded),
             }
         }
         Ok(())
     }
-}
-
-fn state_name<'a>(mut instances: impl Iterator<Item = &'a Instance>, resource_id: &str) -> Option<String> {
-    instances.find(|instance| instance.resource_id == resource_id).map(|instance| instance.id.clone())
-}
-
-fn is_kept(snapshot: &Snapshot, instance: &Instance) -> bool {
-    snapshot.kind == SnapshotKind::Automated
-        && snapshot.status == SnapshotStatus::Available
-        && snapshot.resource_id == instance.resource_id
 }

@@ -10,7 +10,6 @@ use crate::event_delivery::record_event;
 use crate::event_messages::EventMessage;
 use crate::instance_status::Status;
 use crate::lazy_servers::wake_server;
-use crate::lifecycle::sweep::prune_archive_of;
 use crate::pace::Stage;
 use crate::resources::{EventSource, Instance};
 use crate::stack::Context;
@@ -135,9 +134,5 @@ impl Job {
         if let Ok(instance) = self.instance() {
             record_event(&self.cx, &instance.region, EventSource::Instance, &instance.id, what);
         }
-    }
-
-    pub(super) fn prune_archive(&self) -> anyhow::Result<()> {
-        prune_archive_of(&self.cx, &self.resource_id)
     }
 }

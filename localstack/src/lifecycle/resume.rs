@@ -68,13 +68,12 @@ fn resume_instance(cx: &Arc<Context>, was: &Instance, outcome: anyhow::Result<Op
         region
             .snapshots
             .values()
-            .filter(|snapshot| {
+            .find(|snapshot| {
                 snapshot.resource_id == *resource_id
                     && snapshot.status == SnapshotStatus::Creating
                     && snapshot.copied_from.is_none()
             })
             .map(|snapshot| snapshot.id.clone())
-            .next()
     });
     let set = |status: Status| {
         cx.store.change(|state| {

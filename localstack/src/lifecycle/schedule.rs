@@ -134,15 +134,16 @@ fn due_work(
         let considered = handled_until.map_or(considered, |handled_until| considered.max(handled_until));
         window.is_ok_and(|window: Window| window.last_start(now) > considered)
     };
+    let settings = &instance.settings;
     let is_free = instance.status == Status::Available && instance.shown.is_none();
     let may_stay_stopped = instance.automatic_restart().is_none_or(|at| now < at);
     let due = if instance.status == Status::Stopped && instance.shown.is_none() && !may_stay_stopped {
         DueWork::Start
-    } else if is_free && !has_server && instance.settings.is_postgres() {
+    } else if is_free && !has_server && settings.is_postgres() {
         DueWork::Revive
-    } else if instance.settings.retention_days > 0
-        && instance.settings.is_postgres()
-        && passed(Window::parse_daily(&instance.settings.backup_window), instance.backup_considered_at)
+    } else if settings.retention_days > 0
+        && settings.is_postgres()
+        && passed(Window::parse_daily(&settings.backup_window), instance.backup_considered_at)
     {
         match &instance.status {
             _ if is_free => DueWork::BackUp,
@@ -155,10 +156,7 @@ fn due_work(
         }
     } else if is_free
         && instance.pending != Pending::default()
-        && passed(
-            Window::parse_weekly(&instance.settings.maintenance_window),
-            instance.maintenance_considered_at,
-        )
+        && passed(Window::parse_weekly(&settings.maintenance_window), instance.maintenance_considered_at)
     {
         DueWork::Change
     } else {

@@ -64,11 +64,9 @@ impl Job {
     pub(super) async fn fill_snapshot(&self, id: &str) -> anyhow::Result<()> {
         let instance = self.instance()?;
         let since = self.cx.clock.now();
-        let kind = self
-            .cx
-            .store
-            .read(|state| Some(state.regions.get(&instance.region)?.snapshots.get(id)?.kind))
-            .ok_or(Superseded)?;
+        let region = &instance.region;
+        let kind = self.cx.store.read(|state| Some(state.region(region).snapshots.get(id)?.kind));
+        let kind = kind.ok_or(Superseded)?;
         let begun = match kind {
             SnapshotKind::Automated => &event_messages::AUTOMATED_SNAPSHOT_BEGUN,
             SnapshotKind::Manual | SnapshotKind::Awsbackup => &event_messages::MANUAL_SNAPSHOT_BEGUN,

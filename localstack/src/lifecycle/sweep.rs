@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::cluster::base_backup::prune_archive;
 use crate::cluster::files::{list_names, remove_tree};
-use crate::resources::{Origin, SnapshotKind};
+use crate::lifecycle::job::Job;
+use crate::resources::Origin;
 use crate::stack::{Context, report_problem};
 use crate::store::State;
 
@@ -66,30 +67,21 @@ pub(super) fn sweep_after_start(cx: &Arc<Context>) -> anyhow::Result<()> {
     sweep_files(cx)
 }
 
-/// Removes the archived log before the oldest base backup that a recovery may start from. Only the instance's own
-/// actor may call this, so that no backup is being taken at the same time.
-pub(super) fn prune_archive_of(cx: &Arc<Context>, resource_id: &str) -> anyhow::Result<()> {
-    let oldest = cx.store.read(|state| {
-        let automated = state
-            .regions
-            .values()
-            .flat_map(|region| region.snapshots.values())
-            .filter(|snapshot| {
-                snapshot.kind == SnapshotKind::Automated && snapshot.resource_id == resource_id
-            })
-            .filter_map(|snapshot| snapshot.backup.as_ref());
-        let in_use = state.instances().filter_map(|instance| match &instance.origin {
-            Origin::Time { source, backup, .. } if source == resource_id => Some(backup),
-            _ => None,
+impl Job {
+    /// Removes the archived log before the oldest base backup that a recovery may start from. Only the instance's own
+    /// actor may call this, so that no backup is being taken at the same time.
+    pub(super) fn prune_archive(&self) -> anyhow::Result<()> {
+        let oldest = self.cx.store.read(|state| {
+            let automated = state.snapshots().filter(|snapshot| snapshot.is_automated_of(&self.resource_id));
+            let in_use = state.instances().filter_map(|instance| match &instance.origin {
+                Origin::Time { source, backup, .. } if *source == self.resource_id => Some(backup),
+                _ => None,
+            });
+            let backups = automated.filter_map(|snapshot| snapshot.backup.as_ref()).chain(in_use);
+            backups.filter_map(|id| Some(state.backups.get(id)?.start_segment.clone())).min()
         });
-        automated
-            .chain(in_use)
-            .filter_map(|id| state.backups.get(id))
-            .map(|backup| backup.start_segment.clone())
-            .min()
-    });
-    prune_archive(&cx.home.archive(resource_id), oldest.as_deref())?;
-    Ok(())
+        Ok(prune_archive(&self.cx.home.archive(&self.resource_id), oldest.as_deref())?)
+    }
 }
 
 fn referred_backups(state: &State) -> HashSet<String> {

@@ -9,7 +9,7 @@ use crate::wire::Xml;
 pub(super) fn describe_account_attributes(request: &Request<'_>) -> Result<Xml> {
     let limits = request.cx.limits;
     let quotas = request.cx.store.read(|state| {
-        let region = state.regions.get(request.region).cloned().unwrap_or_default();
+        let region = state.region(request.region);
         let manual = region.snapshots.values().filter(|s| s.kind == SnapshotKind::Manual).count();
         let storage: i64 =
             region.instances.values().map(|instance| instance.settings.allocated_storage).sum();
@@ -35,9 +35,7 @@ pub(super) fn describe_account_attributes(request: &Request<'_>) -> Result<Xml> 
             ("CustomEndpointsPerDBCluster", 0, 5),
         ]
     });
-    let mut xml = Xml::new();
-    xml.list("AccountQuotas", "AccountQuota", quotas, |xml, (name, used, most)| {
+    Ok(Xml::with_list("AccountQuotas", "AccountQuota", quotas, |xml, (name, used, most)| {
         xml.text("AccountQuotaName", name).text("Used", used).text("Max", most);
-    });
-    Ok(xml)
+    }))
 }

@@ -28,30 +28,21 @@ const OTHERS: [(&str, &str, &str, &str, u16); 12] = [
 ];
 
 /// The instance classes that PostgreSQL is offered on.
-const CLASSES: [(&str, &[&str]); 14] = [
-    ("db.t3", &["micro", "small", "medium", "large", "xlarge", "2xlarge"]),
-    ("db.t4g", &["micro", "small", "medium", "large", "xlarge", "2xlarge"]),
-    ("db.m5", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge"]),
-    ("db.m6g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
-    ("db.m6gd", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
-    (
-        "db.m6i",
-        &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge", "32xlarge"],
-    ),
-    ("db.m7g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
-    ("db.m7i", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge"]),
-    ("db.m8g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge"]),
-    ("db.r5", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge"]),
-    ("db.r6g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
-    (
-        "db.r6i",
-        &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge", "32xlarge"],
-    ),
-    ("db.r7g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
-    (
-        "db.r8g",
-        &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge", "48xlarge"],
-    ),
+const CLASSES: [(&str, &str); 14] = [
+    ("db.t3", "micro small medium large xlarge 2xlarge"),
+    ("db.t4g", "micro small medium large xlarge 2xlarge"),
+    ("db.m5", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge"),
+    ("db.m6g", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge"),
+    ("db.m6gd", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge"),
+    ("db.m6i", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 32xlarge"),
+    ("db.m7g", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge"),
+    ("db.m7i", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge"),
+    ("db.m8g", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge"),
+    ("db.r5", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge"),
+    ("db.r6g", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge"),
+    ("db.r6i", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 32xlarge"),
+    ("db.r7g", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge"),
+    ("db.r8g", "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 48xlarge"),
 ];
 
 /// Families that exist, but that current versions of PostgreSQL are not offered on.
@@ -133,7 +124,7 @@ pub(super) fn is_family(cx: &Context, name: &str) -> bool {
 /// Checks an instance class against an engine and its version.
 pub(super) fn check_class(class: &str, engine: &str, version: &str, license: &str) -> Result<()> {
     let is_offered = class.rsplit_once('.').is_some_and(|(family, size)| {
-        CLASSES.iter().any(|(name, sizes)| *name == family && sizes.contains(&size))
+        CLASSES.iter().any(|(name, sizes)| *name == family && sizes.split(' ').any(|known| known == size))
     });
     if is_offered {
         return Ok(());
@@ -204,14 +195,13 @@ pub(super) fn describe_engine_versions(request: &Request<'_>) -> Result<Xml> {
         .collect();
     let page = page(query, found, |version| format!("{} {}", version.engine, version.version))?;
     Ok(page.to_xml("DBEngineVersions", "DBEngineVersion", |xml, version| {
+        let description = if version.engine == "postgres" { "PostgreSQL" } else { version.engine };
+        let authorities = ["rds-ca-rsa2048-g1", "rds-ca-ecc384-g1", "rds-ca-rsa4096-g1"];
         xml.text("Engine", version.engine)
             .text("MajorEngineVersion", &version.major)
             .text("EngineVersion", &version.version)
             .text("DBParameterGroupFamily", &version.family)
-            .text(
-                "DBEngineDescription",
-                if version.engine == "postgres" { "PostgreSQL" } else { version.engine },
-            )
+            .text("DBEngineDescription", description)
             .text("DBEngineVersionDescription", format!("{} {}", version.engine, version.version))
             .within("ValidUpgradeTarget", |_| {})
             .values("ExportableLogTypes", "member", ["postgresql", "upgrade"])
@@ -222,11 +212,7 @@ pub(super) fn describe_engine_versions(request: &Request<'_>) -> Result<Xml> {
             .text("SupportsParallelQuery", false)
             .text("SupportsGlobalDatabases", false)
             .within("TagList", |_| {})
-            .values(
-                "SupportedCACertificateIdentifiers",
-                "member",
-                ["rds-ca-rsa2048-g1", "rds-ca-ecc384-g1", "rds-ca-rsa4096-g1"],
-            );
+            .values("SupportedCACertificateIdentifiers", "member", authorities);
     }))
 }
 
@@ -244,7 +230,7 @@ pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
             continue;
         }
         for (family, sizes) in CLASSES {
-            for size in sizes {
+            for size in sizes.split(' ') {
                 let class = format!("{family}.{size}");
                 if is_asked("DBInstanceClass", &class) {
                     found.extend(

@@ -60,6 +60,7 @@ pub(super) fn describe_db_clusters(request: &Request<'_>) -> Result<Xml> {
         let page = page(query, found, |(id, _)| (*id).to_owned())?;
         Ok(page.to_xml("DBClusters", "DBCluster", |xml, (id, members)| {
             let settings = &members[0].settings;
+            let numbered = members.iter().enumerate();
             xml.text("AllocatedStorage", 1)
                 .text("BackupRetentionPeriod", settings.retention_days)
                 .text("DBClusterIdentifier", id)
@@ -70,17 +71,12 @@ pub(super) fn describe_db_clusters(request: &Request<'_>) -> Result<Xml> {
                 .text("Port", settings.asked_port)
                 .text("PreferredBackupWindow", &settings.backup_window)
                 .text("PreferredMaintenanceWindow", &settings.maintenance_window)
-                .list(
-                    "DBClusterMembers",
-                    "DBClusterMember",
-                    members.iter().enumerate(),
-                    |xml, (number, member)| {
-                        xml.text("DBInstanceIdentifier", &member.id)
-                            .text("IsClusterWriter", number == 0)
-                            .text("DBClusterParameterGroupStatus", "in-sync")
-                            .text("PromotionTier", 1);
-                    },
-                )
+                .list("DBClusterMembers", "DBClusterMember", numbered, |xml, (number, member)| {
+                    xml.text("DBInstanceIdentifier", &member.id)
+                        .text("IsClusterWriter", number == 0)
+                        .text("DBClusterParameterGroupStatus", "in-sync")
+                        .text("PromotionTier", 1);
+                })
                 .text("StorageEncrypted", settings.kms_key.is_some())
                 .text("DBClusterArn", arn(request.region, "cluster", id))
                 .text("EngineMode", "provisioned")

@@ -17,7 +17,7 @@ use crate::wire::{Query, Xml};
 
 pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let id = request.new_identifier("DBInstanceIdentifier", 63)?;
     let engine_name = query.required("Engine")?.to_ascii_lowercase();
     let class = query.required("DBInstanceClass")?;
     let cluster = query.get("DBClusterIdentifier").map(str::to_lowercase);
@@ -145,9 +145,7 @@ fn assign_network(request: &Request<'_>, region: &Region, settings: &mut Setting
     };
     let default_option_group = catalogue::option_group_of(&settings.engine, &settings.engine_version).name();
     settings.option_group = match query.get("OptionGroupName") {
-        Some(name) if name != default_option_group => {
-            return Err(ApiError::no_option_group(name));
-        }
+        Some(name) if name != default_option_group => return Err(ApiError::no_option_group(name)),
         _ => default_option_group,
     };
     settings.security_groups = match query.list("VpcSecurityGroupIds", "VpcSecurityGroupId") {

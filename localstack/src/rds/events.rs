@@ -26,10 +26,8 @@ pub(super) fn describe_events(request: &Request<'_>) -> Result<Xml> {
     }
     let categories = query.list("EventCategories", "EventCategory");
     let found: Vec<(usize, Event)> = request.cx.store.read(|state| {
-        let events =
-            state.regions.get(request.region).map(|region| region.events.as_slice()).unwrap_or_default();
+        let events = state.region(request.region).events.iter();
         events
-            .iter()
             .enumerate()
             .filter(|(_, event)| {
                 (start..=end).contains(&event.at)

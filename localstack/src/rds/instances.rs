@@ -65,27 +65,26 @@ pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
                 "Cannot delete protected DB Instance, please disable deletion protection and try again.",
             ));
         }
+        let is_member = instance.settings.cluster.is_some();
         let final_snapshot = match (skip, final_snapshot) {
             (true, Some(_)) => {
                 return Err(ApiError::invalid_combination(
                     "FinalDBSnapshotIdentifier can not be specified when SkipFinalSnapshot is true.",
                 ));
             }
-            (true, None) => None,
-            (false, _) if instance.settings.cluster.is_some() => {
-                if final_snapshot.is_some() {
-                    return Err(ApiError::invalid_combination(
-                        "FinalDBSnapshotIdentifier can not be specified when deleting a cluster instance",
-                    ));
-                }
-                None
+            (false, Some(_)) if is_member => {
+                return Err(ApiError::invalid_combination(
+                    "FinalDBSnapshotIdentifier can not be specified when deleting a cluster instance",
+                ));
             }
-            (false, None) => {
+            (false, None) if !is_member => {
                 return Err(ApiError::invalid_combination(
                     "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified.",
                 ));
             }
-            (false, Some(name)) => Some(validate::check_identifier("FinalDBSnapshotIdentifier", name, 255)?),
+            (_, name) => name
+                .map(|name| validate::check_identifier("FinalDBSnapshotIdentifier", name, 255))
+                .transpose()?,
         };
         if let Some(snapshot) = &final_snapshot {
             if !permits_operation(instance.shown_status(), Operation::DeleteWithSnapshot) {
@@ -138,8 +137,7 @@ pub(super) fn reboot_db_instance(request: &Request<'_>) -> Result<Xml> {
 
 /// The stack has no read replicas. A source that could not have one on AWS either is refused in AWS's words.
 pub(super) fn refuse_read_replica(request: &Request<'_>) -> Result<Xml> {
-    let query = request.query;
-    let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let id = request.new_identifier("DBInstanceIdentifier", 63)?;
     let source = request.resolve_identifier("SourceDBInstanceIdentifier")?;
     request.cx.store.read(|state| {
         let instance = request.instance(state, &source)?;
@@ -193,10 +191,8 @@ fn begin_operation(
 
 /// An instance as the result of an action.
 pub(super) fn instance_result(request: &Request<'_>, state: &State, id: &str) -> Result<Xml> {
-    let mut xml = Xml::new();
     let instance = request.instance(state, id)?;
-    xml.within("DBInstance", |xml| write_instance(xml, request.cx, state, instance));
-    Ok(xml)
+    Ok(Xml::with_element("DBInstance", |xml| write_instance(xml, request.cx, state, instance)))
 }
 
 /// Writes an instance as RDS shows it.

@@ -59,22 +59,10 @@ fn immediate_events(was: &Settings, is: &Settings) -> Vec<EventMessage> {
 
 /// Whether a stopped instance can take the change: it needs no running database.
 fn needs_no_database(request: &Request<'_>) -> bool {
-    const NEEDS_DATABASE: [&str; 13] = [
-        "AllocatedStorage",
-        "BackupRetentionPeriod",
-        "DBInstanceClass",
-        "DBPortNumber",
-        "EngineVersion",
-        "Iops",
-        "ManageMasterUserPassword",
-        "MasterUserPassword",
-        "MultiAZ",
-        "NewDBInstanceIdentifier",
-        "RotateMasterUserPassword",
-        "StorageThroughput",
-        "StorageType",
-    ];
-    NEEDS_DATABASE.iter().all(|name| request.query.get(name).is_none())
+    const NEEDS_DATABASE: &str = "AllocatedStorage BackupRetentionPeriod DBInstanceClass DBPortNumber EngineVersion \
+        Iops ManageMasterUserPassword MasterUserPassword MultiAZ NewDBInstanceIdentifier RotateMasterUserPassword \
+        StorageThroughput StorageType";
+    NEEDS_DATABASE.split_whitespace().all(|name| request.query.get(name).is_none())
 }
 
 /// Changes that are complete when the call returns, whatever it says in `ApplyImmediately`.

@@ -30,8 +30,7 @@ const RDS_SETTINGS: [(&str, &str, &str); 3] = [
 
 pub(super) fn create_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name =
-        validate::check_identifier("DBParameterGroupName", query.required("DBParameterGroupName")?, 255)?;
+    let name = request.new_identifier("DBParameterGroupName", 255)?;
     let family = query.required("DBParameterGroupFamily")?.to_owned();
     let description = query.required("Description")?.to_owned();
     if !catalogue::is_family(request.cx, &family) {
@@ -48,19 +47,14 @@ fn insert_group(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
         let groups = &mut state.region_mut(request.region).parameter_groups;
         let name = group.name.clone();
         if groups.contains_key(&name) {
-            return Err(ApiError::new(
-                "DBParameterGroupAlreadyExists",
-                format!("Parameter group {name} already exists"),
-            ));
+            let message = format!("Parameter group {name} already exists");
+            return Err(ApiError::new("DBParameterGroupAlreadyExists", message));
         }
         if groups.len() >= MOST {
-            return Err(ApiError::new(
-                "DBParameterGroupQuotaExceeded",
-                "A Region has at most 50 DB parameter groups.",
-            ));
+            let message = "A Region has at most 50 DB parameter groups.";
+            return Err(ApiError::new("DBParameterGroupQuotaExceeded", message));
         }
-        let mut xml = Xml::new();
-        xml.within("DBParameterGroup", |xml| write_group(xml, request.region, &group));
+        let xml = Xml::with_element("DBParameterGroup", |xml| write_group(xml, request.region, &group));
         groups.insert(name, group);
         Ok(xml)
     })
@@ -132,8 +126,7 @@ pub(super) async fn describe_parameters(request: &Request<'_>) -> Result<Xml> {
         .filter(|parameter| source.is_none_or(|source| source == parameter.source))
         .collect();
     let page = page(query, found, |parameter| parameter.name.clone())?;
-    let mut xml = Xml::new();
-    xml.list("Parameters", "Parameter", &page.items, write_parameter);
+    let mut xml = Xml::with_list("Parameters", "Parameter", &page.items, write_parameter);
     page.write_marker(&mut xml);
     Ok(xml)
 }
@@ -269,8 +262,7 @@ fn is_immediate(parameter: &Query, is_static: bool) -> Result<bool> {
 pub(super) fn copy_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let source = request.resolve_identifier("SourceDBParameterGroupIdentifier")?;
-    let target = query.required("TargetDBParameterGroupIdentifier")?;
-    let target = validate::check_identifier("TargetDBParameterGroupIdentifier", target, 255)?;
+    let target = request.new_identifier("TargetDBParameterGroupIdentifier", 255)?;
     let description = query.required("TargetDBParameterGroupDescription")?.to_owned();
     let tags = validate::requested_tags(query)?.unwrap_or_default();
     if is_default(&source) {
@@ -361,44 +353,36 @@ fn check_value(name: &str, value: &str, setting: &Setting) -> Result<()> {
         // Accepted and stored: the stack decides this setting, but a caller's group may well name it.
         return Ok(());
     }
-    let outside = || {
+    let is_number = matches!(setting.kind.as_str(), "integer" | "real");
+    let is_allowed = match setting.kind.as_str() {
+        _ if is_number && is_formula(value) => {
+            // Its value depends on the instance.
+            let any = Variables { memory_bytes: 1e9, processors: 2.0, storage_bytes: 1e9, port: 5432.0 };
+            evaluate_formula(value, &any).is_some()
+        }
+        "bool" => {
+            let known = ["0", "1", "on", "off", "true", "false", "yes", "no"];
+            known.iter().any(|known| known.eq_ignore_ascii_case(value))
+        }
+        "enum" => setting.choices.iter().any(|choice| choice.eq_ignore_ascii_case(value)),
+        _ if is_number => {
+            let bound = |bound: &Option<String>| bound.as_deref().and_then(|bound| bound.parse::<f64>().ok());
+            match (bound(&setting.least), bound(&setting.greatest), value.parse::<f64>()) {
+                (Some(least), Some(greatest), Ok(number)) => (least..=greatest).contains(&number),
+                (Some(_), Some(_), Err(_)) => {
+                    !name.starts_with("rds.") && !value.starts_with(|first: char| first.is_alphabetic())
+                }
+                _ => true,
+            }
+        }
+        _ => true,
+    };
+    is_allowed.then_some(()).ok_or_else(|| {
         ApiError::invalid_value(format!(
             "Invalid parameter value: {value} for: {name} allowed values are: {}",
             allowed_values(setting)
         ))
-    };
-    if matches!(setting.kind.as_str(), "integer" | "real") && is_formula(value) {
-        // Its value depends on the instance.
-        let any = Variables { memory_bytes: 1e9, processors: 2.0, storage_bytes: 1e9, port: 5432.0 };
-        return evaluate_formula(value, &any).map(|_| ()).ok_or_else(outside);
-    }
-    match setting.kind.as_str() {
-        "bool" => {
-            let known = ["0", "1", "on", "off", "true", "false", "yes", "no"];
-            if known.contains(&value.to_ascii_lowercase().as_str()) { Ok(()) } else { Err(outside()) }
-        }
-        "enum" => {
-            let is_known = setting.choices.iter().any(|choice| choice.eq_ignore_ascii_case(value));
-            if is_known { Ok(()) } else { Err(outside()) }
-        }
-        "integer" | "real" => {
-            let bound = |bound: &Option<String>| bound.as_deref().and_then(|bound| bound.parse::<f64>().ok());
-            let (Some(least), Some(greatest)) = (bound(&setting.least), bound(&setting.greatest)) else {
-                return Ok(());
-            };
-            match value.parse::<f64>() {
-                Ok(number) if (least..=greatest).contains(&number) => Ok(()),
-                Ok(_) => Err(outside()),
-                Err(_)
-                    if name.starts_with("rds.") || value.starts_with(|first: char| first.is_alphabetic()) =>
-                {
-                    Err(outside())
-                }
-                Err(_) => Ok(()),
-            }
-        }
-        _ => Ok(()),
-    }
+    })
 }
 
 fn allowed_values(setting: &Setting) -> String {

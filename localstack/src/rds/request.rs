@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::error::{ApiError, Result};
+use crate::rds::validate::check_identifier;
 use crate::resources::Instance;
 use crate::scope;
 use crate::stack::Context;
@@ -23,6 +24,11 @@ impl Request<'_> {
     /// The identifier in a parameter, in lower case as RDS stores it. An ARN counts as the name in it.
     pub(super) fn resolve_identifier(&self, parameter: &str) -> Result<String> {
         Ok(self.resolve_name(self.query.required(parameter)?))
+    }
+
+    /// The identifier that a caller chooses for a new object, in lower case.
+    pub(super) fn new_identifier(&self, parameter: &str, longest: usize) -> Result<String> {
+        check_identifier(parameter, self.query.required(parameter)?, longest)
     }
 
     /// The name of the object in this Region that a name or an ARN refers to. The ARN of another Region's object

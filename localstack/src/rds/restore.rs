@@ -15,14 +15,13 @@ use crate::rds::request::Request;
 use crate::rds::{catalogue, sharing, validate};
 use crate::resources::{Instance, Origin, Settings, SnapshotStatus};
 use crate::restorable::{RestoreWindow, newest_backup_before, restore_window};
-use crate::scope;
 use crate::storage;
 use crate::store::State;
 use crate::wire::{Query, Xml, format_timestamp};
 
 pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let id = request.new_identifier("DBInstanceIdentifier", 63)?;
     if query.get("DBClusterSnapshotIdentifier").is_some() {
         return Err(ApiError::new(
             "DBClusterSnapshotNotFoundFault",
@@ -32,11 +31,7 @@ pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
     let named = query.required("DBSnapshotIdentifier")?;
     let given_tags = validate::requested_tags(query)?;
     request.cx.store.change(|state| {
-        let snapshot = sharing::find_snapshot(state, request.region, named)
-            .ok()
-            .filter(|found| scope::region_of(&found.region) == scope::region_of(request.region))
-            .cloned()
-            .ok_or_else(|| ApiError::no_snapshot(named))?;
+        let snapshot = sharing::find_snapshot_here(state, request.region, named)?.clone();
         let name = snapshot.id.clone();
         refuse_duplicate(state.region_mut(request.region), &id)?;
         let is_foreign = sharing::is_foreign(&snapshot, request.region);
@@ -63,8 +58,7 @@ pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
 
 pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = query.required("TargetDBInstanceIdentifier")?;
-    let id = validate::check_identifier("TargetDBInstanceIdentifier", id, 63)?;
+    let id = request.new_identifier("TargetDBInstanceIdentifier", 63)?;
     let given_tags = validate::requested_tags(query)?;
     let time = query.time("RestoreTime")?;
     let latest = query.flag("UseLatestRestorableTime")?.unwrap_or(false);

@@ -57,6 +57,14 @@ pub(super) fn find_snapshot<'s>(state: &'s State, at: &str, text: &str) -> Resul
         .ok_or_else(|| ApiError::no_snapshot(if home == at { &name } else { text }))
 }
 
+/// The same, if the snapshot is in the Region of `at`.
+pub(super) fn find_snapshot_here<'s>(state: &'s State, at: &str, text: &str) -> Result<&'s Snapshot> {
+    find_snapshot(state, at, text)
+        .ok()
+        .filter(|found| scope::region_of(&found.region) == scope::region_of(at))
+        .ok_or_else(|| ApiError::no_snapshot(text))
+}
+
 /// The snapshots of other accounts in the Region of `at` that its account may copy and restore.
 pub(super) fn shared_snapshots<'s>(state: &'s State, at: &str) -> impl Iterator<Item = &'s Snapshot> {
     let at = at.to_owned();
@@ -140,20 +148,14 @@ fn check_encryption(snapshot: &Snapshot, add: &[String]) -> Result<()> {
 }
 
 fn attributes_result(snapshot: &Snapshot) -> Xml {
-    let mut xml = Xml::new();
-    xml.within("DBSnapshotAttributesResult", |xml| {
-        xml.text("DBSnapshotIdentifier", &snapshot.id).list(
-            "DBSnapshotAttributes",
-            "DBSnapshotAttribute",
-            ["restore"],
-            |xml, name| {
-                xml.text("AttributeName", name).values(
-                    "AttributeValues",
-                    "AttributeValue",
-                    &snapshot.shared_with,
-                );
-            },
-        );
-    });
-    xml
+    Xml::with_element("DBSnapshotAttributesResult", |xml| {
+        xml.text("DBSnapshotIdentifier", &snapshot.id);
+        xml.list("DBSnapshotAttributes", "DBSnapshotAttribute", ["restore"], |xml, name| {
+            xml.text("AttributeName", name).values(
+                "AttributeValues",
+                "AttributeValue",
+                &snapshot.shared_with,
+            );
+        });
+    })
 }

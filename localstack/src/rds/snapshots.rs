@@ -18,8 +18,7 @@ use crate::store::{Region, State};
 use crate::wire::Xml;
 
 pub(super) fn create_db_snapshot(request: &Request<'_>) -> Result<Xml> {
-    let name = request.query.required("DBSnapshotIdentifier")?;
-    let name = validate::check_identifier("DBSnapshotIdentifier", name, 255)?;
+    let name = request.new_identifier("DBSnapshotIdentifier", 255)?;
     let id = request.resolve_identifier("DBInstanceIdentifier")?;
     let tags = validate::requested_tags(request.query)?.unwrap_or_default();
     request.cx.store.change(|state| {
@@ -121,12 +120,7 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
         let at = request.region;
         let named = query.get("DBSnapshotIdentifier");
         let found: Vec<&Snapshot> = match named {
-            Some(text) => vec![
-                sharing::find_snapshot(state, at, text)
-                    .ok()
-                    .filter(|found| scope::region_of(&found.region) == scope::region_of(at))
-                    .ok_or_else(|| ApiError::no_snapshot(text))?,
-            ],
+            Some(text) => vec![sharing::find_snapshot_here(state, at, text)?],
             None => {
                 let own = state.region(at).snapshots.values();
                 let others = sharing::shared_snapshots(state, at).filter(|snapshot| {
@@ -176,8 +170,7 @@ fn visible_type(snapshot: &Snapshot, at: &str) -> &'static str {
 pub(super) fn copy_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let source_text = query.required("SourceDBSnapshotIdentifier")?;
-    let target = query.required("TargetDBSnapshotIdentifier")?;
-    let target = validate::check_identifier("TargetDBSnapshotIdentifier", target, 255)?;
+    let target = request.new_identifier("TargetDBSnapshotIdentifier", 255)?;
     let tags = validate::requested_tags(query)?;
     let copy_tags = query.flag("CopyTags")?.unwrap_or(false);
     request.cx.store.change(|state| {
@@ -312,7 +305,7 @@ fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot, at: &str) {
         .time("SnapshotCreateTime", snapshot.created_at)
         .text("Engine", &settings.engine)
         .text("AllocatedStorage", settings.allocated_storage)
-        .text("Status", snapshot.status.name())
+        .text("Status", snapshot.status)
         .text("Port", settings.asked_port)
         .text("AvailabilityZone", &settings.availability_zone)
         .text("VpcId", vpc)

@@ -33,10 +33,8 @@ pub(super) fn create_subnet_group(request: &Request<'_>) -> Result<Xml> {
             ));
         }
         if region.subnet_groups.len() + 1 >= MOST {
-            return Err(ApiError::new(
-                "DBSubnetGroupQuotaExceeded",
-                "A Region has at most 50 DB subnet groups.",
-            ));
+            let message = "A Region has at most 50 DB subnet groups.";
+            return Err(ApiError::new("DBSubnetGroupQuotaExceeded", message));
         }
         let group = SubnetGroup { name: name.clone(), description, vpc: VPC.to_owned(), subnets, tags };
         region.subnet_groups.insert(name.clone(), group);
@@ -51,10 +49,7 @@ pub(super) fn modify_subnet_group(request: &Request<'_>) -> Result<Xml> {
     request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if name == "default" {
-            return Err(ApiError::new(
-                "InvalidDBSubnetGroupStateFault",
-                "The group default cannot be modified.",
-            ));
+            return Err(group_state("The group default cannot be modified."));
         }
         let group = region.subnet_groups.get_mut(&name).ok_or_else(|| no_subnet_group(&name))?;
         group.subnets = subnets;
@@ -75,16 +70,9 @@ fn requested_subnets(request: &Request<'_>) -> Result<Vec<String>> {
         .query
         .list("SubnetIds", "SubnetIdentifier")
         .ok_or_else(|| ApiError::missing_parameter("SubnetIds"))?;
-    for subnet in &subnets {
-        let is_id = subnet.strip_prefix("subnet-").is_some_and(|rest| {
-            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        });
-        if !is_id {
-            return Err(ApiError::new(
-                "InvalidSubnet",
-                format!("Some input subnets in :[{subnet}] are invalid."),
-            ));
-        }
+    if let Some(wrong) = subnets.iter().find(|subnet| !validate::is_resource_id(subnet, "subnet-")) {
+        let message = format!("Some input subnets in :[{wrong}] are invalid.");
+        return Err(ApiError::new("InvalidSubnet", message));
     }
     if subnets.len() < 2 {
         return Err(ApiError::new(
@@ -124,14 +112,13 @@ pub(super) fn delete_subnet_group(request: &Request<'_>) -> Result<Xml> {
     request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if name == "default" {
-            return Err(ApiError::new("InvalidDBSubnetGroupStateFault", "The group default cannot be deleted."));
+            return Err(group_state("The group default cannot be deleted."));
         }
         if !region.subnet_groups.contains_key(&name) {
             return Err(no_subnet_group(&name));
         }
         if let Some(user) = region.instances.values().find(|instance| instance.settings.subnet_group == name) {
-            return Err(ApiError::new(
-                "InvalidDBSubnetGroupStateFault",
+            return Err(group_state(
                 format!("Cannot delete the subnet group '{name}' because at least one database instance: {} is still using it.", user.id),
             ));
         }
@@ -176,6 +163,10 @@ pub(super) fn write_subnet_group(xml: &mut Xml, state: &State, region: &str, nam
         })
         .text("DBSubnetGroupArn", arn(region, "subgrp", name))
         .values("SupportedNetworkTypes", "member", ["IPV4"]);
+}
+
+fn group_state(message: impl Into<String>) -> ApiError {
+    ApiError::new("InvalidDBSubnetGroupStateFault", message)
 }
 
 fn no_subnet_group(name: &str) -> ApiError {

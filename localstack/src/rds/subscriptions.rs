@@ -16,84 +16,51 @@ use crate::wire::Xml;
 const MOST: usize = 20;
 
 /// Types of sources and their categories (Amazon RDS User Guide, "Amazon RDS event categories and event messages").
-const CATEGORIES: [(&str, &[&str]); 9] = [
+const CATEGORIES: [(&str, &str); 9] = [
     (
         "db-instance",
-        &[
-            "availability",
-            "backtrack",
-            "backup",
-            "configuration change",
-            "creation",
-            "deletion",
-            "failover",
-            "failure",
-            "low storage",
-            "maintenance",
-            "notification",
-            "read replica",
-            "recovery",
-            "restoration",
-            "security",
-            "security patching",
-        ],
+        "availability, backtrack, backup, configuration change, creation, deletion, failover, failure, low storage, \
+         maintenance, notification, read replica, recovery, restoration, security, security patching",
     ),
-    ("db-snapshot", &["creation", "deletion", "notification", "restoration"]),
-    ("db-parameter-group", &["configuration change"]),
-    ("db-security-group", &["configuration change", "failure"]),
+    ("db-snapshot", "creation, deletion, notification, restoration"),
+    ("db-parameter-group", "configuration change"),
+    ("db-security-group", "configuration change, failure"),
     (
         "db-cluster",
-        &[
-            "availability",
-            "configuration change",
-            "creation",
-            "deletion",
-            "failover",
-            "failure",
-            "global failover",
-            "maintenance",
-            "migration",
-            "notification",
-            "serverless",
-        ],
+        "availability, configuration change, creation, deletion, failover, failure, global failover, maintenance, \
+         migration, notification, serverless",
     ),
-    ("db-cluster-snapshot", &["backup", "creation", "deletion", "notification"]),
-    ("db-proxy", &["configuration change", "creation", "deletion", "failure"]),
-    ("custom-engine-version", &["creation", "deletion", "failure", "restoring"]),
-    ("blue-green-deployment", &["creation", "deletion", "failure", "notification"]),
+    ("db-cluster-snapshot", "backup, creation, deletion, notification"),
+    ("db-proxy", "configuration change, creation, deletion, failure"),
+    ("custom-engine-version", "creation, deletion, failure, restoring"),
+    ("blue-green-deployment", "creation, deletion, failure, notification"),
 ];
 
 pub(super) fn describe_event_categories(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let kind = request.query.get("SourceType");
-    if let Some(kind) = kind {
-        check_source_type(kind)?;
-    }
+    check_source_type(kind)?;
     let listed = CATEGORIES.iter().filter(|(of, _)| kind.is_none_or(|kind| kind == *of));
-    let mut xml = Xml::new();
-    xml.list("EventCategoriesMapList", "EventCategoriesMap", listed, |xml, (of, categories)| {
-        xml.text("SourceType", of).values("EventCategories", "EventCategory", *categories);
-    });
-    Ok(xml)
+    Ok(Xml::with_list("EventCategoriesMapList", "EventCategoriesMap", listed, |xml, (of, categories)| {
+        xml.text("SourceType", of).values("EventCategories", "EventCategory", categories.split(", "));
+    }))
 }
 
-fn check_source_type(kind: &str) -> Result<()> {
-    if CATEGORIES.iter().any(|(of, _)| *of == kind) {
-        return Ok(());
+fn check_source_type(kind: Option<&str>) -> Result<()> {
+    match kind.filter(|kind| CATEGORIES.iter().all(|(of, _)| of != kind)) {
+        Some(wrong) => Err(ApiError::invalid_value(format!("Invalid source type: {wrong}"))),
+        None => Ok(()),
     }
-    Err(ApiError::invalid_value(format!("Invalid source type: {kind}")))
 }
 
 fn check_categories(kind: Option<&str>, categories: &[String]) -> Result<()> {
     let known = |category: &str| {
-        CATEGORIES
-            .iter()
-            .any(|(of, categories)| kind.is_none_or(|kind| kind == *of) && categories.contains(&category))
+        let mut possible = CATEGORIES.iter().filter(|(of, _)| kind.is_none_or(|kind| kind == *of));
+        possible.any(|(_, categories)| categories.split(", ").any(|known| known == category))
     };
     match categories.iter().find(|category| !known(category)) {
         None => Ok(()),
-        Some(wrong) => Err(ApiError::with_status(
-            404,
+        Some(wrong) => Err(ApiError::new(
             "SubscriptionCategoryNotFound",
             format!("The supplied category does not exist: {wrong}"),
         )),
@@ -134,18 +101,14 @@ fn existing_sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>)
         };
         match ids.iter().find(|id| !exists(id)) {
             None => Ok(()),
-            Some(id) => Err(ApiError::with_status(
-                404,
-                "SourceNotFound",
-                format!("The source could not be found: {id}"),
-            )),
+            Some(id) => Err(ApiError::new("SourceNotFound", format!("The source could not be found: {id}"))),
         }
     })?;
     Ok(ids)
 }
 
 fn no_subscription(name: &str) -> ApiError {
-    ApiError::with_status(404, "SubscriptionNotFound", format!("Subscription {name} was not found."))
+    ApiError::new("SubscriptionNotFound", format!("Subscription {name} was not found."))
 }
 
 pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
@@ -159,9 +122,7 @@ pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
     }
     let topic = query.required("SnsTopicArn")?.to_owned();
     let kind = query.owned("SourceType");
-    if let Some(kind) = &kind {
-        check_source_type(kind)?;
-    }
+    check_source_type(kind.as_deref())?;
     let categories = query.list("EventCategories", "EventCategory").unwrap_or_default();
     check_categories(kind.as_deref(), &categories)?;
     let ids = query.list("SourceIds", "SourceId").unwrap_or_default();
@@ -217,9 +178,7 @@ pub(super) fn modify_subscription(request: &Request<'_>) -> Result<Xml> {
         check_topic(request, topic)?;
     }
     let kind = query.owned("SourceType");
-    if let Some(kind) = &kind {
-        check_source_type(kind)?;
-    }
+    check_source_type(kind.as_deref())?;
     let is_cleared = query.clears_list("EventCategories");
     let categories = query.list("EventCategories", "EventCategory").or(is_cleared.then(Vec::new));
     let enabled = query.flag("Enabled")?;
@@ -327,6 +286,6 @@ mod tests {
         assert_eq!(refused(Some("db-instance"), "backup"), None);
         assert_eq!(refused(Some("db-snapshot"), "backup").as_deref(), Some("SubscriptionCategoryNotFound"));
         assert_eq!(refused(None, "backup"), None);
-        assert!(check_source_type("db-mainframe").is_err());
+        assert!(check_source_type(Some("db-mainframe")).is_err());
     }
 }

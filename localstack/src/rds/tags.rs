@@ -38,13 +38,12 @@ pub(super) fn remove_tags(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn list_tags(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let name = request.query.required("ResourceName")?;
-    if is_built_in(request, name) {
-        let mut xml = Xml::new();
-        write_tags(&mut xml, &[]);
-        return Ok(xml);
-    }
-    // A change that changes nothing, because finding the tags needs the state to be mutable.
-    let tags = request.cx.store.change(|state| find_tags(request, state, name).cloned())?;
+    let tags = if is_built_in(request, name) {
+        Vec::new()
+    } else {
+        // A change that changes nothing, because finding the tags needs the state to be mutable.
+        request.cx.store.change(|state| find_tags(request, state, name).cloned())?
+    };
     let mut xml = Xml::new();
     write_tags(&mut xml, &tags);
     Ok(xml)
@@ -91,27 +90,22 @@ fn find_tags<'s>(request: &Request<'_>, state: &'s mut State, name: &str) -> Res
     }
     let id = local_name(name);
     let region: &mut Region = state.region_mut(request.region);
-    match kind {
-        "db" => region
-            .instances
-            .get_mut(&id)
-            .map(|instance| &mut instance.tags)
-            .ok_or_else(|| ApiError::no_instance(&id)),
-        "snapshot" => region
-            .snapshots
-            .get_mut(&id)
-            .map(|snapshot| &mut snapshot.tags)
-            .ok_or_else(|| ApiError::no_snapshot(&id)),
-        "subgrp" => region.subnet_groups.get_mut(&id).map(|group| &mut group.tags).ok_or_else(invalid),
-        "pg" => region.parameter_groups.get_mut(&id).map(|group| &mut group.tags).ok_or_else(invalid),
-        "es" => region.subscriptions.get_mut(&id).map(|one| &mut one.tags).ok_or_else(invalid),
-        "auto-backup" => region
-            .instances
-            .values_mut()
-            .chain(region.retained.values_mut().map(|kept| &mut kept.instance))
-            .find(|instance| instance.backup_name == id)
-            .map(|instance| &mut instance.tags)
-            .ok_or_else(invalid),
-        _ => Err(invalid()),
-    }
+    let found = match kind {
+        "db" => region.instances.get_mut(&id).map(|instance| &mut instance.tags),
+        "snapshot" => region.snapshots.get_mut(&id).map(|snapshot| &mut snapshot.tags),
+        "subgrp" => region.subnet_groups.get_mut(&id).map(|group| &mut group.tags),
+        "pg" => region.parameter_groups.get_mut(&id).map(|group| &mut group.tags),
+        "es" => region.subscriptions.get_mut(&id).map(|one| &mut one.tags),
+        "auto-backup" => {
+            let retained = region.retained.values_mut().map(|kept| &mut kept.instance);
+            let mut all = region.instances.values_mut().chain(retained);
+            all.find(|instance| instance.backup_name == id).map(|instance| &mut instance.tags)
+        }
+        _ => None,
+    };
+    found.ok_or_else(|| match kind {
+        "db" => ApiError::no_instance(&id),
+        "snapshot" => ApiError::no_snapshot(&id),
+        _ => invalid(),
+    })
 }

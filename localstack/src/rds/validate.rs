@@ -35,22 +35,10 @@ pub(super) fn check_password(text: &str) -> Result<()> {
 
 /// Checks the name of a master user.
 pub(super) fn check_master_username(text: &str) -> Result<()> {
-    const RESERVED: [&str; 12] = [
-        "admin",
-        "all",
-        "current_user",
-        "none",
-        "public",
-        "rdsadmin",
-        "rds_iam",
-        "rds_password",
-        "rds_replication",
-        "rds_superuser",
-        "replication",
-        "user",
-    ];
+    const RESERVED: &str = "admin all current_user none public rdsadmin rds_iam rds_password rds_replication \
+        rds_superuser replication user";
     let lower = text.to_ascii_lowercase();
-    if RESERVED.contains(&lower.as_str()) || lower.starts_with("pg_") {
+    if RESERVED.split_whitespace().any(|word| word == lower) || lower.starts_with("pg_") {
         return Err(ApiError::invalid_value(format!(
             "MasterUsername {text} cannot be used as it is a reserved word used by the engine"
         )));
@@ -130,17 +118,19 @@ pub(super) fn refuse_overlap(backup: Option<Window>, maintenance: Option<Window>
 }
 
 pub(super) fn check_security_groups(groups: &[String]) -> Result<()> {
-    for group in groups {
-        let is_id = group.strip_prefix("sg-").is_some_and(|rest| {
-            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        });
-        if !is_id {
-            return Err(ApiError::invalid_value(format!(
-                "Invalid security group , groupId= {group}, groupName=."
-            )));
+    match groups.iter().find(|group| !is_resource_id(group, "sg-")) {
+        None => Ok(()),
+        Some(wrong) => {
+            Err(ApiError::invalid_value(format!("Invalid security group , groupId= {wrong}, groupName=.")))
         }
     }
-    Ok(())
+}
+
+/// Whether a text has the form of the id of a resource of EC2, such as `sg-0123`.
+pub(super) fn is_resource_id(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    })
 }
 
 /// Checks the interval and the role of enhanced monitoring.

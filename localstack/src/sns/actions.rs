@@ -8,7 +8,7 @@ use crate::ids::random_uuid;
 use crate::monitoring::sns_memory::{Subscription, Topic};
 use crate::scope;
 use crate::sns::deliver::request_confirmation;
-use crate::sns::error::{invalid_parameter, not_found, refusal};
+use crate::sns::error::{invalid_parameter, not_found};
 use crate::sns::filter::check_filter_policy;
 use crate::sns::policy::{Publisher, policy_of};
 use crate::sns::publish::{Message, publish};
@@ -65,10 +65,22 @@ fn requested_attributes(query: &Query) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn write_attributes<'a>(xml: &mut Xml, attributes: impl IntoIterator<Item = (&'a str, String)>) {
-    xml.list("Attributes", "entry", attributes, |xml, (key, value)| {
+/// The attributes that SNS determines, and those that were set, which take precedence.
+fn attributes_result<'a>(mut own: BTreeMap<&'a str, String>, set: &'a BTreeMap<String, String>) -> Xml {
+    own.extend(set.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    Xml::with_list("Attributes", "entry", own, |xml, (key, value)| {
         xml.text("key", key).text("value", value);
-    });
+    })
+}
+
+/// Sets the attribute that a request names; an empty value removes it.
+fn set_attribute(attributes: &mut BTreeMap<String, String>, name: String, value: String) -> Result<Xml> {
+    if value.is_empty() {
+        attributes.remove(&name);
+    } else {
+        attributes.insert(name, value);
+    }
+    Ok(Xml::new())
 }
 
 fn requested_tags(query: &Query) -> Vec<(String, String)> {
@@ -94,20 +106,17 @@ fn create_topic(request: &Request<'_>) -> Result<Xml> {
     let given: BTreeMap<String, String> = requested_tags(request.query).into_iter().collect();
     request.cx.monitoring.change(|all| {
         let topics = &mut all.sns.topics;
-        if let Some(old) = topics.get(&arn)
-            && attributes.iter().any(|(name, value)| old.attributes.get(name) != Some(value))
-        {
-            return Err(invalid_parameter(
-                "Invalid parameter: Attributes Reason: Topic already exists with different attributes",
-            ));
-        }
-        if let Some(old) = topics.get(&arn)
-            && !given.is_empty()
-            && old.tags != given
-        {
-            return Err(invalid_parameter(
-                "Invalid parameter: Tags Reason: Topic already exists with different tags",
-            ));
+        if let Some(old) = topics.get(&arn) {
+            if attributes.iter().any(|(name, value)| old.attributes.get(name) != Some(value)) {
+                return Err(invalid_parameter(
+                    "Invalid parameter: Attributes Reason: Topic already exists with different attributes",
+                ));
+            }
+            if !given.is_empty() && old.tags != given {
+                return Err(invalid_parameter(
+                    "Invalid parameter: Tags Reason: Topic already exists with different tags",
+                ));
+            }
         }
         topics.entry(arn.clone()).or_insert(Topic { attributes, tags: given });
         Ok(())
@@ -159,8 +168,7 @@ fn list_topics(request: &Request<'_>) -> Result<Xml> {
         .monitoring
         .read(|all| all.sns.topics.keys().filter(|arn| arn.starts_with(&ours)).cloned().collect());
     let (arns, token) = page_of_arns(request.query, arns, String::as_str)?;
-    let mut xml = Xml::new();
-    xml.list("Topics", "member", arns, |xml, arn| {
+    let mut xml = Xml::with_list("Topics", "member", arns, |xml, arn| {
         xml.text("TopicArn", arn);
     });
     xml.maybe("NextToken", token);
@@ -193,14 +201,13 @@ fn no_topic() -> ApiError {
 
 fn get_topic_attributes(request: &Request<'_>) -> Result<Xml> {
     let arn = request.topic_arn()?;
-    let mut xml = Xml::new();
     request.cx.monitoring.read(|all| {
         let topic = all.sns.topics.get(arn).ok_or_else(no_topic)?;
         let count = |pending: bool| {
             let subscriptions = all.sns.subscriptions.values();
             subscriptions.filter(|one| one.topic == arn && one.token.is_some() == pending).count().to_string()
         };
-        let mut attributes: BTreeMap<&str, String> = [
+        let own = [
             ("TopicArn", arn.to_owned()),
             ("Owner", scope::account_of(request.region).to_owned()),
             ("Policy", policy_of(topic, arn)),
@@ -208,13 +215,9 @@ fn get_topic_attributes(request: &Request<'_>) -> Result<Xml> {
             ("SubscriptionsConfirmed", count(false)),
             ("SubscriptionsPending", count(true)),
             ("SubscriptionsDeleted", "0".to_owned()),
-        ]
-        .into();
-        attributes.extend(topic.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        write_attributes(&mut xml, attributes);
-        Ok(())
-    })?;
-    Ok(xml)
+        ];
+        Ok(attributes_result(own.into(), &topic.attributes))
+    })
 }
 
 fn set_topic_attributes(request: &Request<'_>) -> Result<Xml> {
@@ -224,12 +227,7 @@ fn set_topic_attributes(request: &Request<'_>) -> Result<Xml> {
     check_policy(&[(name.clone(), value.clone())].into())?;
     request.cx.monitoring.change(|all| {
         let topic = all.sns.topics.get_mut(arn).ok_or_else(no_topic)?;
-        if value.is_empty() {
-            topic.attributes.remove(&name);
-        } else {
-            topic.attributes.insert(name, value);
-        }
-        Ok(Xml::new())
+        set_attribute(&mut topic.attributes, name, value)
     })
 }
 
@@ -326,8 +324,7 @@ fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml>
         Ok(subscriptions.map(|(arn, subscription)| (arn.clone(), subscription.clone())).collect())
     })?;
     let (found, token) = page_of_arns(request.query, found, |(arn, _)| arn.as_str())?;
-    let mut xml = Xml::new();
-    xml.list("Subscriptions", "member", found, |xml, (arn, subscription)| {
+    let mut xml = Xml::with_list("Subscriptions", "member", found, |xml, (arn, subscription)| {
         xml.text("SubscriptionArn", if subscription.token.is_some() { "PendingConfirmation" } else { &arn })
             .text("Owner", scope::account_of(request.region))
             .text("Protocol", subscription.protocol)
@@ -340,7 +337,6 @@ fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml>
 
 fn get_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.required("SubscriptionArn")?;
-    let mut xml = Xml::new();
     request.cx.monitoring.read(|all| {
         let one = all.sns.subscriptions.get(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
         let mut attributes: BTreeMap<&str, String> = [
@@ -356,11 +352,8 @@ fn get_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
         if one.attributes.contains_key("FilterPolicy") {
             attributes.insert("FilterPolicyScope", "MessageAttributes".to_owned());
         }
-        attributes.extend(one.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        write_attributes(&mut xml, attributes);
-        Ok::<_, ApiError>(())
-    })?;
-    Ok(xml)
+        Ok(attributes_result(attributes, &one.attributes))
+    })
 }
 
 fn set_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
@@ -371,12 +364,7 @@ fn set_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
     request.cx.monitoring.change(|all| {
         let one =
             all.sns.subscriptions.get_mut(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
-        if value.is_empty() {
-            one.attributes.remove(&name);
-        } else {
-            one.attributes.insert(name, value);
-        }
-        Ok(Xml::new())
+        set_attribute(&mut one.attributes, name, value)
     })
 }
 
@@ -451,7 +439,8 @@ fn change_tags<T>(request: &Request<'_>, edit: impl FnOnce(&mut BTreeMap<String,
     let arn = request.query.required("ResourceArn")?;
     request.cx.monitoring.change(|all| {
         let topic = all.sns.topics.get_mut(arn);
-        let topic = topic.ok_or_else(|| refusal("ResourceNotFound", 404, "Resource does not exist"))?;
+        let topic =
+            topic.ok_or_else(|| ApiError::with_status(404, "ResourceNotFound", "Resource does not exist"))?;
         Ok(edit(&mut topic.tags))
     })
 }
@@ -469,9 +458,7 @@ fn untag_resource(request: &Request<'_>) -> Result<Xml> {
 
 fn list_tags(request: &Request<'_>) -> Result<Xml> {
     let tags = change_tags(request, |all| all.clone())?;
-    let mut xml = Xml::new();
-    xml.list("Tags", "member", tags, |xml, (key, value)| {
+    Ok(Xml::with_list("Tags", "member", tags, |xml, (key, value)| {
         xml.text("Key", key).text("Value", value);
-    });
-    Ok(xml)
+    }))
 }

@@ -130,7 +130,7 @@ pub(super) fn request_confirmation(cx: &Arc<Context>, arn: &str, subscription: &
             "You have chosen to subscribe to the topic {topic}.\nTo confirm the subscription, visit the SubscribeURL \
              included in this message."
         ),
-        "SubscribeURL": format!("{}/?Action=ConfirmSubscription&TopicArn={topic}&Token={token}", cx.endpoint()),
+        "SubscribeURL": format!("{}/?Action=ConfirmSubscription&TopicArn={topic}&Token={token}", cx.endpoint),
         "Timestamp": format_timestamp(cx.clock.now()),
         "SignatureVersion": "1",
         "Signature": "bm90IHNpZ25lZA==",

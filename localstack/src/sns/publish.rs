@@ -85,7 +85,7 @@ pub(crate) fn publish(
             "SignatureVersion": "1",
             "Signature": "bm90IHNpZ25lZA==",
             "SigningCertURL": "https://sns.amazonaws.com/none.pem",
-            "UnsubscribeURL": format!("{}/?Action=Unsubscribe&SubscriptionArn={subscription_arn}", cx.endpoint()),
+            "UnsubscribeURL": format!("{}/?Action=Unsubscribe&SubscriptionArn={subscription_arn}", cx.endpoint),
         });
         if let Some(subject) = message.subject {
             body["Subject"] = subject.into();
