@@ -148,7 +148,7 @@ async fn follow(
         let outcomes: Vec<Outcome> = wanted
             .iter()
             .map(|action| {
-                let item = fresh.iter().find(|item| item.target.as_ref() == Some(action));
+                let item = fresh.iter().find(|item| item.concerns(action));
                 let result = match item.and_then(|item| item.has_succeeded) {
                     Some(true) => "succeeded",
                     Some(false) => "failed",

@@ -333,14 +333,44 @@ fn composite_alarm(row: &CompositeAlarm) -> Alarm {
     }
 }
 
-/// What became of an action, from CloudWatch's own data about it.
+/// What became of an action. The data says it in fields, whose form AWS does not document; where they are absent, the summary
+/// begins with the result ("Successfully executed action …", "Failed to execute action …").
 fn history_item(summary: Option<&str>, data: Option<&str>) -> HistoryItem {
-    let details = data.unwrap_or_default();
+    let (summary, details) = (summary.unwrap_or_default(), data.unwrap_or_default());
     let data: serde_json::Value = serde_json::from_str(details).unwrap_or_default();
+    let result = data["actionState"].as_str().unwrap_or(summary);
+    let has_succeeded = result.starts_with("Succe");
     HistoryItem {
-        summary: summary.unwrap_or_default().to_owned(),
-        details: details.to_owned(),
         target: data["notificationResource"].as_str().map(str::to_owned),
-        has_succeeded: data["actionState"].as_str().map(|state| state == "Succeeded"),
+        has_succeeded: (has_succeeded || result.starts_with("Fail")).then_some(has_succeeded),
+        summary: summary.to_owned(),
+        details: details.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_became_of_an_action_is_read_from_its_data_or_else_from_its_summary() {
+        const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:ops";
+        let data =
+            |state: &str| format!(r#"{{"actionState": "{state}", "notificationResource": "{TOPIC}"}}"#);
+        let executed = format!("Successfully executed action {TOPIC}");
+        let failed = format!("Failed to execute action {TOPIC}. Received error: \"not authorized\"");
+        for (summary, data, expected) in [
+            (executed.as_str(), Some(data("Succeeded")), Some(true)),
+            (&failed, Some(data("Failed")), Some(false)),
+            ("a sentence of tomorrow", Some(data("Failed")), Some(false)),
+            (&executed, None, Some(true)),
+            (&failed, Some("{}".to_owned()), Some(false)),
+            (&failed, Some("not JSON".to_owned()), Some(false)),
+        ] {
+            let item = history_item(Some(summary), data.as_deref());
+            assert_eq!(item.has_succeeded, expected, "{summary} {data:?}");
+            assert!(item.concerns(TOPIC) && !item.concerns("arn:aws:sns:eu-central-1:123456789012:other"));
+        }
+        assert_eq!(history_item(Some("Executing"), None).has_succeeded, None);
     }
 }

@@ -202,10 +202,17 @@ pub(crate) struct HistoryItem {
     pub summary: String,
     /// In JSON.
     pub details: String,
-    /// The ARN of what was notified.
+    /// The ARN of what was notified, if CloudWatch says so.
     pub target: Option<String>,
     /// Whether that succeeded, if CloudWatch says so.
     pub has_succeeded: Option<bool>,
+}
+
+impl HistoryItem {
+    /// Whether it is about the action with this ARN.
+    pub(crate) fn concerns(&self, action: &str) -> bool {
+        self.target.as_deref().map_or_else(|| self.summary.contains(action), |target| target == action)
+    }
 }
 
 /// An SNS topic.
