@@ -108,7 +108,7 @@ where
     match range.contains(&number) {
         true => Ok(Some(number)),
         false => Err(D::Error::custom(format!(
-            "{number} is out of range: it is from {} to {}",
+            "{number} is out of range: it must be from {} to {}",
             range.start(),
             range.end()
         ))),
@@ -132,14 +132,15 @@ pub(crate) fn percent<'de, D: Deserializer<'de>>(source: D) -> Result<Option<f64
 
 /// Hours, a positive number.
 pub(crate) fn hours<'de, D: Deserializer<'de>>(source: D) -> Result<Option<f64>, D::Error> {
-    number_in(source, &(0.01..=100_000.0))
+    number_in(source, &(f64::MIN_POSITIVE..=100_000.0))
+        .map_err(|_| D::Error::custom("expected a number of hours above 0, at most 100000"))
 }
 
 /// A text that is not blank.
 pub(crate) fn filled_text<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(source)?;
     match text.trim().is_empty() {
-        true => Err(D::Error::custom("it is empty")),
+        true => Err(D::Error::custom("it must not be empty")),
         false => Ok(Some(text)),
     }
 }

@@ -20,7 +20,7 @@ use crate::words::Tone;
 
 /// Serve the REST API and the dashboard.
 ///
-/// On 127.0.0.1 no token is needed. On any other address every caller needs one: add it first with `serve token add`.
+/// On 127.0.0.1 no token is needed, unless the call comes through a proxy. On any other address every caller needs one: add it first with `serve token add`.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct ServeArgs {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -101,10 +101,13 @@ pub(crate) struct FleetSettings {
     pub due: Option<Duration>,
 }
 
-/// What `--from` takes. A relative time means something else at each run, so the text stays; any moment serves to read it.
+/// What `--from` takes. A relative time means something else at each run, so the text stays. It is right if there are days on
+/// which it can be read: `thursday 09:00` is ambiguous on a Thursday alone.
 fn restorable<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    const NOON: DateTime<Utc> = DateTime::from_timestamp_nanos(1_800_014_400_000_000_000);
     let text = String::deserialize(source)?;
-    match Wanted::parse(&text, DateTime::UNIX_EPOCH, &Utc) {
+    let read = |now| Wanted::parse(&text, now, &Utc);
+    match read(NOON).or_else(|why| read(NOON + TimeDelta::days(1)).map_err(|_| why)) {
         Ok(_) => Ok(Some(text)),
         Err(why) => Err(D::Error::custom(describe_refusal(&why))),
     }
@@ -112,7 +115,7 @@ fn restorable<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D:
 
 fn class<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(source)?;
-    match text.strip_prefix("db.").is_some_and(|rest| rest.contains('.')) {
+    match text.strip_prefix("db.").is_some_and(|rest| !rest.is_empty()) {
         true => Ok(Some(text)),
         false => Err(D::Error::custom(format!(
             "`{}` is not a DB instance class, such as db.t4g.micro",

@@ -35,7 +35,7 @@ fn document() -> Value {
             "securitySchemes": {"token": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "Created with `lifeboat serve token add`. On a loopback address none is needed.",
+                "description": "Created with `lifeboat serve token add`. On a loopback address none is needed, unless the call comes through a proxy.",
             }},
             "schemas": schemas(),
         },

@@ -40,7 +40,7 @@ fn page(name: &str) -> String {
 }
 
 /// All pages of the book, by their paths below `docs`.
-fn pages() -> Vec<String> {
+pub(crate) fn pages() -> Vec<String> {
     let docs = root().join("docs");
     let mut folders = vec![docs.clone()];
     let mut pages = Vec::new();

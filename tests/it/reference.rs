@@ -116,18 +116,8 @@ fn the_pictures_are_small_self_contained_and_shown() {
 
 /// README and all pages of the book.
 fn pages() -> Vec<PathBuf> {
-    let (mut folders, mut pages) = (vec![root().join("docs")], vec![root().join("README.md")]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "md") {
-                pages.push(path);
-            }
-        }
-    }
-    pages
+    let book = crate::readme::pages().into_iter().map(|page| root().join("docs").join(page));
+    std::iter::once(root().join("README.md")).chain(book).collect()
 }
 
 /// The lines of a page that stand in no block of code.
@@ -200,4 +190,26 @@ fn the_changelog_knows_this_version_or_what_is_not_released() {
     assert!(changelog.contains("## [Unreleased]") || changelog.contains(&heading));
     let kinds = ["### Added", "### Changed", "### Deprecated", "### Removed", "### Fixed", "### Security"];
     assert!(changelog.lines().filter(|line| line.starts_with("### ")).all(|line| kinds.contains(&line)));
+}
+
+/// A promise names the tests that attack it; one that was renamed or removed attacks nothing.
+#[test]
+fn every_test_that_the_promises_name_exists() {
+    let mut named = 0;
+    for line in read("docs/how/promises.md").lines().filter(|line| line.starts_with("| ")) {
+        let mut file = None;
+        for word in line.split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") {
+                let path =
+                    if word.contains('/') { root().join(word) } else { root().join("tests/it").join(word) };
+                file = Some(std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("there is no {word}")));
+            } else if word.contains('_')
+                && let Some(file) = &file
+            {
+                named += 1;
+                assert!(file.contains(&format!("fn {word}(")), "no test `{word}`: {line}");
+            }
+        }
+    }
+    assert!(named > 40, "{named} tests");
 }

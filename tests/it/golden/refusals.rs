@@ -97,6 +97,7 @@ async fn configurations_that_cannot_be_used() {
         "[databases.app.policy]\nstopped = \"22:00-22:10\"",
         "[drill]\nfrom = \"latest backup\"",
         "[drill]\nclass = \"t4g.micro\"",
+        "[drill]\nclass = \"db.serverless\"\nfrom = \"thursday 09:00\"\n[fleet]\nmax_hours = 0",
         "[drill]\ndepth = [\"content\", \"audit.*=deep\"]",
         "[drill]\ntolerance_percent = 101",
         "[databases.app.drill]\nrpo = \"0s\"",
